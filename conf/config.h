@@ -1,0 +1,150 @@
+/* The configuration as the daemon reads it: one immutable value, made by conf_load() from one YAML file.
+ * All strings and arrays belong to the struct config and live until conf_free(). References between sections are
+ * already resolved: an `int` named after a section is an index into that section's array, -1 for none. */
+#ifndef TUNGATE_CONF_CONFIG_H
+#define TUNGATE_CONF_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "gateway/base/addr.h"
+
+struct conf_mark {
+	uint32_t value, mask; /* mask 0: none is set */
+};
+
+struct conf_strings {
+	char **v;
+	size_t n;
+};
+
+struct conf_prefixes {
+	struct ip_prefix *v;
+	size_t n;
+};
+
+struct conf_ids { /* user or group ids; names are looked up when read */
+	uint32_t *v;
+	size_t n;
+};
+
+enum conf_intercept { CONF_INTERCEPT_AUTO, CONF_INTERCEPT_TUN, CONF_INTERCEPT_TPROXY, CONF_INTERCEPT_OFF };
+
+struct conf_exempt {
+	struct conf_ids uid, gid;
+	struct conf_strings cgroup; /* paths below the cgroup2 mount, without a leading slash */
+	struct conf_mark *mark;
+	size_t n_mark;
+	struct conf_prefixes to;
+};
+
+struct conf_gateway {
+	struct conf_strings lan; /* interface names, a trailing '*' allowed */
+	bool self;
+	struct conf_exempt exempt;
+	char *tun;
+	unsigned mtu;
+	enum conf_intercept intercept;
+	struct conf_mark mark; /* our own packets; the two bits above the highest bit of its mask are the ways in */
+	unsigned workers;      /* 0: auto */
+};
+
+enum conf_transport { CONF_UDP, CONF_TCP };
+
+struct conf_endpoint { /* a listener or an upstream's server */
+	enum conf_transport transport;
+	struct ip_port at;
+	char *url; /* as written */
+	unsigned line, column;
+};
+
+struct conf_fakeip {
+	struct ip_prefix pool4, pool6; /* family IP_NONE: off */
+	uint32_t ttl_s;
+	char *store; /* absolute path; "" keeps the table in memory */
+};
+
+struct conf_upstream {
+	char *name;
+	struct conf_endpoint *servers;
+	size_t n_servers;
+	unsigned timeout_ms; /* a try */
+	unsigned total_ms;   /* all tries: 5 s, or the timeout if that is longer */
+	struct conf_mark mark;
+};
+
+enum conf_egress_type { CONF_EGRESS_DIRECT };
+
+struct conf_egress {
+	char *name;
+	enum conf_egress_type type;
+	int upstream;
+	struct conf_mark mark;
+};
+
+struct conf_list {
+	char *name;
+	struct conf_strings paths; /* absolute */
+	unsigned line, column;
+};
+
+enum conf_answer { CONF_ANSWER_FAKE, CONF_ANSWER_REAL, CONF_ANSWER_BLOCK };
+
+struct conf_set { /* one nftset or ipset of a rule, dnsmasq's form */
+	bool is_ipset;
+	uint8_t family;	 /* IP_V4, IP_V6; IP_NONE: the family of the set's key */
+	uint8_t nfproto; /* NFPROTO_*; of the table, nft only */
+	char *table;	 /* nft only */
+	char *name;
+};
+
+enum conf_on_error { CONF_ON_ERROR_ANSWER, CONF_ON_ERROR_SERVFAIL };
+
+struct conf_set_ttl {
+	bool permanent;
+	uint32_t fixed_s;	 /* 0: max(TTL, min_s) + grace_s */
+	uint32_t min_s, grace_s; /* 600, 60 */
+};
+
+struct conf_rule {
+	char *name;
+	struct conf_strings domain; /* "x" or "full:x", lower case, no trailing dot; "." is every name */
+	int *lists;
+	size_t n_lists;
+	struct conf_prefixes client;
+	uint16_t *types; /* RR types */
+	size_t n_types;
+	enum conf_answer answer;
+	int egress, upstream; /* upstream is filled in from the egress, then from `default`; -1 only for block */
+	struct conf_set *sets;
+	size_t n_sets;
+	struct conf_set_ttl set_ttl;
+	enum conf_on_error on_error;
+	unsigned line, column;
+};
+
+struct config {
+	char *path; /* as given */
+	struct conf_gateway gateway;
+	struct conf_endpoint *listen;
+	size_t n_listen;
+	struct conf_fakeip fakeip;
+	struct conf_upstream *upstreams;
+	size_t n_upstreams;
+	struct conf_egress *egresses;
+	size_t n_egresses;
+	struct conf_list *lists;
+	size_t n_lists;
+	struct conf_rule *rules;
+	size_t n_rules;
+	int default_upstream; /* for names that no rule takes; -1 only if there are no upstreams */
+	char *control_socket;
+	unsigned control_mode;
+	char *control_group; /* NULL: none */
+	int log_level;	     /* enum log_level */
+	void *arena;
+};
+
+#endif
