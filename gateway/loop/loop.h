@@ -1,0 +1,118 @@
+/* One thread's event loop on io_uring: operations, buffer rings, timers, wake-ups. Knows no DNS; no liburing type leaves
+ * this folder.
+ *
+ * A turn: submit and wait, copy the completions out, advance the ring, dispatch them, fire due timers, run the turn-end
+ * hooks. All functions belong to the loop's own thread but loop_wake() and loop_stop(), which any thread may call.
+ *
+ * An operation is embedded in its owner (struct loop_op first or anywhere in it) and must stay where it is while
+ * `loop_op_busy()`. loop_op_cancel() asks the kernel to end it; the last callback (with last = true) tells that it has:
+ * only then may the owner free it or close the descriptor. close() cancels nothing.
+ *
+ * Kernel: buffer rings need 5.19. Multishot receive (6.0), multishot read (6.7), DEFER_TASKRUN (6.1) are asked of the
+ * running kernel by trial (IORING_REGISTER_PROBE or a first completion of -EINVAL) and replaced by re-armed single shots
+ * (several reads in flight for loop_read_start) where they are missing. */
+#ifndef TUNGATE_LOOP_LOOP_H
+#define TUNGATE_LOOP_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct loop;
+
+/* -ENOSYS io_uring is not built in, -EPERM forbidden by sysctl or seccomp, -ENOMEM, -EMFILE. */
+int loop_new(struct loop **ret);
+void loop_free(struct loop *l); /* no operation may be busy */
+const char *loop_error_hint(int error); /* what to do about loop_new()'s error, one line */
+
+int loop_run(struct loop *l);	/* until loop_stop(); 0 or the errno that broke the ring */
+int loop_turn(struct loop *l, int64_t wait_ms); /* one turn; wait_ms < 0: until something happens. For tests. */
+void loop_stop(struct loop *l);
+int64_t loop_now_ms(const struct loop *l); /* monotonic; read once a turn */
+
+/* --- timers: any number, a binary heap that holds pointers --- */
+struct loop_timer {
+	void (*fire)(struct loop_timer *t);
+	int64_t due_ms;
+	uint32_t slot; /* heap position + 1; 0: not set. Zero-initialise. */
+};
+int loop_timer_set(struct loop *l, struct loop_timer *t, int64_t due_ms); /* sets or moves; -ENOMEM */
+void loop_timer_cancel(struct loop *l, struct loop_timer *t);		  /* also when it is not set */
+
+/* --- hooks at the end of each turn, in the order of their adding; never removed --- */
+struct loop_hook {
+	void (*run)(struct loop_hook *h);
+	struct loop_hook *next;
+};
+void loop_on_turn_end(struct loop *l, struct loop_hook *h);
+
+/* --- wake-up: what another thread asks this one to do. loop_wake() makes the loop finish a turn soon; handlers run in it,
+ * once however often it was called in between. --- */
+struct loop_waker {
+	void (*woken)(struct loop_waker *w);
+	struct loop_waker *next;
+};
+void loop_on_wake(struct loop *l, struct loop_waker *w); /* before loop_run(); never removed */
+void loop_wake(struct loop *l);
+/* When the last turn ended, clock_ms(); any thread. A loop that hangs in a callback shows here. */
+int64_t loop_last_turn_ms(const struct loop *l);
+
+/* --- buffers that the kernel picks for received data --- */
+struct loop_buffers;
+/* count: a power of two. Memory is touched only as it is used. */
+int loop_buffers_new(struct loop *l, size_t size_bytes, unsigned count, struct loop_buffers **ret);
+void loop_buffers_free(struct loop_buffers *b); /* after its last user ended */
+
+/* --- operations --- */
+struct loop_op;
+/* res: bytes, events, a descriptor, or a negative errno. data: the received bytes, valid until the callback returns;
+ * NULL if there are none. last: the operation has ended. A stream's end is res 0, last. After -ENOBUFS (all buffers in
+ * use) the loop re-arms by itself and does not tell. */
+typedef void loop_done(struct loop_op *op, int32_t res, uint8_t *data, bool last);
+struct loop_op {
+	loop_done *done;
+	struct loop *loop;
+	struct loop_buffers *buffers;
+	int fd;
+	uint8_t kind, state; /* the loop's own */
+	uint8_t in_flight;
+	uint8_t flags;
+	uint32_t events;
+	struct msghdr *msg;
+};
+static inline bool loop_op_busy(const struct loop_op *op)
+{
+	return op->state != 0;
+}
+
+/* Each returns 0 or -EBUSY (op is in use), -ENOMEM; the caller has set nothing but zeroes before the first use. */
+int loop_read_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);  /* repeats */
+int loop_recv_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);  /* repeats */
+int loop_recv_once(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);
+/* Datagrams with sender and control data: data points to a struct loop_datagram. Repeats. */
+struct loop_datagram {
+	struct sockaddr_storage *from;
+	socklen_t from_len;
+	uint8_t *control; /* for CMSG_*: walk it with loop_cmsg_first/next below */
+	size_t control_len;
+	uint8_t *payload;
+	size_t len;
+	bool truncated; /* MSG_TRUNC or MSG_CTRUNC */
+};
+int loop_recvmsg_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);
+struct cmsghdr *loop_cmsg_first(const struct loop_datagram *d);
+struct cmsghdr *loop_cmsg_next(const struct loop_datagram *d, struct cmsghdr *c);
+
+int loop_accept_start(struct loop *l, struct loop_op *op, int fd, loop_done *done); /* res: new descriptor. Repeats */
+int loop_poll_start(struct loop *l, struct loop_op *op, int fd, uint32_t events, loop_done *done); /* POLLIN…; repeats */
+/* addr stays valid until done. res 0 or negative errno. */
+int loop_connect(struct loop *l, struct loop_op *op, int fd, const struct sockaddr *addr, socklen_t len, loop_done *done);
+/* Sends all of data (MSG_WAITALL | MSG_NOSIGNAL); data stays valid until done. res: bytes or negative errno. */
+int loop_send(struct loop *l, struct loop_op *op, int fd, const void *data, size_t len, loop_done *done);
+
+/* Ends a busy operation: its callback comes once more with last = true (-ECANCELED, or what had happened before). Does
+ * nothing if it is not busy. */
+void loop_op_cancel(struct loop_op *op);
+
+#endif
