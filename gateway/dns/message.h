@@ -94,6 +94,7 @@ struct dns_writer {
 	uint8_t *buf;
 	size_t cap, len;
 	const struct dns_query *q;
+	enum dns_rcode rcode; /* its upper bits go into the OPT */
 	uint16_t answers, authorities, additionals;
 	bool full;
 };

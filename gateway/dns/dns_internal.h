@@ -1,0 +1,98 @@
+/* What only this folder sees: big-endian access, a cursor over a message, and the shape of records.
+ * The cursor never reads behind the message; its error is sticky, so a caller may read several
+ * fields and look once at the end. What it hands out after an error is zero. */
+#ifndef TUNGATE_DNS_INTERNAL_H
+#define TUNGATE_DNS_INTERNAL_H
+
+#include "gateway/dns/message.h"
+
+#include <string.h>
+
+#define DNS_OPCODE	 0x7800 /* the field's bits in the flags */
+#define DNS_OPT_SIZE	 11	/* an OPT without options (RFC 6891 6.1.2) */
+#define DNS_EDE_SIZE	 6	/* an extended error without text (RFC 8914 2) */
+#define DNS_OPT_DO	 0x8000
+#define DNS_RECORD_NAMES 3 /* owner and the names in the data of one record, at most */
+
+static inline uint16_t dns_get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static inline uint32_t dns_get32(const uint8_t *p)
+{
+	return (uint32_t)dns_get16(p) << 16 | dns_get16(p + 2);
+}
+
+static inline void dns_put16(uint8_t *p, unsigned v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static inline void dns_put32(uint8_t *p, uint32_t v)
+{
+	dns_put16(p, v >> 16);
+	dns_put16(p + 2, v & 0xffff);
+}
+
+struct dns_reader {
+	const uint8_t *msg;
+	size_t len, off;
+	bool bad;
+};
+
+/* The next size bytes, or NULL. */
+static inline const uint8_t *dns_reader_take(struct dns_reader *r, size_t size)
+{
+	const uint8_t *p = r->msg + r->off;
+
+	if (r->bad || size > r->len - r->off) {
+		r->bad = true;
+		return NULL;
+	}
+	r->off += size;
+	return p;
+}
+
+/* Steps over a name without following its pointers. */
+static inline void dns_reader_skip_name(struct dns_reader *r)
+{
+	if (!r->bad && dns_name_skip(r->msg, r->len, &r->off))
+		r->bad = true;
+}
+
+/* Offsets count from the message's start. */
+struct dns_record {
+	size_t owner, ttl_at, data, end;
+	uint32_t ttl; /* as received; an OPT's is no time */
+	uint16_t type, class;
+};
+
+/* Steps over one record and tells its parts; false after an error. Names are not followed. */
+bool dns_reader_record(struct dns_reader *r, struct dns_record *ret);
+
+/* Where the names of a record start: its owner's and, for the types whose data may hold compressed
+ * names (RFC 3597 4), those in its data. Returns how many, or -EBADMSG if the data has not the
+ * shape of its type. */
+int dns_record_names(
+	const uint8_t *msg, const struct dns_record *rec, size_t ret_at[DNS_RECORD_NAMES]);
+
+/* dns_name_read() without keeping what was read. */
+int dns_name_check(const uint8_t *msg, size_t len, size_t *off);
+
+/* Where the pointer at the end of the name at off leads; 0 if it has none. -EBADMSG as
+ * dns_name_skip(). */
+int dns_name_pointer(const uint8_t *msg, size_t len, size_t off, size_t *ret_target);
+
+/* TTLs with the most significant bit set mean 0 (RFC 2181 8). */
+static inline uint32_t dns_ttl_s(uint32_t wire)
+{
+	return wire & 0x80000000 ? 0 : wire;
+}
+
+/* Writes an OPT at p as the last record of an answer to q: DNS_OPT_SIZE bytes, and DNS_EDE_SIZE
+ * with an ede. Returns its size. */
+size_t dns_opt_write(uint8_t *p, const struct dns_query *q, unsigned rcode, enum dns_ede ede);
+
+#endif
