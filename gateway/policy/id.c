@@ -1,0 +1,71 @@
+/* Ids that outlive a generation: of names, and of the views that `client` conditions make. They are
+ * kept in files, so what is here must not change. */
+#include "gateway/policy/policy_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FNV_START 0xcbf29ce484222325ULL /* FNV-1a, 64 bits */
+#define FNV_PRIME 0x100000001b3ULL
+
+static uint64_t id_add(uint64_t h, const char *text)
+{
+	for (; *text; text++)
+		h = (h ^ (uint8_t)*text) * FNV_PRIME;
+	return h;
+}
+
+/* Spreads over all bits, so that users may take any of them as a hash; 0 means none. */
+static uint64_t id_end(uint64_t h)
+{
+	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9ULL;
+	h = (h ^ h >> 27) * 0x94d049bb133111ebULL;
+	h ^= h >> 31;
+	return h ? h : 1;
+}
+
+uint64_t policy_id(const char *text)
+{
+	return text ? id_end(id_add(FNV_START, text)) : 0;
+}
+
+static int prefix_compare(const void *a, const void *b)
+{
+	const struct ip_prefix *p = a, *q = b;
+	int order;
+
+	if (p->addr.family != q->addr.family)
+		return p->addr.family < q->addr.family ? -1 : 1;
+	order = memcmp(p->addr.b, q->addr.b, sizeof p->addr.b);
+	return order ? order : (int)p->len - (int)q->len;
+}
+
+size_t policy_clients_normalise(struct ip_prefix *v, size_t n)
+{
+	size_t kept = 0;
+
+	if (n > 1)
+		qsort(v, n, sizeof *v, prefix_compare);
+	/* In this order a prefix comes right behind the one around it, or behind others inside that
+	 * one. */
+	for (size_t i = 0; i < n; i++) {
+		if (kept > 0 && v[kept - 1].len <= v[i].len &&
+			ip_prefix_contains(&v[kept - 1], &v[i].addr))
+			continue;
+		v[kept++] = v[i];
+	}
+	return kept;
+}
+
+uint64_t policy_view_id(const struct ip_prefix *v, size_t n)
+{
+	uint64_t h = FNV_START;
+	char text[IP_TEXT_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0)
+			h = id_add(h, ",");
+		h = id_add(h, ip_prefix_format(&v[i], text));
+	}
+	return n > 0 ? id_end(h) : 0;
+}

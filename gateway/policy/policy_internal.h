@@ -1,0 +1,77 @@
+/* What building, deciding and explaining share. All of it is written by policy_build() and only
+ * read afterwards. */
+#ifndef TUNGATE_POLICY_POLICY_INTERNAL_H
+#define TUNGATE_POLICY_POLICY_INTERNAL_H
+
+#include "gateway/policy/list.h"
+#include "gateway/policy/matcher.h"
+#include "gateway/policy/policy.h"
+
+/* --- one generation's memory: handed out piece by piece, freed whole --- */
+
+struct policy_arena_block;
+struct policy_arena {
+	struct policy_arena_block *blocks;
+};
+
+/* Zeroed; NULL: out of memory. n * size must not overflow: both come from a configuration that is
+ * already in memory. */
+void *policy_arena_take(struct policy_arena *a, size_t n, size_t size);
+char *policy_arena_text(struct policy_arena *a, const char *text);
+void policy_arena_fini(struct policy_arena *a);
+
+/* --- rules --- */
+
+/* When a rule matches: all kinds of conditions that it has (domain and list are one kind) must
+ * hold. */
+struct policy_condition {
+	bool any_name;
+	const uint16_t *sources; /* of the matcher; one of them holds the name */
+	size_t n_sources;
+	const struct ip_prefix *clients;
+	size_t n_clients;
+	const uint16_t *types;
+	size_t n_types;
+	const char *const *domains; /* as configured, for explain */
+	size_t n_domains;
+};
+
+struct policy_file {
+	const char *path;
+	struct list_stamp stamp;
+};
+
+struct policy_list {		/* source i of the matcher is list i */
+	const char *name, *key; /* key: "lists.NAME" */
+	struct policy_file *files;
+	size_t n_files;
+};
+
+struct policy {
+	struct matcher *matcher;
+	const struct policy_condition *conditions; /* beside rules */
+	struct policy_rule *rules;
+	size_t n_rules;
+	struct policy_rule fallback;
+	struct policy_egress *egresses;
+	size_t n_egresses;
+	const struct conf_set **sets;
+	size_t n_sets;
+	struct policy_list *lists;
+	struct policy_list_info *infos; /* beside lists */
+	size_t n_lists;
+	struct policy_arena arena;
+};
+
+bool policy_type_matches(const struct policy_condition *c, uint16_t type);
+/* The prefix that holds the client; NULL: none does. */
+const struct ip_prefix *policy_client_match(
+	const struct policy_condition *c, const struct ip_addr *client);
+bool policy_name_matches(const struct policy_condition *c, const struct matcher_hits *hits);
+
+/* Sorts the prefixes and drops those inside another; returns how many are left. */
+size_t policy_clients_normalise(struct ip_prefix *v, size_t n);
+/* The id of "P,P,…"; 0 if n is 0. */
+uint64_t policy_view_id(const struct ip_prefix *v, size_t n);
+
+#endif
