@@ -45,14 +45,12 @@ struct dns_reader {
 /* The next size bytes, or NULL. */
 static inline const uint8_t *dns_reader_take(struct dns_reader *r, size_t size)
 {
-	const uint8_t *p = r->msg + r->off;
-
 	if (r->bad || size > r->len - r->off) {
 		r->bad = true;
 		return NULL;
 	}
 	r->off += size;
-	return p;
+	return r->msg + r->off - size;
 }
 
 /* Steps over a name without following its pointers. */

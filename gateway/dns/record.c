@@ -60,7 +60,7 @@ static const struct shape shapes[] = {
 
 static const struct shape *shape_of(uint16_t type, uint16_t class)
 {
-	if (type == DNS_A && class != DNS_CLASS_IN) /* CH has another (RFC 1035 has it not) */
+	if (type == DNS_A && class != DNS_CLASS_IN) /* Chaosnet's is longer */
 		return NULL;
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		if (shapes[i].type == type)

@@ -13,9 +13,8 @@ struct parts {
 
 static bool same_question(const uint8_t *msg, size_t len, const struct dns_query *q)
 {
-	return q->question_len > 0 &&
-	       dns_response_matches(msg, len, dns_get16(msg), &q->name, q->type) &&
-	       q->question_len == q->name.len + 4;
+	return len >= DNS_HEADER_SIZE && q->question_len == q->name.len + 4 &&
+	       dns_response_matches(msg, len, dns_get16(msg), &q->name, q->type);
 }
 
 static bool split(const uint8_t *msg, size_t len, size_t question_len, struct parts *ret)
@@ -26,8 +25,8 @@ static bool split(const uint8_t *msg, size_t len, size_t question_len, struct pa
 	struct dns_record rec;
 
 	*ret = (struct parts){.question_end = r.off};
-	for (unsigned i = 0; i < before; i++)
-		dns_reader_record(&r, &rec);
+	for (unsigned i = 0; i < before && dns_reader_record(&r, &rec); i++)
+		;
 	ret->authority_end = r.off;
 	for (unsigned i = 0; i < additional && dns_reader_record(&r, &rec); i++) {
 		if (rec.type != DNS_OPT)
@@ -114,7 +113,7 @@ static void mend_ttls(uint8_t *buf, size_t len, size_t question_end)
 size_t dns_response_relay(
 	uint8_t *buf, size_t limit, const uint8_t *msg, size_t len, const struct dns_query *q)
 {
-	unsigned theirs = len < DNS_HEADER_SIZE ? 0 : dns_message_flags(msg), flags;
+	unsigned theirs, flags;
 	struct parts parts;
 	size_t size;
 
@@ -126,6 +125,7 @@ size_t dns_response_relay(
 		parts.opt_ttl >> 24)
 		return dns_answer_empty(buf, limit, q, DNS_SERVFAIL, 0, DNS_EDE_OTHER);
 
+	theirs = dns_message_flags(msg);
 	flags = DNS_QR | DNS_RA | (q->flags & (DNS_RD | DNS_CD)) | (theirs & (DNS_TC | 15));
 	if (q->dnssec_ok || q->flags & DNS_AD)
 		flags |= theirs & DNS_AD;

@@ -1,0 +1,5 @@
+tungate_test(test_dns_name tg_dns)
+tungate_test(test_dns_type tg_dns)
+tungate_test(test_dns_query tg_dns)
+tungate_test(test_dns_answer tg_dns)
+tungate_test(test_dns_response tg_dns)
