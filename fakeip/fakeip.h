@@ -24,6 +24,9 @@ struct fakeip_pool_config {
 	uint8_t len4, len6; /* prefix lengths, bits */
 	uint32_t ttl_s, hold_s;
 	uint32_t max; /* mappings at most: 0 means 1 << 20 */
+	/* Where the `hash` arguments below come from, for names that fakeip_load() reads; name is padded with zeros to a
+	 * multiple of 8 bytes. NULL: fakeip_load() is not used. */
+	uint64_t (*hash)(const uint8_t *name, size_t name_len, uint64_t hash_key);
 };
 
 struct fakeip_table;

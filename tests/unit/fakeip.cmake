@@ -1,0 +1,4 @@
+tungate_test(test_fakeip_pool tg_fakeip)
+tungate_test(test_fakeip_table tg_fakeip)
+tungate_test(test_fakeip_log tg_fakeip)
+tungate_test(test_fakeip_threads tg_fakeip)
