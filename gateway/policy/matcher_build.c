@@ -118,13 +118,17 @@ static uint64_t set_hash(const uint16_t *set)
 	return h;
 }
 
+static bool set_equal(const uint16_t *a, const uint16_t *b)
+{
+	return a[0] == b[0] && memcmp(a + 1, b + 1, a[0] * sizeof *a) == 0;
+}
+
 /* The place of an equal set in the intern table, or the empty place for it. */
 static size_t interned_place(const struct matcher_builder *b, const uint16_t *set)
 {
 	size_t mask = b->interned_room - 1, at = set_hash(set) & mask;
 
-	while (b->interned[at] &&
-		memcmp(b->m->sets + b->interned[at], set, (set[0] + 1u) * sizeof *set) != 0)
+	while (b->interned[at] && !set_equal(b->m->sets + b->interned[at], set))
 		at = (at + 1) & mask;
 	return at;
 }
