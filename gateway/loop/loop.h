@@ -8,6 +8,9 @@
  * `loop_op_busy()`. loop_op_cancel() asks the kernel to end it; the last callback (with last = true) tells that it has:
  * only then may the owner free it or close the descriptor. close() cancels nothing.
  *
+ * Threads: the loop belongs to the thread of its first turn. Another may make it, add hooks, buffers and timers and start
+ * operations before that (they wait), and free it after that thread has ended; in between it gets -EEXIST.
+ *
  * Kernel: buffer rings need 5.19. Multishot receive (6.0), multishot read (6.7), DEFER_TASKRUN (6.1) are asked of the
  * running kernel by trial (IORING_REGISTER_PROBE or a first completion of -EINVAL) and replaced by re-armed single shots
  * (several reads in flight for loop_read_start) where they are missing. */
@@ -21,14 +24,14 @@
 
 struct loop;
 
-/* -ENOSYS io_uring is not built in, -EPERM forbidden by sysctl or seccomp, -ENOMEM, -EMFILE. */
+/* -ENOSYS io_uring is not built in, -EOPNOTSUPP too old, -EPERM forbidden by sysctl or seccomp, -ENOMEM, -EMFILE. */
 int loop_new(struct loop **ret);
 void loop_free(struct loop *l); /* no operation may be busy */
 const char *loop_error_hint(int error); /* what to do about loop_new()'s error, one line */
 
-int loop_run(struct loop *l);	/* until loop_stop(); 0 or the errno that broke the ring */
+int loop_run(struct loop *l);	/* until loop_stop(), also an earlier one; 0 or the negative errno that broke the ring */
 int loop_turn(struct loop *l, int64_t wait_ms); /* one turn; wait_ms < 0: until something happens. For tests. */
-void loop_stop(struct loop *l);
+void loop_stop(struct loop *l); /* the turn that runs is finished */
 int64_t loop_now_ms(const struct loop *l); /* monotonic; read once a turn */
 
 /* --- timers: any number, a binary heap that holds pointers --- */
@@ -60,26 +63,30 @@ int64_t loop_last_turn_ms(const struct loop *l);
 
 /* --- buffers that the kernel picks for received data --- */
 struct loop_buffers;
-/* count: a power of two. Memory is touched only as it is used. */
+/* count: a power of two, at most 32768 (else -EINVAL). Memory is touched only as it is used. -ENOMEM, -ENOSPC (64 a loop). */
 int loop_buffers_new(struct loop *l, size_t size_bytes, unsigned count, struct loop_buffers **ret);
-void loop_buffers_free(struct loop_buffers *b); /* after its last user ended */
+void loop_buffers_free(struct loop_buffers *b); /* after its last user ended; not in a callback */
 
 /* --- operations --- */
 struct loop_op;
 /* res: bytes, events, a descriptor, or a negative errno. data: the received bytes, valid until the callback returns;
- * NULL if there are none. last: the operation has ended. A stream's end is res 0, last. After -ENOBUFS (all buffers in
- * use) the loop re-arms by itself and does not tell. */
+ * NULL if there are none. last: the operation has ended; a new one may be started at once. A stream's end is res 0, last;
+ * a datagram of no bytes is res 0, not last. After -ENOBUFS (all buffers in use) the loop re-arms by itself and does not
+ * tell; so a netlink socket, whose overrun is -ENOBUFS too, wants loop_poll_start() and recv(2). An error is last, too:
+ * who wants to go on after it (accept: -EMFILE) starts again, after a while. */
 typedef void loop_done(struct loop_op *op, int32_t res, uint8_t *data, bool last);
 struct loop_op {
 	loop_done *done;
 	struct loop *loop;
 	struct loop_buffers *buffers;
 	int fd;
-	uint8_t kind, state; /* the loop's own */
+	uint8_t kind, state; /* all from here on is the loop's own */
 	uint8_t in_flight;
 	uint8_t flags;
-	uint32_t events;
-	struct msghdr *msg;
+	struct loop_op *next; /* among those that wait for a place in the ring */
+	void *arg;	      /* what is sent; where to connect; where a single datagram's sender goes */
+	uint32_t events;      /* what is polled for; bytes of arg */
+	int32_t result;	      /* bytes sent so far; the end that waits for other reads to come back */
 };
 static inline bool loop_op_busy(const struct loop_op *op)
 {
@@ -87,10 +94,15 @@ static inline bool loop_op_busy(const struct loop_op *op)
 }
 
 /* Each returns 0 or -EBUSY (op is in use), -ENOMEM; the caller has set nothing but zeroes before the first use. */
-int loop_read_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);  /* repeats */
-int loop_recv_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);  /* repeats */
+
+/* Repeats. For what keeps its bounds (TUN) or has one reader's worth of data: without READ_MULTISHOT several reads are in
+ * flight, and a byte stream's pieces could change places; use loop_recv_start() for sockets. */
+int loop_read_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);
+int loop_recv_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done); /* repeats */
 int loop_recv_once(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);
-/* Datagrams with sender and control data: data points to a struct loop_datagram. Repeats. */
+/* Datagrams with sender and control data: data points to a struct loop_datagram, res is its len. Repeats. A buffer holds
+ * LOOP_DATAGRAM_OVERHEAD beside the payload (-EINVAL if it is not larger). */
+#define LOOP_DATAGRAM_OVERHEAD 272
 struct loop_datagram {
 	struct sockaddr_storage *from;
 	socklen_t from_len;
@@ -101,18 +113,22 @@ struct loop_datagram {
 	bool truncated; /* MSG_TRUNC or MSG_CTRUNC */
 };
 int loop_recvmsg_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);
-struct cmsghdr *loop_cmsg_first(const struct loop_datagram *d);
+struct cmsghdr *loop_cmsg_first(const struct loop_datagram *d); /* NULL: none */
 struct cmsghdr *loop_cmsg_next(const struct loop_datagram *d, struct cmsghdr *c);
 
-int loop_accept_start(struct loop *l, struct loop_op *op, int fd, loop_done *done); /* res: new descriptor. Repeats */
-int loop_poll_start(struct loop *l, struct loop_op *op, int fd, uint32_t events, loop_done *done); /* POLLIN…; repeats */
+/* res: new descriptor, close-on-exec, blocking (io_uring does not mind; send(2) wants MSG_DONTWAIT). Repeats. A cancelled
+ * one's last callback may bring a descriptor: it is yours. */
+int loop_accept_start(struct loop *l, struct loop_op *op, int fd, loop_done *done);
+/* POLLIN…; repeats. It tells of news, not of a state: read until -EAGAIN. */
+int loop_poll_start(struct loop *l, struct loop_op *op, int fd, uint32_t events, loop_done *done);
 /* addr stays valid until done. res 0 or negative errno. */
 int loop_connect(struct loop *l, struct loop_op *op, int fd, const struct sockaddr *addr, socklen_t len, loop_done *done);
-/* Sends all of data (MSG_WAITALL | MSG_NOSIGNAL); data stays valid until done. res: bytes or negative errno. */
+/* Sends all of data (MSG_WAITALL | MSG_NOSIGNAL), at most INT32_MAX bytes (-EINVAL); data stays valid until done.
+ * res: bytes or negative errno. */
 int loop_send(struct loop *l, struct loop_op *op, int fd, const void *data, size_t len, loop_done *done);
 
-/* Ends a busy operation: its callback comes once more with last = true (-ECANCELED, or what had happened before). Does
- * nothing if it is not busy. */
+/* Ends a busy operation: its callback comes once more with last = true (-ECANCELED, or what had happened before), never
+ * from within this call. Does nothing if it is not busy. */
 void loop_op_cancel(struct loop_op *op);
 
 #endif
