@@ -1,6 +1,7 @@
-/* The configuration as the daemon reads it: one immutable value, made by conf_load() from one YAML file.
- * All strings and arrays belong to the struct config and live until conf_free(). References between sections are
- * already resolved: an `int` named after a section is an index into that section's array, -1 for none. */
+/* The configuration as the daemon reads it: one immutable value, made by conf_load() from one YAML
+ * file. All strings and arrays belong to the struct config and live until conf_free(). References
+ * between sections are already resolved: an `int` named after a section is an index into that
+ * section's array, -1 for none. */
 #ifndef TUNGATE_CONF_CONFIG_H
 #define TUNGATE_CONF_CONFIG_H
 
@@ -30,7 +31,12 @@ struct conf_ids { /* user or group ids; names are looked up when read */
 	size_t n;
 };
 
-enum conf_intercept { CONF_INTERCEPT_AUTO, CONF_INTERCEPT_TUN, CONF_INTERCEPT_TPROXY, CONF_INTERCEPT_OFF };
+enum conf_intercept {
+	CONF_INTERCEPT_AUTO,
+	CONF_INTERCEPT_TUN,
+	CONF_INTERCEPT_TPROXY,
+	CONF_INTERCEPT_OFF
+};
 
 struct conf_exempt {
 	struct conf_ids uid, gid;
@@ -47,7 +53,8 @@ struct conf_gateway {
 	char *tun;
 	unsigned mtu;
 	enum conf_intercept intercept;
-	struct conf_mark mark; /* our own packets; the two bits above the highest bit of its mask are the ways in */
+	struct conf_mark mark; /* our own packets; the two bits above the highest bit of its mask
+				  are the ways in */
 	unsigned workers;      /* 0: auto */
 };
 
@@ -110,14 +117,16 @@ struct conf_set_ttl {
 
 struct conf_rule {
 	char *name;
-	struct conf_strings domain; /* "x" or "full:x", lower case, no trailing dot; "." is every name */
+	struct conf_strings
+		domain; /* "x" or "full:x", lower case, no trailing dot; "." is every name */
 	int *lists;
 	size_t n_lists;
 	struct conf_prefixes client;
 	uint16_t *types; /* RR types */
 	size_t n_types;
 	enum conf_answer answer;
-	int egress, upstream; /* upstream is filled in from the egress, then from `default`; -1 only for block */
+	int egress, upstream; /* upstream is filled in from the egress, then from `default`; -1 only
+				 for block */
 	struct conf_set *sets;
 	size_t n_sets;
 	struct conf_set_ttl set_ttl;

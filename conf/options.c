@@ -1,0 +1,184 @@
+#include "conf/options.h"
+
+#include <string.h>
+
+#define GLOBAL(field)	offsetof(struct config, field)
+#define UPSTREAM(field) offsetof(struct conf_upstream, field)
+#define EGRESS(field)	offsetof(struct conf_egress, field)
+#define LIST(field)	offsetof(struct conf_list, field)
+#define RULE(field)	offsetof(struct conf_rule, field)
+
+/* clang-format off */
+const struct conf_option conf_options[] = {
+	{"gateway", CONF_MAP, .text = "What is intercepted, and how."},
+	{"gateway.lan", CONF_MANY, &conf_type_interface, GLOBAL(gateway.lan),
+		.items_max = 64, .text = "Interfaces whose packets to port 53 are taken. A trailing * stands for any rest of the name."},
+	{"gateway.self", CONF_ONE, &conf_type_bool, GLOBAL(gateway.self), .fallback = "yes",
+		.text = "Take this host's own queries too."},
+	{"gateway.exempt", CONF_MAP,
+		.text = "Packets of this host that are not taken: those of a DNS server for a guest network, of a VPN client."},
+	{"gateway.exempt.uid", CONF_MANY, &conf_type_uid, GLOBAL(gateway.exempt.uid),
+		.items_max = 256, .text = "Users, by name or number."},
+	{"gateway.exempt.gid", CONF_MANY, &conf_type_gid, GLOBAL(gateway.exempt.gid),
+		.items_max = 256, .text = "Groups, by name or number."},
+	{"gateway.exempt.cgroup", CONF_MANY, &conf_type_cgroup, GLOBAL(gateway.exempt.cgroup),
+		.items_max = 256, .text = "Control groups, by their path below the cgroup2 mount, such as system.slice/dnsmasq.service."},
+	{"gateway.exempt.mark", CONF_MANY, &conf_type_mark, GLOBAL(gateway.exempt.mark),
+		.items_max = 64, .text = "Packets with these marks."},
+	{"gateway.exempt.to", CONF_MANY, &conf_type_prefix, GLOBAL(gateway.exempt.to),
+		.items_max = 256, .text = "Queries to these addresses."},
+	{"gateway.tun", CONF_ONE, &conf_type_tun, GLOBAL(gateway.tun), .fallback = "tungate0",
+		.text = "Name of the TUN device."},
+	{"gateway.mtu", CONF_ONE, &conf_type_number, GLOBAL(gateway.mtu), .fallback = "1500",
+		.allowed = "1280 to 9000", .min = 1280, .max = 9000,
+		.text = "MTU of the TUN device."},
+	{"gateway.intercept", CONF_ONE, &conf_type_enum, GLOBAL(gateway.intercept), .fallback = "auto",
+		.allowed = "auto tun tproxy off",
+		.text = "How queries are taken; the answers are the same. auto: through TUN where this host's firewall lets "
+			"the packets pass, else tproxy. off: only the listeners answer."},
+	{"gateway.mark", CONF_ONE, &conf_type_mark, GLOBAL(gateway.mark), .fallback = "0x10000000/0x10000000",
+		.text = "The mark of the gateway's own packets; whoever else sets it is exempt as well. The two bits above "
+			"its mask are used too, so the mask must leave them free."},
+	{"gateway.workers", CONF_ONE, &conf_type_workers, GLOBAL(gateway.workers), .fallback = "auto",
+		.allowed = "auto, 1 to 64", .min = 1, .max = 64,
+		.text = "Number of threads. auto: one for each processor, at most 4."},
+
+	{"listen", CONF_MANY, &conf_type_listener, GLOBAL(listen),
+		.items_max = 64, .text = "Addresses to answer on, beside interception."},
+
+	{"fakeip", CONF_MAP, .text = "The fake addresses."},
+	{"fakeip.pool4", CONF_ONE, &conf_type_pool4, GLOBAL(fakeip.pool4), .fallback = "198.18.0.0/15",
+		.text = "Pool of the fake IPv4 addresses. off: a fake name has no A record."},
+	{"fakeip.pool6", CONF_ONE, &conf_type_pool6, GLOBAL(fakeip.pool6), .fallback = "fd00:198:18::/64",
+		.text = "Pool of the fake IPv6 addresses. off: a fake name has no AAAA record. Chromium's Local Network Access "
+			"takes a range of fc00::/7 for local, but 198.18.0.0/15 and 2001:2::/48 for public, and may refuse a "
+			"page that mixes them; 2001:2::/64 avoids that."},
+	{"fakeip.ttl", CONF_ONE, &conf_type_seconds, GLOBAL(fakeip.ttl_s), .fallback = "1s",
+		.allowed = "0 to 1d", .min = 0, .max = 86400,
+		.text = "TTL of a fake answer."},
+	{"fakeip.store", CONF_ONE, &conf_type_path, GLOBAL(fakeip.store), .fallback = "/var/lib/tungate/fakeip.db",
+		.min = 0, .max = 4000,
+		.text = "The file that keeps the table over a restart. \"\" keeps it in memory only."},
+
+	{"upstreams", CONF_NAMED, .offset = GLOBAL(upstreams), .item_bytes = sizeof(struct conf_upstream),
+		.name_offset = UPSTREAM(name), .place_offset = CONF_NOWHERE, .items_max = CONF_KEYS_MAX,
+		.text = "Groups of DNS servers, each with a name of your choice."},
+	{"upstreams.NAME", CONF_MAP, .text = NULL},
+	{"upstreams.NAME.servers", CONF_MANY, &conf_type_server, UPSTREAM(servers), .required = true,
+		.items_max = 64, .text = "The servers, by address."},
+	{"upstreams.NAME.strategy", CONF_ONE, &conf_type_enum, .fallback = "sequential",
+		.allowed = "sequential", .discard = true,
+		.text = "Which server is asked first. sequential: in the order written, the next one when a server fails."},
+	{"upstreams.NAME.timeout", CONF_ONE, &conf_type_milliseconds, UPSTREAM(timeout_ms), .fallback = "2s",
+		.allowed = "50ms to 1m", .min = 50, .max = 60000,
+		.text = "How long a server may take. All tries together end after 5s, or after this time if it is longer."},
+	{"upstreams.NAME.mark", CONF_ONE, &conf_type_mark, UPSTREAM(mark),
+		.text = "A mark on the queries, for policy routing of your own."},
+
+	{"egress", CONF_NAMED, .offset = GLOBAL(egresses), .item_bytes = sizeof(struct conf_egress),
+		.name_offset = EGRESS(name), .place_offset = CONF_NOWHERE, .items_max = CONF_KEYS_MAX,
+		.text = "Ways out for traffic, each with a name of your choice."},
+	{"egress.NAME", CONF_MAP, .text = NULL},
+	{"egress.NAME.type", CONF_ONE, &conf_type_enum, EGRESS(type), .allowed = "direct", .required = true,
+		.text = "direct: to the real address, by this host's routes."},
+	{"egress.NAME.upstream", CONF_ONE, &conf_type_upstream, EGRESS(upstream),
+		.text = "The group that resolves for this way. Needed where a rule answers fake with it."},
+	{"egress.NAME.mark", CONF_ONE, &conf_type_mark, EGRESS(mark),
+		.text = "A mark on the traffic, for policy routing of your own."},
+
+	{"lists", CONF_NAMED, .offset = GLOBAL(lists), .item_bytes = sizeof(struct conf_list),
+		.name_offset = LIST(name), .place_offset = LIST(line), .items_max = CONF_KEYS_MAX,
+		.text = "Lists of names, each with a name of your choice."},
+	{"lists.NAME", CONF_MANY, &conf_type_path, LIST(paths), .required = true, .min = 1, .max = 4000,
+		.text = "Files with one name a line; it covers all names below it. # begins a comment."},
+
+	{"rules", CONF_ITEMS, .offset = GLOBAL(rules), .item_bytes = sizeof(struct conf_rule),
+		.name_offset = CONF_NOWHERE, .place_offset = RULE(line), .items_max = CONF_RULES_MAX,
+		.text = "What is done with which names. The first rule that matches decides. A rule matches if one of its "
+			"domain or list entries does, and its client and type as well; what is not written matches everything."},
+	{"rules[]", CONF_MAP, .text = NULL},
+	{"rules[].name", CONF_ONE, &conf_type_text, RULE(name), .allowed = "a name that no other rule has",
+		.required = true, .min = 1, .max = 64,
+		.text = "Its name, in logs and in explain; no two rules share one."},
+	{"rules[].domain", CONF_MANY, &conf_type_domain, RULE(domain),
+		.text = "x is x and all below it, full:x is x alone, \".\" is every name."},
+	{"rules[].list", CONF_MANY, &conf_type_list, RULE(lists),
+		.text = "Names of lists."},
+	{"rules[].client", CONF_MANY, &conf_type_prefix, RULE(client),
+		.text = "Who asks."},
+	{"rules[].type", CONF_MANY, &conf_type_rrtype, RULE(types),
+		.text = "Types of the question."},
+	{"rules[].answer", CONF_ONE, &conf_type_enum, RULE(answer), .allowed = "fake real block", .required = true,
+		.text = "fake: a fake address, whose traffic takes the egress. real: what the upstream says. block: NXDOMAIN."},
+	{"rules[].egress", CONF_ONE, &conf_type_egress, RULE(egress),
+		.text = "The way of the traffic; fake needs one."},
+	{"rules[].upstream", CONF_ONE, &conf_type_upstream, RULE(upstream),
+		.text = "The group that is asked. Default: that of the egress, then that of default, then the first."},
+	{"rules[].nftset", CONF_MANY, &conf_type_nftset, RULE(sets),
+		.items_max = 64, .text = "nftables sets that get the addresses before the answer leaves, in dnsmasq's form. The family is inet, "
+			"ip or ip6; without one it is ip. 4# and 6# restrict it to IPv4 or IPv6 addresses; else the "
+			"type of the set decides."},
+	{"rules[].ipset", CONF_MANY, &conf_type_ipset, RULE(sets),
+		.items_max = 64, .text = "The same for ipset."},
+	{"rules[].set_ttl", CONF_MAP, &conf_type_set_ttl, RULE(set_ttl), .allowed = "{min, grace}, a time from 1s to 24d, permanent",
+		.min = 1, .max = 24 * 86400,
+		.text = "How long an address stays in the sets: a time, or permanent, or by its TTL with the two bounds below."},
+	{"rules[].set_ttl.min", CONF_ONE, &conf_type_seconds, RULE(set_ttl.min_s), .fallback = "10m",
+		.allowed = "0 to 20d", .min = 0, .max = 20 * 86400,
+		.text = "It stays for its TTL, but at least so long,"},
+	{"rules[].set_ttl.grace", CONF_ONE, &conf_type_seconds, RULE(set_ttl.grace_s), .fallback = "1m",
+		.allowed = "0 to 4d", .min = 0, .max = 4 * 86400,
+		.text = "and so long in addition."},
+	{"rules[].on_error", CONF_ONE, &conf_type_enum, RULE(on_error), .fallback = "answer",
+		.allowed = "answer servfail",
+		.text = "When an address could not be put into a set: answer all the same, or with SERVFAIL."},
+
+	{"default", CONF_MAP, .text = "What is done with names that no rule takes."},
+	{"default.answer", CONF_ONE, &conf_type_enum, .fallback = "real", .allowed = "real", .discard = true,
+		.text = "real: what the upstream says."},
+	{"default.upstream", CONF_ONE, &conf_type_upstream, GLOBAL(default_upstream),
+		.text = "The group that is asked. Default: the first one."},
+
+	{"control", CONF_MAP, .text = "The socket for tungate(8)."},
+	{"control.socket", CONF_ONE, &conf_type_path, GLOBAL(control_socket), .fallback = "/run/tungate.sock",
+		.min = 1, .max = 107,
+		.text = "Its path."},
+	{"control.mode", CONF_ONE, &conf_type_octal, GLOBAL(control_mode), .fallback = "0660",
+		.text = "Its access rights."},
+	{"control.group", CONF_ONE, &conf_type_group, GLOBAL(control_group),
+		.text = "The group that owns it. Default: the group of the daemon."},
+
+	{"log", CONF_MAP, .text = "The log, on standard error."},
+	{"log.level", CONF_ONE, &conf_type_enum, GLOBAL(log_level), .fallback = "info",
+		.allowed = "error warn info debug",
+		.text = "What is logged: this and what is worse."},
+};
+/* clang-format on */
+
+const size_t conf_options_n = sizeof conf_options / sizeof conf_options[0];
+
+const char *conf_option_below(const struct conf_option *o, const struct conf_option *section)
+{
+	const char *key = o->path;
+
+	if (section) {
+		size_t n = strlen(section->path);
+
+		if (strncmp(o->path, section->path, n) != 0 || o->path[n] != '.')
+			return NULL;
+		key += n + 1;
+	}
+	return strpbrk(key, ".[") ? NULL : key;
+}
+
+const struct conf_option *conf_option_item(const struct conf_option *o)
+{
+	const char *suffix = o->shape == CONF_NAMED ? ".NAME" : "[]";
+	size_t n = strlen(o->path);
+
+	for (size_t i = 0; i < conf_options_n; i++)
+		if (strncmp(conf_options[i].path, o->path, n) == 0 &&
+			strcmp(conf_options[i].path + n, suffix) == 0)
+			return &conf_options[i];
+	return NULL;
+}

@@ -1,0 +1,67 @@
+/* The option table: all that is known about an option stands in one row, and reading, defaults,
+ * checks of single values and the man page follow from it. In paths, NAME stands for a name the
+ * user chooses and [] for a place in a list. Rows of one section stand together, a section before
+ * those that refer to its names. */
+#ifndef TUNGATE_CONF_OPTIONS_H
+#define TUNGATE_CONF_OPTIONS_H
+
+#include "conf/conf_internal.h"
+
+struct conf_option;
+
+/* How a scalar becomes a value. read: 0, or -EINVAL with r->why (and perhaps r->allowed) set. node
+ * is NULL for the text of a default. */
+struct conf_type {
+	const char *name;    /* as in the man page */
+	const char *allowed; /* for messages, unless the option says more */
+	size_t size_bytes;
+	const void *unset; /* the value of an option without default; NULL: zeroes */
+	int (*read)(struct conf_reader *r, const struct conf_option *o,
+		const struct conf_node *node, const char *text, void *ret);
+};
+
+enum conf_shape {
+	CONF_MAP,   /* options below; with a type, a scalar will do too */
+	CONF_NAMED, /* a map of names; an array of items */
+	CONF_ITEMS, /* a list of maps; an array of items */
+	CONF_ONE,
+	CONF_MANY, /* one or a list; a pointer and a count, appended to */
+};
+
+struct conf_option {
+	const char *path;
+	enum conf_shape shape;
+	const struct conf_type *type;
+	size_t offset;	      /* in struct config or the item */
+	const char *fallback; /* default, as written; NULL: none */
+	const char *allowed;  /* words of an enum in the order of its values, else text */
+	int64_t min, max;     /* of numbers and times, in the unit stored; of texts, their length */
+	bool required, discard;
+	size_t items_max; /* of lists; 0: as many as the file has room for */
+	/* NAMED and ITEMS */
+	size_t item_bytes, name_offset, place_offset; /* CONF_NOWHERE: has none */
+	const char *text;
+};
+
+#define CONF_NOWHERE ((size_t)-1)
+
+extern const struct conf_option conf_options[];
+extern const size_t conf_options_n;
+
+/* Is o directly below the section (NULL: the whole file)? Its own key then, else NULL. */
+const char *conf_option_below(const struct conf_option *o, const struct conf_option *section);
+/* The row for the items of a NAMED or ITEMS option. */
+const struct conf_option *conf_option_item(const struct conf_option *o);
+
+extern const struct conf_type conf_type_bool, conf_type_number, conf_type_workers, conf_type_enum,
+	conf_type_seconds, conf_type_milliseconds, conf_type_mark, conf_type_path, conf_type_octal,
+	conf_type_text, conf_type_tun, conf_type_interface, conf_type_uid, conf_type_gid,
+	conf_type_group, conf_type_cgroup, conf_type_prefix, conf_type_pool4, conf_type_pool6,
+	conf_type_listener, conf_type_server, conf_type_domain, conf_type_rrtype, conf_type_nftset,
+	conf_type_ipset, conf_type_set_ttl, conf_type_upstream, conf_type_egress, conf_type_list;
+
+/* Sets r->why; returns -EINVAL. */
+int conf_wrong(struct conf_reader *r, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif

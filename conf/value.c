@@ -1,0 +1,509 @@
+/* Readers of single values that are not addresses: numbers, times, words, paths, names of this host
+ * and of sections. */
+#include "conf/options.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <net/if.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const int no_reference = -1;
+
+static int store_text(struct conf_reader *r, const char *text, void *ret)
+{
+	char *copy = arena_strdup(r->arena, text);
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(ret, &copy, sizeof copy);
+	return 0;
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Digits at *p, which moves behind them. -EINVAL: none; -ERANGE: more than max. */
+static int digits_read(const char **p, int64_t max, int64_t *ret)
+{
+	int64_t value = 0;
+
+	if (!is_digit(**p))
+		return -EINVAL;
+	for (; is_digit(**p); (*p)++) {
+		if (value > (max - (**p - '0')) / 10)
+			return -ERANGE;
+		value = value * 10 + (**p - '0');
+	}
+	*ret = value;
+	return 0;
+}
+
+static int bool_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	static const char *const words[] = {"no", "yes", "false", "true", "off", "on"};
+
+	(void)o, (void)node;
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+		if (strcasecmp(text, words[i]) == 0) {
+			*(bool *)ret = i & 1;
+			return 0;
+		}
+	return conf_wrong(r, "%s is neither yes nor no", conf_quote(r, text));
+}
+
+const struct conf_type conf_type_bool = {
+	"boolean", "yes, no, true, false, on, off", sizeof(bool), NULL, bool_read};
+
+static int number_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	const char *p = text;
+	int64_t value, factor = 1;
+	int err = digits_read(&p, UINT32_MAX, &value);
+
+	(void)node;
+	if (!err && *p) {
+		factor = *p == 'k' ? 1000 : *p == 'm' ? 1000000 : *p == 'g' ? 1000000000 : 0;
+		if (!factor || p[1])
+			err = -EINVAL;
+	}
+	if (err == -EINVAL)
+		return conf_wrong(r, "%s is not a number", conf_quote(r, text));
+	if (err || value < (o->min + factor - 1) / factor || value > o->max / factor)
+		return conf_wrong(r, "%s is out of bounds", conf_quote(r, text));
+	*(unsigned *)ret = (unsigned)(value * factor);
+	return 0;
+}
+
+const struct conf_type conf_type_number = {
+	"number", "a number", sizeof(unsigned), NULL, number_read};
+
+static int workers_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	if (strcmp(text, "auto") != 0)
+		return number_read(r, o, node, text, ret);
+	*(unsigned *)ret = 0;
+	return 0;
+}
+
+const struct conf_type conf_type_workers = {
+	"number", "auto, a number", sizeof(unsigned), NULL, workers_read};
+
+/* The words of o->allowed stand in the order of the enum's values. */
+static int enum_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	size_t len = strlen(text);
+	int value = 0;
+
+	(void)node;
+	for (const char *word = o->allowed; word; value++) {
+		size_t n = strcspn(word, " ");
+
+		if (n == len && memcmp(word, text, n) == 0) {
+			*(int *)ret = value;
+			return 0;
+		}
+		word = word[n] ? word + n + 1 : NULL;
+	}
+	return conf_wrong(r, "%s is unknown", conf_quote(r, text));
+}
+
+const struct conf_type conf_type_enum = {"word", NULL, sizeof(int), NULL, enum_read};
+
+enum { DAY_MS = 86400000 };
+static const int64_t time_max_ms = INT64_C(36500) * DAY_MS;
+
+/* "1d12h", "500ms"; a bare number is seconds. */
+static int time_read(struct conf_reader *r, const char *text, int64_t *ret_ms)
+{
+	static const struct {
+		const char *unit;
+		int64_t ms;
+	} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", DAY_MS}};
+	const char *p = text;
+	int64_t sum = 0;
+
+	do {
+		int64_t value, ms = 0;
+		int err = digits_read(&p, time_max_ms, &value);
+
+		for (size_t i = 0; !err && !ms && i < sizeof units / sizeof units[0]; i++) {
+			size_t n = strlen(units[i].unit);
+
+			if (strncmp(p, units[i].unit, n) == 0) {
+				ms = units[i].ms;
+				p += n;
+			}
+		}
+		if (!err && !ms && !*p && sum == 0)
+			ms = 1000;
+		if (err == -EINVAL || (!err && !ms))
+			return conf_wrong(r, "%s is not a time such as 500ms, 30, 10m or 1d12h",
+				conf_quote(r, text));
+		if (err || value > (time_max_ms - sum) / ms)
+			return conf_wrong(r, "%s is too long", conf_quote(r, text));
+		sum += value * ms;
+	} while (*p);
+	*ret_ms = sum;
+	return 0;
+}
+
+static int seconds_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	int64_t ms;
+	int err = time_read(r, text, &ms);
+
+	(void)node;
+	if (err)
+		return err;
+	if (ms % 1000)
+		return conf_wrong(r, "%s is not a whole number of seconds", conf_quote(r, text));
+	if (ms / 1000 < o->min || ms / 1000 > o->max)
+		return conf_wrong(r, "%s is out of bounds", conf_quote(r, text));
+	*(uint32_t *)ret = (uint32_t)(ms / 1000);
+	return 0;
+}
+
+const struct conf_type conf_type_seconds = {"time", "a time", sizeof(uint32_t), NULL, seconds_read};
+
+static int milliseconds_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	int64_t ms;
+	int err = time_read(r, text, &ms);
+
+	(void)node;
+	if (err)
+		return err;
+	if (ms < o->min || ms > o->max)
+		return conf_wrong(r, "%s is out of bounds", conf_quote(r, text));
+	*(unsigned *)ret = (unsigned)ms;
+	return 0;
+}
+
+const struct conf_type conf_type_milliseconds = {
+	"time", "a time", sizeof(unsigned), NULL, milliseconds_read};
+
+static int set_ttl_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	struct conf_set_ttl *ttl = ret;
+
+	if (strcmp(text, "permanent") != 0)
+		return seconds_read(r, o, node, text, &ttl->fixed_s);
+	ttl->permanent = true;
+	return 0;
+}
+
+const struct conf_type conf_type_set_ttl = {
+	"time", NULL, sizeof(struct conf_set_ttl), NULL, set_ttl_read};
+
+static int u32_read(const char **p, uint32_t *ret)
+{
+	int64_t value;
+	int err;
+
+	if ((*p)[0] == '0' && ((*p)[1] == 'x' || (*p)[1] == 'X')) {
+		char *end;
+		unsigned long long hex;
+
+		*p += 2;
+		if (!strspn(*p, "0123456789abcdefABCDEF"))
+			return -EINVAL;
+		errno = 0;
+		hex = strtoull(*p, &end, 16);
+		if (errno || hex > UINT32_MAX)
+			return -ERANGE;
+		*p = end;
+		*ret = (uint32_t)hex;
+		return 0;
+	}
+	err = digits_read(p, UINT32_MAX, &value);
+	if (!err)
+		*ret = (uint32_t)value;
+	return err;
+}
+
+static int mark_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	struct conf_mark mark;
+	const char *p = text;
+	int err = u32_read(&p, &mark.value);
+
+	(void)o, (void)node;
+	mark.mask = mark.value;
+	if (!err && *p == '/') {
+		p++;
+		err = u32_read(&p, &mark.mask);
+	}
+	if (err || *p)
+		return conf_wrong(r, "%s is not a mark of 32 bits", conf_quote(r, text));
+	if (!mark.mask)
+		return conf_wrong(r, "the mask of %s is 0", conf_quote(r, text));
+	if (mark.value & ~mark.mask)
+		return conf_wrong(r, "%s has bits outside its mask", conf_quote(r, text));
+	if (!mark.value)
+		return conf_wrong(r, "the value of %s is 0, as of any packet without a mark",
+			conf_quote(r, text));
+	*(struct conf_mark *)ret = mark;
+	return 0;
+}
+
+const struct conf_type conf_type_mark = {
+	"mark", "VALUE or VALUE/MASK, decimal or 0x...", sizeof(struct conf_mark), NULL, mark_read};
+
+static int octal_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	size_t n = strlen(text);
+
+	(void)o, (void)node;
+	if (n < 3 || n > 4 || strspn(text, "01234567") != n || (n == 4 && text[0] != '0'))
+		return conf_wrong(r, "%s is not a file mode", conf_quote(r, text));
+	*(unsigned *)ret = (unsigned)strtoul(text, NULL, 8);
+	return 0;
+}
+
+const struct conf_type conf_type_octal = {
+	"mode", "three octal digits such as 0660", sizeof(unsigned), NULL, octal_read};
+
+static int path_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	const char *path = text;
+
+	(void)node;
+	if (!text[0] && o->min > 0)
+		return conf_wrong(r, "is empty");
+	if (text[0] && text[0] != '/')
+		path = arena_printf(
+			r->scratch, "%s/%s", strcmp(r->folder, "/") ? r->folder : "", text);
+	if (!path)
+		return -ENOMEM;
+	if ((int64_t)strlen(path) > o->max)
+		return conf_wrong(r, "the path is longer than %d bytes", (int)o->max);
+	return store_text(r, path, ret);
+}
+
+const struct conf_type conf_type_path = {"path", "a path", sizeof(char *), NULL, path_read};
+
+static int text_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	size_t n = strlen(text);
+
+	(void)node;
+	if ((int64_t)n < o->min || (int64_t)n > o->max)
+		return conf_wrong(
+			r, "has %zu characters, not %d to %d", n, (int)o->min, (int)o->max);
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return conf_wrong(r, "contains a control character");
+	return store_text(r, text, ret);
+}
+
+const struct conf_type conf_type_text = {"text", NULL, sizeof(char *), NULL, text_read};
+
+/* What the kernel takes as the name of a device; '%' would be a pattern to it. */
+static bool is_interface(const char *text, size_t len)
+{
+	if (len == 0 || len >= IFNAMSIZ || strcspn(text, "/:% \t\r\n\v\f*\"\\") < len)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			return false;
+	return !(text[0] == '.' && (len == 1 || (len == 2 && text[1] == '.')));
+}
+
+static int tun_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	(void)o, (void)node;
+	if (!is_interface(text, strlen(text)))
+		return conf_wrong(r, "%s is not the name of an interface", conf_quote(r, text));
+	return store_text(r, text, ret);
+}
+
+const struct conf_type conf_type_tun = {"name",
+	"1 to 15 characters without space, '/', ':', '%', '*'", sizeof(char *), NULL, tun_read};
+
+static int interface_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	size_t n = strlen(text);
+
+	(void)o, (void)node;
+	if (n && text[n - 1] == '*')
+		n--;
+	if (!is_interface(text, n))
+		return conf_wrong(r, "%s is not the name of an interface", conf_quote(r, text));
+	return store_text(r, text, ret);
+}
+
+const struct conf_type conf_type_interface = {"interface",
+	"an interface name of 1 to 15 characters, or its beginning and '*'", sizeof(char *), NULL,
+	interface_read};
+
+/* A number as it is; 4294967295 means "no change" to the kernel. */
+static int id_number(const char *text, uint32_t *ret)
+{
+	const char *p = text;
+	int64_t value;
+
+	if (digits_read(&p, UINT32_MAX - 1, &value) || *p)
+		return -EINVAL;
+	*ret = (uint32_t)value;
+	return 0;
+}
+
+static int uid_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	const struct passwd *user;
+
+	(void)o, (void)node;
+	if (id_number(text, ret) == 0)
+		return 0;
+	user = getpwnam(text);
+	if (!user)
+		return conf_wrong(r, "this host has no user %s", conf_quote(r, text));
+	*(uint32_t *)ret = user->pw_uid;
+	return 0;
+}
+
+const struct conf_type conf_type_uid = {
+	"user", "a user's name or number", sizeof(uint32_t), NULL, uid_read};
+
+static int gid_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	const struct group *group;
+
+	(void)o, (void)node;
+	if (id_number(text, ret) == 0)
+		return 0;
+	group = getgrnam(text);
+	if (!group)
+		return conf_wrong(r, "this host has no group %s", conf_quote(r, text));
+	*(uint32_t *)ret = group->gr_gid;
+	return 0;
+}
+
+const struct conf_type conf_type_gid = {
+	"group", "a group's name or number", sizeof(uint32_t), NULL, gid_read};
+
+static int group_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	uint32_t gid;
+	int err = gid_read(r, o, node, text, &gid);
+
+	return err ? err : store_text(r, text, ret);
+}
+
+const struct conf_type conf_type_group = {
+	"group", "a group's name or number", sizeof(char *), NULL, group_read};
+
+static int cgroup_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	const char *from = text + strspn(text, "/");
+	size_t n = strlen(from);
+	char *path;
+
+	(void)o, (void)node;
+	while (n && from[n - 1] == '/')
+		n--;
+	if (n == 0)
+		return conf_wrong(r, "%s is the root of all control groups", conf_quote(r, text));
+	path = arena_strndup(r->scratch, from, n);
+	if (!path)
+		return -ENOMEM;
+	for (const char *part = path;; part++) {
+		size_t len = strcspn(part, "/");
+
+		if (len == 0 || (part[0] == '.' && (len == 1 || (len == 2 && part[1] == '.'))))
+			return conf_wrong(r, "%s is not a plain path", conf_quote(r, text));
+		part += len;
+		if (!*part)
+			break;
+	}
+	if (n >= PATH_MAX)
+		return conf_wrong(r, "the path is longer than %d bytes", PATH_MAX - 1);
+	return store_text(r, path, ret);
+}
+
+const struct conf_type conf_type_cgroup = {
+	"path", "a path below the cgroup2 mount", sizeof(char *), NULL, cgroup_read};
+
+/* The index of a name in an array of structs that begin with it; r->allowed is set to all names if
+ * it is not there. */
+static int name_find(struct conf_reader *r, const void *items, size_t n, size_t item_bytes,
+	const char *what, const char *text, int *ret)
+{
+	char *list = NULL, *name;
+
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&name, (const char *)items + i * item_bytes, sizeof name);
+		if (name && strcmp(name, text) == 0) {
+			*ret = (int)i;
+			return 0;
+		}
+	}
+	for (size_t i = 0; i < n && i < 32; i++) {
+		memcpy(&name, (const char *)items + i * item_bytes, sizeof name);
+		list = arena_printf(r->scratch, "%s%s%.40s", list ? list : "", list ? ", " : "",
+			name ? name : "");
+	}
+	r->allowed = list;
+	return conf_wrong(r, "there is no %s %s", what, conf_quote(r, text));
+}
+
+_Static_assert(offsetof(struct conf_upstream, name) == 0 &&
+		       offsetof(struct conf_egress, name) == 0 &&
+		       offsetof(struct conf_list, name) == 0,
+	"name_find looks for the name there");
+
+static int upstream_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	(void)o, (void)node;
+	return name_find(r, r->config->upstreams, r->config->n_upstreams,
+		sizeof *r->config->upstreams, "group in upstreams named", text, ret);
+}
+
+const struct conf_type conf_type_upstream = {
+	"group", "a name in upstreams", sizeof(int), &no_reference, upstream_read};
+
+static int egress_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	(void)o, (void)node;
+	return name_find(r, r->config->egresses, r->config->n_egresses, sizeof *r->config->egresses,
+		"egress named", text, ret);
+}
+
+const struct conf_type conf_type_egress = {
+	"egress", "a name in egress", sizeof(int), &no_reference, egress_read};
+
+static int list_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	(void)o, (void)node;
+	return name_find(r, r->config->lists, r->config->n_lists, sizeof *r->config->lists,
+		"list named", text, ret);
+}
+
+const struct conf_type conf_type_list = {
+	"list", "a name in lists", sizeof(int), &no_reference, list_read};
