@@ -44,12 +44,14 @@ enum resolve_flag {
 /* Embedded in who asks; stays where it is until answered or cancelled. */
 struct resolve_request;
 /* msg: a checked response, valid until the callback returns, or NULL with error: -ETIMEDOUT nobody answered in time,
- * -EHOSTUNREACH/-ECONNREFUSED/… the last server's socket error, -EMFILE/-ENOMEM, -ECANCELED. */
+ * -EHOSTUNREACH/-ECONNREFUSED/… the last server's socket error, -EBADMSG its answer was broken, -EMFILE/-ENOMEM/-ENOBUFS
+ * (4096 questions are in flight already), -ECANCELED. */
 typedef void resolve_done(struct resolve_request *rq, const uint8_t *msg, size_t len, int error);
 struct resolve_request {
 	resolve_done *done;
 	struct resolve_request *next, **prev; /* among those of the flight */
 	void *flight;
+	int64_t deadline_ms;
 };
 
 /* Asks group of g (an index of the configuration) for name and type. The flight holds a reference to g. The callback may
