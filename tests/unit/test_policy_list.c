@@ -1,4 +1,5 @@
-/* Reading plain lists: what is taken, what is skipped and how it is told, and files that are no lists. */
+/* Reading plain lists: what is taken, what is skipped and how it is told, and files that are no
+ * lists. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,7 +45,8 @@ static void log_complain(void *arg, bool is_error, const char *text)
 }
 
 /* Feeds text in pieces of the given size. */
-static int read_pieces(struct log *log, const char *text, size_t len, size_t piece, struct list_counts *ret)
+static int read_pieces(
+	struct log *log, const char *text, size_t len, size_t piece, struct list_counts *ret)
 {
 	const struct list_sink sink = {log, log_entry, log_complain};
 	struct list_plain *r = NULL;
@@ -94,12 +96,16 @@ static void test_takes(void **state)
 	takes("a.test\nb.test", "1:a.test=a.test\n2:b.test=b.test\n");
 	takes("A.Test.\r\n\r\nb.TEST\r\n", "1:a.test=A.Test.\n3:b.test=b.TEST\n");
 	takes("a.test\r", "1:a.test=a.test\n");
-	takes("\xef\xbb\xbf" "a.test\n", "1:a.test=a.test\n");
+	takes("\xef\xbb\xbf"
+	      "a.test\n",
+		"1:a.test=a.test\n");
 	takes("\xef\xbb\xbf# only a comment", "");
-	takes("# c\n  # c\n\t \na.test # c # d\nb.test\t#\xe2\x82\xac\n#", "4:a.test=a.test\n5:b.test=b.test\n");
+	takes("# c\n  # c\n\t \na.test # c # d\nb.test\t#\xe2\x82\xac\n#",
+		"4:a.test=a.test\n5:b.test=b.test\n");
 	takes("  a.test\t\n", "1:a.test=a.test\n");
 	takes("cn\n_a-b.-c.1\nxn--80AGLFYFK.xn--p1ai\n",
-		"1:cn=cn\n2:_a-b.-c.1=_a-b.-c.1\n3:xn--80aglfyfk.xn--p1ai=xn--80AGLFYFK.xn--p1ai\n");
+		"1:cn=cn\n2:_a-b.-c.1=_a-b.-c.1\n3:xn--80aglfyfk.xn--p1ai=xn--80AGLFYFK.xn--"
+		"p1ai\n");
 	takes(".\n", "1:.=.\n");
 	takes("a\\.b.test\n", "1:a\\.b.test=a\\.b.test\n");
 }
@@ -112,7 +118,8 @@ static void skips(const char *line, unsigned column, const char *what)
 
 	(void)snprintf(text, sizeof text, "ok.test\n%s\nfine.test\n", line);
 	(void)snprintf(told, sizeof told,
-		"f:2:%u: warning: lists.l: %s; allowed: one domain name a line, '#' comments\n", column, what);
+		"f:2:%u: warning: lists.l: %s; allowed: one domain name a line, '#' comments\n",
+		column, what);
 	assert_int_equal(read_text(&log, text, strlen(text), &counts), 0);
 	assert_string_equal(log.names, "1:ok.test=ok.test\n3:fine.test=fine.test\n");
 	assert_string_equal(log.told, told);
@@ -124,7 +131,8 @@ static void skips(const char *line, unsigned column, const char *what)
 static void test_skips(void **state)
 {
 	static const char odd[] = "not a domain name: this character is not part of one";
-	static const char shape[] = "not a domain name: an empty label, one above 63 bytes, or above 255 bytes in all";
+	static const char shape[] =
+		"not a domain name: an empty label, one above 63 bytes, or above 255 bytes in all";
 	char label[80];
 
 	(void)state;
@@ -137,7 +145,9 @@ static void test_skips(void **state)
 	skips("full:a.test", 5, odd);
 	skips("a#b.test", 2, odd);
 	skips("a.test\rb.test", 7, odd);
-	skips("\xef\xbb\xbf" "a.test", 1, "not ASCII: a name is written in its xn-- form");
+	skips("\xef\xbb\xbf"
+	      "a.test",
+		1, "not ASCII: a name is written in its xn-- form");
 	skips("1.2.3.4", 1, "an address, not a domain name");
 	skips("2001:db8::1", 5, odd);
 	skips("10.0.0.0/8", 9, odd);
@@ -181,10 +191,12 @@ static void test_half_is_the_bound(void **state)
 	assert_int_equal(read_text(&half, at_half, strlen(at_half), &counts), 0);
 	assert_int_equal(read_text(&more, above, strlen(above), &counts), -EBADMSG);
 	assert_int_equal(more.errors, 1);
-	assert_non_null(strstr(more.told, "f:1:1: lists.l: 2 of 3 lines cannot be read; allowed: "));
+	assert_non_null(
+		strstr(more.told, "f:1:1: lists.l: 2 of 3 lines cannot be read; allowed: "));
 }
 
-/* A line of LIST_LINE_MAX bytes is read, one byte more is skipped, and what comes behind is not lost. */
+/* A line of LIST_LINE_MAX bytes is read, one byte more is skipped, and what comes behind is not
+ * lost. */
 static void test_long_lines(void **state)
 {
 	static const size_t extras[] = {0, 1, LIST_LINE_MAX};
@@ -208,7 +220,8 @@ static void test_long_lines(void **state)
 			continue;
 		}
 		assert_string_equal(log.names, "2:b.test=b.test\n");
-		assert_non_null(strstr(log.told, "f:1:1: warning: lists.l: a line above 64 KiB; allowed: "));
+		assert_non_null(strstr(
+			log.told, "f:1:1: warning: lists.l: a line above 64 KiB; allowed: "));
 	}
 	free(text);
 }
@@ -222,8 +235,9 @@ static void test_nul(void **state)
 	(void)state;
 	assert_non_null(text);
 	assert_int_equal(read_text(&log, "a.test\nb.te\0st\n", 15, &counts), -EBADMSG);
-	assert_string_equal(log.told, "f:2:5: lists.l: a NUL byte: this is not a text file; allowed: one domain name a "
-				      "line, '#' comments\n");
+	assert_string_equal(log.told,
+		"f:2:5: lists.l: a NUL byte: this is not a text file; allowed: one domain name a "
+		"line, '#' comments\n");
 	assert_int_equal(log.errors, 1);
 	/* Also in what is thrown away. */
 	memset(text, 'x', 2 * LIST_LINE_MAX - 1);
@@ -287,7 +301,8 @@ static void file_write(const char *path, const char *text)
 	assert_int_equal(fclose(f), 0);
 }
 
-static int file_read(struct log *log, const char *path, struct list_counts *counts, struct list_stamp *stamp)
+static int file_read(
+	struct log *log, const char *path, struct list_counts *counts, struct list_stamp *stamp)
 {
 	const struct list_sink sink = {log, log_entry, log_complain};
 

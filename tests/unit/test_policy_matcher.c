@@ -1,4 +1,5 @@
-/* The matcher: label boundaries, kinds, many sources; and a comparison with a model that tries every entry. */
+/* The matcher: label boundaries, kinds, many sources; and a comparison with a model that tries
+ * every entry. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,7 +39,8 @@ static struct matcher *build(const struct entry *entries, size_t n, unsigned n_s
 	for (size_t i = 0; i < n; i++) {
 		struct dns_name name = name_of(entries[i].text);
 
-		assert_int_equal(matcher_builder_add(b, entries[i].source, entries[i].kind, &name, NULL), 0);
+		assert_int_equal(
+			matcher_builder_add(b, entries[i].source, entries[i].kind, &name, NULL), 0);
 	}
 	assert_int_equal(matcher_builder_finish(b, &m), 0);
 	return m;
@@ -279,7 +281,8 @@ static bool model_holds(const struct model *model, unsigned i, const struct dns_
 	}
 }
 
-static void model_check(const struct model *model, const struct matcher *m, const struct dns_name *name)
+static void model_check(
+	const struct model *model, const struct matcher *m, const struct dns_name *name)
 {
 	bool expected[MODEL_SOURCES] = {false};
 	struct matcher_hits hits;
@@ -309,8 +312,9 @@ static void test_model(void **state)
 			model->name[i] = random_name();
 			model->source[i] = random_below(MODEL_SOURCES);
 			model->kind[i] = random_below(2) ? MATCHER_SUFFIX : MATCHER_EXACT;
-			assert_int_equal(
-				matcher_builder_add(b, model->source[i], model->kind[i], &model->name[i], NULL), 0);
+			assert_int_equal(matcher_builder_add(b, model->source[i], model->kind[i],
+						 &model->name[i], NULL),
+				0);
 		}
 		assert_int_equal(matcher_builder_finish(b, &m), 0);
 		for (unsigned i = 0; i < model->n; i++)

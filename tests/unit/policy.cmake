@@ -1,0 +1,3 @@
+tungate_test(test_policy_matcher tg_policy)
+tungate_test(test_policy_list tg_policy)
+tungate_test(test_policy tg_policy)

@@ -1,0 +1,636 @@
+/* Policies built from configurations made by hand, as conf_load() would: what wins, what it
+ * decides, what is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gateway/dns/message.h"
+#include "gateway/policy/matcher.h"
+#include "gateway/policy/policy.h"
+
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+/* Strings that live as long as the block around them. */
+#define STRINGS(...)                                                                               \
+	{                                                                                          \
+		(char *[]){__VA_ARGS__}, sizeof((char *[]){__VA_ARGS__}) / sizeof(char *)          \
+	}
+
+static char told[8192];
+static unsigned told_errors;
+
+static void tell(void *arg, bool is_error, const char *text)
+{
+	size_t n = strlen(told);
+
+	assert_ptr_equal(arg, told);
+	told_errors += is_error;
+	(void)snprintf(told + n, sizeof told - n, "%s\n", text);
+}
+
+static int try_build(const struct config *config, struct policy **ret)
+{
+	told[0] = 0;
+	told_errors = 0;
+	*ret = NULL;
+	return policy_build(config, tell, told, ret);
+}
+
+static struct policy *build(const struct config *config)
+{
+	struct policy *p;
+
+	assert_int_equal(try_build(config, &p), 0);
+	assert_string_equal(told, "");
+	return p;
+}
+
+static struct ip_prefix prefix(const char *text)
+{
+	struct ip_prefix p;
+
+	assert_int_equal(ip_prefix_parse(text, &p), 0);
+	return p;
+}
+
+struct asked {
+	struct dns_name name;
+	struct policy_question question;
+};
+
+static const struct policy_question *ask(
+	struct asked *a, const char *name, uint16_t type, const char *client)
+{
+	assert_int_equal(dns_name_parse(name, strlen(name), &a->name), 0);
+	a->question = (struct policy_question){.name = &a->name, .type = type};
+	if (client)
+		assert_int_equal(ip_addr_parse(client, &a->question.client), 0);
+	return &a->question;
+}
+
+/* The name of the rule that wins; "default". */
+static const char *winner(
+	const struct policy *p, const char *name, uint16_t type, const char *client)
+{
+	struct asked a;
+	const struct policy_rule *rule = policy_decide(p, ask(&a, name, type, client));
+
+	assert_non_null(rule);
+	return rule->name ? rule->name : "default";
+}
+
+static void test_first_match_wins(void **state)
+{
+	struct conf_rule rules[] = {
+		{.name = "ads",
+			.domain = STRINGS("ads.corp.example", "full:tracker.test"),
+			.answer = CONF_ANSWER_BLOCK},
+		{.name = "work",
+			.domain = STRINGS("corp.example", "ru"),
+			.answer = CONF_ANSWER_FAKE},
+		{.name = "never",
+			.domain = STRINGS("ads.corp.example"),
+			.answer = CONF_ANSWER_REAL},
+		{.name = "rest", .domain = STRINGS("."), .answer = CONF_ANSWER_FAKE},
+		{.name = "beyond", .answer = CONF_ANSWER_BLOCK},
+	};
+	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = COUNT(rules)};
+	struct policy *p = build(&config);
+
+	(void)state;
+	assert_string_equal(winner(p, "x.ads.corp.example", DNS_A, NULL), "ads");
+	assert_string_equal(winner(p, "ADS.CORP.example", DNS_A, NULL), "ads");
+	assert_string_equal(winner(p, "tracker.test", DNS_A, NULL), "ads");
+	assert_string_equal(winner(p, "a.tracker.test", DNS_A, NULL), "rest");
+	assert_string_equal(winner(p, "corp.example", DNS_A, NULL), "work");
+	assert_string_equal(winner(p, "mail.ru", DNS_A, NULL), "work");
+	assert_string_equal(winner(p, "guru", DNS_A, NULL), "rest");
+	assert_string_equal(winner(p, "example", DNS_TXT, NULL), "rest");
+	assert_string_equal(winner(p, ".", DNS_NS, NULL), "rest");
+	policy_free(p);
+}
+
+static void test_default(void **state)
+{
+	struct conf_rule rules[] = {{.name = "one", .domain = STRINGS("a.test")}};
+	struct config config = {
+		.path = "c.yaml", .rules = rules, .n_rules = 1, .default_upstream = 3};
+	struct policy *p = build(&config);
+	struct asked a;
+	const struct policy_rule *rule = policy_decide(p, ask(&a, "b.test", DNS_A, NULL));
+
+	(void)state;
+	assert_null(rule->name);
+	assert_int_equal(rule->id, 0);
+	assert_int_equal(rule->view, 0);
+	assert_int_equal(rule->answer, CONF_ANSWER_REAL);
+	assert_null(rule->egress);
+	assert_int_equal(rule->upstream, 3);
+	assert_int_equal(rule->n_sets, 0);
+	assert_ptr_equal(policy_rule_by_id(p, 0), rule);
+	policy_free(p);
+
+	config.n_rules = 0;
+	p = build(&config);
+	assert_string_equal(winner(p, "a.test", DNS_A, NULL), "default");
+	policy_free(p);
+}
+
+static void test_client_and_type(void **state)
+{
+	struct ip_prefix lan[] = {prefix("192.168.1.0/24"), prefix("fd00:1::/64")};
+	struct ip_prefix one[] = {prefix("10.0.0.5")};
+	uint16_t types[] = {DNS_AAAA, DNS_HTTPS};
+	struct conf_rule rules[] = {
+		{.name = "both",
+			.domain = STRINGS("a.test"),
+			.client = {lan, 2},
+			.types = types,
+			.n_types = 2},
+		{.name = "client", .client = {one, 1}},
+		{.name = "type", .types = types, .n_types = 2},
+		{.name = "name", .domain = STRINGS("a.test")},
+	};
+	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = COUNT(rules)};
+	struct policy *p = build(&config);
+
+	(void)state;
+	assert_string_equal(winner(p, "a.test", DNS_AAAA, "192.168.1.9"), "both");
+	assert_string_equal(winner(p, "x.a.test", DNS_HTTPS, "fd00:1::9"), "both");
+	assert_string_equal(winner(p, "a.test", DNS_A, "192.168.1.9"), "name");
+	assert_string_equal(winner(p, "b.test", DNS_AAAA, "192.168.1.9"), "type");
+	assert_string_equal(winner(p, "a.test", DNS_AAAA, "192.168.2.9"), "type");
+	assert_string_equal(winner(p, "a.test", DNS_AAAA, NULL), "type");
+	assert_string_equal(winner(p, "a.test", DNS_A, "10.0.0.5"), "client");
+	assert_string_equal(winner(p, "b.test", DNS_A, "10.0.0.6"), "default");
+	assert_string_equal(winner(p, "b.test", DNS_A, "fd00:1::9"), "default");
+	policy_free(p);
+}
+
+/* --- what a rule decides --- */
+
+static void test_effects_are_copied(void **state)
+{
+	char egress_name[] = "vpn", table[] = "fw4", set4[] = "work4", set6[] = "work6",
+	     ipset[] = "old", rule_name[] = "work";
+	struct conf_egress egresses[] = {
+		{.name = "direct", .upstream = 0},
+		{.name = egress_name, .upstream = 1, .mark = {0x10, 0xff}},
+	};
+	struct conf_set first[] = {{.name = set4, .table = table, .family = IP_V4, .nfproto = 1}};
+	struct conf_set second[] = {
+		{.name = set6, .table = table, .family = IP_V6}, {.name = ipset, .is_ipset = true}};
+	struct conf_rule rules[] = {
+		{.name = "a",
+			.domain = STRINGS("a.test"),
+			.egress = -1,
+			.upstream = 1,
+			.sets = first,
+			.n_sets = 1,
+			.answer = CONF_ANSWER_REAL,
+			.set_ttl = {.permanent = true}},
+		{.name = rule_name,
+			.domain = STRINGS("corp.example"),
+			.egress = 1,
+			.upstream = 1,
+			.sets = second,
+			.n_sets = 2,
+			.answer = CONF_ANSWER_FAKE,
+			.set_ttl = {.min_s = 600, .grace_s = 60},
+			.on_error = CONF_ON_ERROR_SERVFAIL},
+	};
+	struct config config = {.path = "c.yaml",
+		.rules = rules,
+		.n_rules = 2,
+		.egresses = egresses,
+		.n_egresses = 2};
+	struct policy *p = build(&config);
+	const struct conf_set *const *sets;
+	const struct policy_egress *all;
+	const struct policy_rule *rule;
+	struct asked a;
+
+	(void)state;
+	/* The configuration goes; the policy stays. */
+	memset(egress_name, 'x', 3);
+	memset(table, 'x', 3);
+	memset(set4, 'x', 5);
+	memset(set6, 'x', 5);
+	memset(ipset, 'x', 3);
+	memset(rule_name, 'x', 4);
+	memset(first, 0, sizeof first);
+	memset(second, 0, sizeof second);
+	memset(rules, 0, sizeof rules);
+	memset(egresses, 0, sizeof egresses);
+
+	rule = policy_decide(p, ask(&a, "corp.example", DNS_A, NULL));
+	assert_string_equal(rule->name, "work");
+	assert_int_equal(rule->answer, CONF_ANSWER_FAKE);
+	assert_int_equal(rule->upstream, 1);
+	assert_int_equal(rule->on_error, CONF_ON_ERROR_SERVFAIL);
+	assert_int_equal(rule->set_ttl.min_s, 600);
+	assert_string_equal(rule->egress->name, "vpn");
+	assert_int_equal(rule->egress->mark.value, 0x10);
+	assert_int_equal(rule->egress->upstream, 1);
+	assert_int_equal(rule->egress->index, 1);
+	assert_int_equal(rule->n_sets, 2);
+	assert_int_equal(rule->set_base, 1);
+	assert_string_equal(rule->sets[0].name, "work6");
+	assert_string_equal(rule->sets[0].table, "fw4");
+	assert_string_equal(rule->sets[1].name, "old");
+	assert_true(rule->sets[1].is_ipset);
+	assert_null(rule->sets[1].table);
+
+	assert_int_equal(policy_sets(p, &sets), 3);
+	assert_string_equal(sets[0]->name, "work4");
+	assert_int_equal(sets[0]->family, IP_V4);
+	assert_ptr_equal(sets[rule->set_base], &rule->sets[0]);
+	assert_ptr_equal(sets[rule->set_base + 1], &rule->sets[1]);
+
+	rule = policy_decide(p, ask(&a, "a.test", DNS_A, NULL));
+	assert_null(rule->egress);
+	assert_true(rule->set_ttl.permanent);
+	assert_int_equal(policy_egresses(p, &all), 2);
+	assert_string_equal(all[0].name, "direct");
+	assert_ptr_equal(policy_egress_by_id(p, policy_id("vpn")), &all[1]);
+	assert_null(policy_egress_by_id(p, policy_id("gone")));
+	assert_ptr_equal(policy_rule_by_id(p, policy_id("a")), rule);
+	assert_null(policy_rule_by_id(p, policy_id("gone")));
+	policy_free(p);
+}
+
+/* Ids are kept in files: these values must never change. */
+static void test_ids(void **state)
+{
+	(void)state;
+	assert_int_equal(policy_id(NULL), 0);
+	assert_true(policy_id("") != 0);
+	assert_true(policy_id("a") != policy_id("b"));
+	assert_true(policy_id("work") == 0x2904e997f0a212d6ULL);
+}
+
+static uint64_t view_of(struct ip_prefix *clients, size_t n)
+{
+	struct conf_rule rules[] = {{.name = "r", .client = {clients, n}, .egress = -1}};
+	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = 1};
+	struct policy *p = build(&config);
+	uint64_t view = policy_rule_by_id(p, policy_id("r"))->view;
+
+	policy_free(p);
+	return view;
+}
+
+static void test_views(void **state)
+{
+	struct ip_prefix ab[] = {prefix("10.0.0.0/8"), prefix("fd00::/8")};
+	struct ip_prefix ba[] = {prefix("fd00::/8"), prefix("10.0.0.0/8")};
+	struct ip_prefix twice[] = {prefix("10.1.0.0/16"), prefix("10.0.0.0/8"), prefix("fd00::/8"),
+		prefix("10.0.0.0/8"), prefix("10.2.0.1"), prefix("10.0.0.0")};
+	struct ip_prefix a[] = {prefix("10.0.0.0/8")};
+	struct ip_prefix narrower[] = {prefix("10.0.0.0/9")};
+
+	(void)state;
+	assert_int_equal(view_of(NULL, 0), 0);
+	assert_true(view_of(ab, 2) == policy_id("10.0.0.0/8,fd00::/8"));
+	assert_true(view_of(ba, 2) == view_of(ab, 2));
+	assert_true(view_of(twice, 6) == view_of(ab, 2));
+	assert_true(view_of(a, 1) != view_of(ab, 2));
+	assert_true(view_of(a, 1) != view_of(narrower, 1));
+	/* The order that the caller wrote is left alone. */
+	assert_int_equal(ba[0].addr.family, IP_V6);
+}
+
+/* --- lists --- */
+
+static char folder[] = "/tmp/tungate-policy-XXXXXX";
+
+static int folder_make(void **state)
+{
+	(void)state;
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int folder_remove(void **state)
+{
+	(void)state;
+	return rmdir(folder);
+}
+
+static char *path_in(char path[256], const char *file)
+{
+	(void)snprintf(path, 256, "%s/%s", folder, file);
+	return path;
+}
+
+static void file_write(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* Two lists, one of two files, and rules that take them. */
+struct lists_fixture {
+	char cn1[256], cn2[256], ads[256];
+	char *cn_paths[2], *ads_paths[1], *domain[1];
+	struct conf_list lists[2];
+	int ads_ref[1], cn_ref[2];
+	struct ip_prefix lan[1];
+	struct conf_rule rules[3];
+	struct config config;
+};
+
+static void lists_fixture_init(struct lists_fixture *f)
+{
+	memset(f, 0, sizeof *f);
+	f->cn_paths[0] = path_in(f->cn1, "cn1.txt");
+	f->cn_paths[1] = path_in(f->cn2, "cn2.txt");
+	f->ads_paths[0] = path_in(f->ads, "ads.txt");
+	file_write(f->cn1, "# names\ncn\nexample.com # a comment\n");
+	file_write(f->cn2, "example.org\nWWW.Example.COM\r\ncn\n");
+	file_write(f->ads, "ads.example.com\n");
+	f->lists[0] =
+		(struct conf_list){.name = "cn", .paths = {f->cn_paths, 2}, .line = 7, .column = 9};
+	f->lists[1] = (struct conf_list){
+		.name = "ads", .paths = {f->ads_paths, 1}, .line = 8, .column = 9};
+	f->domain[0] = "b.test";
+	f->ads_ref[0] = 1;
+	f->cn_ref[0] = 0;
+	f->cn_ref[1] = 1;
+	f->lan[0] = prefix("192.168.1.0/24");
+	f->rules[0] = (struct conf_rule){
+		.name = "guest", .lists = f->ads_ref, .n_lists = 1, .client = {f->lan, 1}};
+	f->rules[1] = (struct conf_rule){
+		.name = "lists", .lists = f->cn_ref, .n_lists = 2, .domain = {f->domain, 1}};
+	f->rules[2] = (struct conf_rule){.name = "rest"};
+	f->config = (struct config){.path = "/etc/c.yaml",
+		.lists = f->lists,
+		.n_lists = 2,
+		.rules = f->rules,
+		.n_rules = 3};
+}
+
+static void lists_fixture_fini(struct lists_fixture *f)
+{
+	(void)unlink(f->cn1);
+	(void)unlink(f->cn2);
+	(void)unlink(f->ads);
+}
+
+static void test_lists(void **state)
+{
+	struct lists_fixture f;
+	const struct policy_list_info *infos;
+	struct policy *p;
+
+	(void)state;
+	lists_fixture_init(&f);
+	p = build(&f.config);
+	/* What is looked up is in memory. */
+	lists_fixture_fini(&f);
+	assert_string_equal(winner(p, "a.cn", DNS_A, NULL), "lists");
+	assert_string_equal(winner(p, "x.ads.example.com", DNS_A, NULL), "lists");
+	assert_string_equal(winner(p, "x.ads.example.com", DNS_A, "192.168.1.2"), "guest");
+	assert_string_equal(winner(p, "example.com", DNS_A, "192.168.1.2"), "lists");
+	assert_string_equal(winner(p, "b.test", DNS_A, NULL), "lists");
+	assert_string_equal(winner(p, "com", DNS_A, NULL), "rest");
+	assert_int_equal(policy_lists(p, &infos), 2);
+	assert_string_equal(infos[0].name, "cn");
+	assert_int_equal(infos[0].names, 4);
+	assert_int_equal(infos[0].files, 2);
+	assert_int_equal(infos[0].cidrs, 0);
+	assert_true(infos[0].loaded_at_s > 1600000000);
+	assert_int_equal(infos[1].names, 1);
+	policy_free(p);
+}
+
+static void test_list_faults(void **state)
+{
+	struct lists_fixture f;
+	struct policy *p;
+	char expected[1024];
+
+	(void)state;
+	lists_fixture_init(&f);
+	/* A bad line is a warning. */
+	file_write(f.ads, "ads.example.com\nads example.com\n");
+	assert_int_equal(try_build(&f.config, &p), 0);
+	assert_int_equal(told_errors, 0);
+	(void)snprintf(expected, sizeof expected,
+		"%s:2:4: warning: lists.ads: more than one word; allowed: one domain name a line, "
+		"'#' comments\n",
+		f.ads);
+	assert_string_equal(told, expected);
+	assert_string_equal(winner(p, "ads.example.com", DNS_A, NULL), "lists");
+	policy_free(p);
+
+	/* All faults of all files are told, at the place where each can be mended. */
+	file_write(f.ads, "ads.example.com\n||x^\n||y^\n");
+	assert_int_equal(unlink(f.cn1), 0);
+	assert_int_equal(unlink(f.cn2), 0);
+	assert_int_equal(mkdir(f.cn2, 0700), 0);
+	assert_int_equal(try_build(&f.config, &p), -EINVAL);
+	assert_null(p);
+	assert_int_equal(told_errors, 3);
+	(void)snprintf(expected, sizeof expected,
+		"/etc/c.yaml:7:9: lists.cn: %s: No such file or directory; allowed: a readable "
+		"text file\n"
+		"/etc/c.yaml:7:9: lists.cn: %s: Is a directory; allowed: a readable text file\n",
+		f.cn1, f.cn2);
+	assert_memory_equal(told, expected, strlen(expected));
+	(void)snprintf(expected, sizeof expected,
+		"%s:1:1: lists.ads: 2 of 3 lines cannot be read; allowed: ", f.ads);
+	assert_non_null(strstr(told, expected));
+	assert_int_equal(rmdir(f.cn2), 0);
+	lists_fixture_fini(&f);
+}
+
+static void test_bad_domain(void **state)
+{
+	struct conf_rule rules[] = {
+		{.name = "r", .domain = STRINGS("a..test"), .line = 4, .column = 5}};
+	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = 1};
+	struct policy *p;
+
+	(void)state;
+	assert_int_equal(try_build(&config, &p), -EINVAL);
+	assert_string_equal(told, "c.yaml:4:5: rules.r.domain: 'a..test' is not a domain name; "
+				  "allowed: NAME, full:NAME\n");
+}
+
+static void test_too_many_sources(void **state)
+{
+	static char *a[] = {"a.test"}, *b[] = {"b.test"};
+	struct conf_rule *rules = calloc(MATCHER_SOURCES_MAX + 1, sizeof *rules);
+	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = MATCHER_SOURCES_MAX};
+	struct policy *p;
+
+	(void)state;
+	assert_non_null(rules);
+	for (size_t i = 0; i <= MATCHER_SOURCES_MAX; i++)
+		rules[i] = (struct conf_rule){.name = "r", .egress = -1, .domain = {a, 1}};
+	rules[MATCHER_SOURCES_MAX - 1].domain = (struct conf_strings){b, 1};
+	rules[MATCHER_SOURCES_MAX - 1].name = "last";
+	p = build(&config);
+	assert_string_equal(winner(p, "b.test", DNS_A, NULL), "last");
+	assert_string_equal(winner(p, "a.test", DNS_A, NULL), "r");
+	policy_free(p);
+	config.n_rules++;
+	assert_int_equal(try_build(&config, &p), -EINVAL);
+	assert_int_equal(told_errors, 1);
+	free(rules);
+}
+
+/* --- explain --- */
+
+static char explained[8192];
+
+static void explain_list(void *arg, const struct policy_explain_list *l)
+{
+	size_t n = strlen(explained);
+	const char *file = strrchr(l->file, '/');
+
+	assert_null(arg);
+	assert_non_null(file);
+	(void)snprintf(explained + n, sizeof explained - n, "%s %s:%u: %s\n", l->list, file + 1,
+		l->line, l->text);
+}
+
+static void explain_rule(void *arg, const struct policy_explain_rule *r)
+{
+	size_t n = strlen(explained);
+
+	assert_null(arg);
+	(void)snprintf(explained + n, sizeof explained - n, "%s %s: %s\n", r->matched ? "+" : "-",
+		r->name, r->why);
+}
+
+/* The texts; and the winner is the one of policy_decide(). */
+static const char *explain(
+	const struct policy *p, const char *name, uint16_t type, const char *client)
+{
+	const struct policy_explain_sink sink = {NULL, explain_list, explain_rule};
+	struct asked a;
+	const struct policy_question *question = ask(&a, name, type, client);
+
+	explained[0] = 0;
+	assert_ptr_equal(policy_explain(p, question, &sink), policy_decide(p, question));
+	return explained;
+}
+
+static void test_explain_rules(void **state)
+{
+	struct ip_prefix lan[] = {prefix("192.168.1.0/24"), prefix("fd00::/8")};
+	uint16_t types[] = {DNS_AAAA, DNS_HTTPS};
+	struct conf_rule rules[] = {
+		{.name = "six",
+			.domain = STRINGS("corp.example"),
+			.client = {lan, 2},
+			.types = types,
+			.n_types = 2},
+		{.name = "full", .domain = STRINGS("full:www.corp.example")},
+		{.name = "lan", .client = {lan, 2}},
+		{.name = "corp", .domain = STRINGS("other.test", "corp.example")},
+	};
+	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = COUNT(rules)};
+	struct policy *p = build(&config);
+
+	(void)state;
+	assert_string_equal(explain(p, "a.corp.example", DNS_HTTPS, "192.168.1.9"),
+		"+ six: domain: corp.example is at or above the name, client 192.168.1.9 is in "
+		"192.168.1.0/24, type HTTPS "
+		"is in AAAA HTTPS\n");
+	assert_string_equal(explain(p, "a.corp.example", DNS_A, "192.168.1.9"),
+		"- six: type A is not in AAAA HTTPS\n"
+		"- full: no domain of the rule holds the name\n"
+		"+ lan: matches every name, client 192.168.1.9 is in 192.168.1.0/24\n");
+	assert_string_equal(explain(p, "www.corp.example", DNS_AAAA, "10.0.0.5"),
+		"- six: client 10.0.0.5 is not in 192.168.1.0/24 fd00::/8\n"
+		"+ full: domain: full:www.corp.example is the name\n");
+	assert_string_equal(explain(p, "corp.example", DNS_A, NULL),
+		"- six: the client is not known, the rule is for 192.168.1.0/24 fd00::/8\n"
+		"- full: no domain of the rule holds the name\n"
+		"- lan: the client is not known, the rule is for 192.168.1.0/24 fd00::/8\n"
+		"+ corp: domain: corp.example is at or above the name\n");
+	assert_string_equal(explain(p, "b.test", DNS_A, "10.0.0.5"),
+		"- six: no domain of the rule holds the name\n"
+		"- full: no domain of the rule holds the name\n"
+		"- lan: client 10.0.0.5 is not in 192.168.1.0/24 fd00::/8\n"
+		"- corp: no domain of the rule holds the name\n");
+	policy_free(p);
+}
+
+static void test_explain_lists(void **state)
+{
+	struct lists_fixture f;
+	struct policy *p;
+
+	(void)state;
+	lists_fixture_init(&f);
+	p = build(&f.config);
+	assert_string_equal(explain(p, "a.ads.example.com", DNS_A, NULL),
+		"cn cn1.txt:3: example.com\n"
+		"ads ads.txt:1: ads.example.com\n"
+		"- guest: the client is not known, the rule is for 192.168.1.0/24\n"
+		"+ lists: list: cn ads holds the name\n");
+	assert_string_equal(explain(p, "www.example.org", DNS_A, NULL),
+		"cn cn2.txt:1: example.org\n"
+		"- guest: no list of the rule holds the name\n"
+		"+ lists: list: cn holds the name\n");
+	assert_string_equal(explain(p, "test", DNS_A, NULL),
+		"- guest: no list of the rule holds the name\n"
+		"- lists: no domain or list of the rule holds the name\n"
+		"+ rest: matches every name\n");
+	assert_string_equal(explain(p, "x.b.test", DNS_A, NULL),
+		"- guest: no list of the rule holds the name\n"
+		"+ lists: domain: b.test is at or above the name\n");
+
+	/* A changed or missing file has no lines any more; the decision stays. */
+	file_write(f.cn1, "example.com\n");
+	assert_string_equal(explain(p, "b.cn", DNS_A, NULL),
+		"cn cn2.txt:3: cn\n"
+		"- guest: no list of the rule holds the name\n"
+		"+ lists: list: cn holds the name\n");
+	assert_string_equal(explain(p, "example.com", DNS_A, NULL),
+		"cn cn1.txt:0: \n"
+		"- guest: no list of the rule holds the name\n"
+		"+ lists: list: cn holds the name\n");
+	assert_int_equal(unlink(f.ads), 0);
+	assert_string_equal(explain(p, "ads.example.com", DNS_A, "192.168.1.2"),
+		"cn cn1.txt:0: \n"
+		"ads ads.txt:0: \n"
+		"+ guest: list: ads holds the name, client 192.168.1.2 is in 192.168.1.0/24\n");
+	policy_free(p);
+	lists_fixture_fini(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_first_match_wins),
+		cmocka_unit_test(test_default),
+		cmocka_unit_test(test_client_and_type),
+		cmocka_unit_test(test_effects_are_copied),
+		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_views),
+		cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_list_faults),
+		cmocka_unit_test(test_bad_domain),
+		cmocka_unit_test(test_too_many_sources),
+		cmocka_unit_test(test_explain_rules),
+		cmocka_unit_test(test_explain_lists),
+	};
+
+	return cmocka_run_group_tests(tests, folder_make, folder_remove);
+}
