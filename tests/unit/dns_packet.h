@@ -40,7 +40,8 @@ static inline void put_bytes(struct packet *p, const void *bytes, size_t size)
 	p->len += size;
 }
 
-/* Labels of plain text, case kept; ends with the root unless the text ends in "@OFFSET", a pointer. */
+/* Labels of plain text, case kept; ends with the root unless the text ends in "@OFFSET", a pointer.
+ */
 static inline void put_name(struct packet *p, const char *text)
 {
 	while (*text && *text != '@') {
@@ -56,7 +57,8 @@ static inline void put_name(struct packet *p, const char *text)
 		put8(p, 0);
 }
 
-static inline void put_header(struct packet *p, unsigned id, unsigned flags, const unsigned counts[4])
+static inline void put_header(
+	struct packet *p, unsigned id, unsigned flags, const unsigned counts[4])
 {
 	p->len = 0;
 	put16(p, id);
@@ -75,7 +77,8 @@ static inline void put_question(struct packet *p, const char *name, unsigned typ
 }
 
 /* The head of a record in class IN; the data follows with size bytes. */
-static inline void put_record(struct packet *p, const char *owner, unsigned type, uint32_t ttl, size_t size)
+static inline void put_record(
+	struct packet *p, const char *owner, unsigned type, uint32_t ttl, size_t size)
 {
 	put_name(p, owner);
 	put16(p, type);
@@ -90,7 +93,8 @@ static inline void put_a(struct packet *p, const char *owner, uint32_t ttl, uint
 	put32(p, address);
 }
 
-static inline void put_opt(struct packet *p, unsigned udp_size, uint32_t ttl, const void *options, size_t size)
+static inline void put_opt(
+	struct packet *p, unsigned udp_size, uint32_t ttl, const void *options, size_t size)
 {
 	put8(p, 0);
 	put16(p, 41);

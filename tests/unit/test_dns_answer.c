@@ -32,7 +32,8 @@ static void address_answer_bytes(void **state)
 	dns_answer_begin(&w, buf, sizeof buf, &q, DNS_NOERROR, 0);
 	dns_answer_address(&w, (const uint8_t *)"\xc6\x12\0\5", 4, 1);
 	len = dns_answer_end(&w, DNS_EDE_FORGED);
-	put_header(&want, 0xbeef, DNS_QR | DNS_RD | DNS_RA | DNS_CD, COUNTS(1, 1, 0, 0)); /* no AD (RFC 6840 5.8) */
+	put_header(&want, 0xbeef, DNS_QR | DNS_RD | DNS_RA | DNS_CD,
+		COUNTS(1, 1, 0, 0)); /* no AD (RFC 6840 5.8) */
 	put_question(&want, "A.tesT", DNS_A, 1);
 	put_a(&want, "@12", 1, 0xc6120005);
 	assert_int_equal(len, want.len);
@@ -92,19 +93,26 @@ static void ptr_and_soa(void **state)
 /* An extended error and an OPT only for who sent one. */
 static void opt_only_if_asked(void **state)
 {
-	struct dns_query plain = ask("a.test", DNS_A, DNS_RD, -1), edns = ask("a.test", DNS_A, DNS_RD, 0);
+	struct dns_query plain = ask("a.test", DNS_A, DNS_RD, -1),
+			 edns = ask("a.test", DNS_A, DNS_RD, 0);
 	uint8_t buf[512];
 
 	(void)state;
-	assert_int_equal(dns_answer_empty(buf, sizeof buf, &plain, DNS_SERVFAIL, 0, DNS_EDE_NETWORK_ERROR), 24);
+	assert_int_equal(
+		dns_answer_empty(buf, sizeof buf, &plain, DNS_SERVFAIL, 0, DNS_EDE_NETWORK_ERROR),
+		24);
 	assert_int_equal(get16(buf + 2), DNS_QR | DNS_RD | DNS_RA | DNS_SERVFAIL);
 	assert_int_equal(get16(buf + 10), 0);
-	assert_int_equal(dns_answer_empty(buf, sizeof buf, &edns, DNS_SERVFAIL, 0, DNS_EDE_NETWORK_ERROR), 24 + 17);
+	assert_int_equal(
+		dns_answer_empty(buf, sizeof buf, &edns, DNS_SERVFAIL, 0, DNS_EDE_NETWORK_ERROR),
+		24 + 17);
 	assert_int_equal(get16(buf + 10), 1);
 	assert_int_equal(get16(buf + 24 + OPT_SIZE + 4), 23);
-	assert_int_equal(dns_answer_empty(buf, sizeof buf, &edns, DNS_SERVFAIL, 0, DNS_EDE_OTHER), 24 + 17);
+	assert_int_equal(
+		dns_answer_empty(buf, sizeof buf, &edns, DNS_SERVFAIL, 0, DNS_EDE_OTHER), 24 + 17);
 	assert_int_equal(get16(buf + 24 + OPT_SIZE + 4), 0);
-	assert_int_equal(dns_answer_empty(buf, sizeof buf, &edns, DNS_SERVFAIL, 0, DNS_EDE_NONE), 24 + 11);
+	assert_int_equal(
+		dns_answer_empty(buf, sizeof buf, &edns, DNS_SERVFAIL, 0, DNS_EDE_NONE), 24 + 11);
 }
 
 static void extended_rcode(void **state)
@@ -116,7 +124,8 @@ static void extended_rcode(void **state)
 	(void)state;
 	assert_int_equal(len, 24 + OPT_SIZE);
 	assert_int_equal(dns_message_rcode(buf), 0);
-	assert_memory_equal(buf + 24, "\0\0\51\4\xd0\1\0\x80\0\0\0", OPT_SIZE); /* upper bits 1, version 0, DO */
+	assert_memory_equal(buf + 24, "\0\0\51\4\xd0\1\0\x80\0\0\0",
+		OPT_SIZE); /* upper bits 1, version 0, DO */
 
 	q.has_opt = false;
 	dns_answer_empty(buf, sizeof buf, &q, DNS_BADVERS, 0, DNS_EDE_NONE);
@@ -139,8 +148,10 @@ static void without_question(void **state)
 	put_opt(&p, 1232, 0, "", 0);
 	memset(&q, 0xee, sizeof q);
 	assert_int_equal(dns_query_parse(p.b, p.len, &q, &rcode), DNS_PARSE_ANSWER);
-	assert_int_equal(dns_answer_empty(buf, sizeof buf, &q, rcode, 300, DNS_EDE_NONE), 12 + OPT_SIZE);
-	assert_memory_equal(buf, "\1\2\x81\x81\0\0\0\0\0\0\0\1\0\0\51\4\xd0\0\0\0\0\0\0", 12 + OPT_SIZE);
+	assert_int_equal(
+		dns_answer_empty(buf, sizeof buf, &q, rcode, 300, DNS_EDE_NONE), 12 + OPT_SIZE);
+	assert_memory_equal(
+		buf, "\1\2\x81\x81\0\0\0\0\0\0\0\1\0\0\51\4\xd0\0\0\0\0\0\0", 12 + OPT_SIZE);
 
 	dns_answer_begin(&w, buf, sizeof buf, &q, rcode, 0);
 	dns_answer_address(&w, (const uint8_t *)"\1\2\3\4", 4, 1); /* nobody could own it */
@@ -166,7 +177,8 @@ static void ttl_bounds(void **state)
 }
 
 /* n addresses into limit bytes: all, or none and TC. Never a byte behind the limit. */
-static size_t many(size_t limit, unsigned n, int64_t opt_ttl, unsigned *ret_flags, unsigned *ret_answers)
+static size_t many(
+	size_t limit, unsigned n, int64_t opt_ttl, unsigned *ret_flags, unsigned *ret_answers)
 {
 	struct dns_query q = ask("a.test", DNS_A, DNS_RD, opt_ttl);
 	uint8_t *buf = malloc(limit);
@@ -200,7 +212,8 @@ static void truncates_whole_sets(void **state)
 	assert_int_equal(many(512, 29, 0, &flags, &answers), 24 + 29 * 16 + OPT_SIZE + EDE_SIZE);
 	assert_int_equal(many(512, 30, 0, &flags, &answers), 24 + OPT_SIZE + EDE_SIZE);
 	assert_true(flags & DNS_TC);
-	assert_int_equal(many(DNS_MESSAGE_MAX, 4000, 0, &flags, &answers), 24 + 4000 * 16 + OPT_SIZE + EDE_SIZE);
+	assert_int_equal(many(DNS_MESSAGE_MAX, 4000, 0, &flags, &answers),
+		24 + 4000 * 16 + OPT_SIZE + EDE_SIZE);
 	assert_int_equal(answers, 4000);
 	assert_int_equal(many(100000, 4095, 0, &flags, &answers), 24 + OPT_SIZE + EDE_SIZE);
 	assert_true(flags & DNS_TC);

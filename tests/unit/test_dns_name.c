@@ -40,14 +40,15 @@ static void parse_and_format(void **state)
 		assert_int_equal(name.labels, cases[i].labels);
 		assert_memory_equal(name.b, cases[i].wire, cases[i].len);
 		assert_padded(&name);
-		assert_string_equal(dns_name_format(name.b, text), cases[i].back ? cases[i].back : cases[i].text);
+		assert_string_equal(dns_name_format(name.b, text),
+			cases[i].back ? cases[i].back : cases[i].text);
 	}
 }
 
 static void parse_refuses(void **state)
 {
-	static const char *const wrong[] = {"", "..", ".a", "a..b", "a..", "\\", "a\\", "a\\25", "a\\256", "a\\1x2", "a b",
-		"a\tb", "m\xc3\xbcller.test", "a\x7f", "\\\t"};
+	static const char *const wrong[] = {"", "..", ".a", "a..b", "a..", "\\", "a\\", "a\\25",
+		"a\\256", "a\\1x2", "a b", "a\tb", "m\xc3\xbcller.test", "a\x7f", "\\\t"};
 	struct dns_name name;
 
 	(void)state;
@@ -108,7 +109,8 @@ static void read_lowers_only_letters(void **state)
 
 			memset(&name, 0xff, sizeof name);
 			msg[12] = 10;
-			memset(msg + 13, 0xc1, 10); /* neighbours with the top bit set must not carry over */
+			memset(msg + 13, 0xc1,
+				10); /* neighbours with the top bit set must not carry over */
 			msg[13 + shift] = (uint8_t)c;
 			copy = exact(msg, 12 + 12);
 			assert_int_equal(dns_name_read(copy, 12 + 12, &off, &name), 0);
@@ -151,22 +153,24 @@ struct bad {
 static void read_refuses(void **state)
 {
 	static const struct bad cases[] = {
-		{"", 0, 12, false},
-		{"\1", 1, 12, false},
-		{"\1a", 2, 12, false},
-		{"\xc0", 1, 12, false},
-		{"\1a\xc0", 3, 12, false},
-		{"\xc0\x0c", 2, 12, true},	 /* itself */
-		{"\1a\xc0\x0c", 4, 12, true},	 /* its own start */
-		{"\1a\xc0\x0e\0", 5, 12, true},	 /* its own pointer */
-		{"\xc0\x0e\1a\0", 5, 12, true},	 /* forward */
+		{"", 0, 12, false}, {"\1", 1, 12, false}, {"\1a", 2, 12, false},
+		{"\xc0", 1, 12, false}, {"\1a\xc0", 3, 12, false},
+		{"\xc0\x0c", 2, 12, true},	   /* itself */
+		{"\1a\xc0\x0c", 4, 12, true},	   /* its own start */
+		{"\1a\xc0\x0e\0", 5, 12, true},	   /* its own pointer */
+		{"\xc0\x0e\1a\0", 5, 12, true},	   /* forward */
 		{"\xc0\x0e\xc0\x0c", 4, 14, true}, /* to and fro */
-		{"\xc0\x00\0", 3, 12, true},	 /* the header */
-		{"\xc0\x0b\0", 3, 12, true},
-		{"\xff\xff\0", 3, 12, true},
-		{"\x40""a\0", 3, 12, false}, /* reserved types of labels */
-		{"\x80""a\0", 3, 12, false},
-		{"\xbf""a\0", 3, 12, false},
+		{"\xc0\x00\0", 3, 12, true},	   /* the header */
+		{"\xc0\x0b\0", 3, 12, true}, {"\xff\xff\0", 3, 12, true},
+		{"\x40"
+		 "a\0",
+			3, 12, false}, /* reserved types of labels */
+		{"\x80"
+		 "a\0",
+			3, 12, false},
+		{"\xbf"
+		 "a\0",
+			3, 12, false},
 		{"\0", 1, 13, false}, /* starts at the end */
 	};
 
@@ -234,7 +238,8 @@ static void read_pointer_chain_limit(void **state)
 	for (unsigned i = 0; i < 200; i++) {
 		size_t off = 14 + 2 * i;
 
-		assert_int_equal(dns_name_read(msg, sizeof msg, &off, &name), i < 127 ? 0 : -EBADMSG);
+		assert_int_equal(
+			dns_name_read(msg, sizeof msg, &off, &name), i < 127 ? 0 : -EBADMSG);
 	}
 }
 
@@ -279,7 +284,8 @@ static void hash_spreads(void **state)
 			char text[64];
 			uint64_t h;
 
-			memset(&name, i, sizeof name); /* what lies behind the padding must not count */
+			memset(&name, i,
+				sizeof name); /* what lies behind the padding must not count */
 			snprintf(text, sizeof text, "host%d.Example.test", i);
 			assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
 			h = dns_name_hash(&name, keys[k]);
@@ -300,9 +306,18 @@ static void reverse_addresses(void **state)
 {
 	static const uint8_t v6[16] = {0x20, 0x01, 0x0d, 0xb8, [7] = 0xaf, [15] = 0x1e};
 	static const char *const none[] = {
-		"in-addr.arpa", "0.18.198.in-addr.arpa", "1.5.0.18.198.in-addr.arpa", "256.0.18.198.in-addr.arpa",
-		"05.0.18.198.in-addr.arpa", "00.0.18.198.in-addr.arpa", "a.0.18.198.in-addr.arpa", "1234.0.18.198.in-addr.arpa",
-		"5.0.18.198.in-addr.test", "0/25.0.18.198.in-addr.arpa", "ip6.arpa", "1.0.ip6.arpa",
+		"in-addr.arpa",
+		"0.18.198.in-addr.arpa",
+		"1.5.0.18.198.in-addr.arpa",
+		"256.0.18.198.in-addr.arpa",
+		"05.0.18.198.in-addr.arpa",
+		"00.0.18.198.in-addr.arpa",
+		"a.0.18.198.in-addr.arpa",
+		"1234.0.18.198.in-addr.arpa",
+		"5.0.18.198.in-addr.test",
+		"0/25.0.18.198.in-addr.arpa",
+		"ip6.arpa",
+		"1.0.ip6.arpa",
 		"e.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.f.a.0.0.0.0.0.0.8.b.d.0.1.0.0.g.ip6.arpa",
 		"e.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.f.a.0.0.0.0.0.0.8.b.d.0.1.0.02.ip6.arpa",
 		"e.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.f.a.0.0.0.0.0.0.8.b.d.0.1.0.0.02.ip6.arpa",

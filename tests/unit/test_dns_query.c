@@ -57,8 +57,8 @@ static void reads_opt(void **state)
 {
 	static const struct {
 		unsigned sent, size, limit;
-	} sizes[] = {{0, 512, 512}, {511, 512, 512}, {512, 512, 512}, {1000, 1000, 1000}, {1232, 1232, 1232},
-		{4096, 4096, 1232}, {65535, 65535, 1232}};
+	} sizes[] = {{0, 512, 512}, {511, 512, 512}, {512, 512, 512}, {1000, 1000, 1000},
+		{1232, 1232, 1232}, {4096, 4096, 1232}, {65535, 65535, 1232}};
 	static const uint8_t options[] = {0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0xff, 0xfe, 0, 0};
 	struct packet p;
 	struct dns_query q;
@@ -76,7 +76,8 @@ static void reads_opt(void **state)
 	}
 }
 
-/* OPT need not be alone or last; other records, also with pointers, are stepped over (IXFR and TSIG send such). */
+/* OPT need not be alone or last; other records, also with pointers, are stepped over (IXFR and TSIG
+ * send such). */
 static void steps_over_records(void **state)
 {
 	struct packet p;
@@ -179,8 +180,11 @@ static void question_names_are_strict(void **state)
 	static const struct {
 		const char *bytes;
 		size_t size;
-	} wrong[] = {{"\xc0\x0c", 2}, {"\1a\xc0\x0c", 4}, {"\xc0\0", 2}, {"\x41""a", 3}, {"\x80", 2},
-		{"\xff\xff", 2}};
+	} wrong[] = {{"\xc0\x0c", 2}, {"\1a\xc0\x0c", 4}, {"\xc0\0", 2},
+		{"\x41"
+		 "a",
+			3},
+		{"\x80", 2}, {"\xff\xff", 2}};
 	struct packet p;
 
 	(void)state;
@@ -267,7 +271,8 @@ static void other_opcodes(void **state)
 		assert_true(q.has_opt);
 		assert_int_equal(q.question_len, 22);
 
-		put_header(&p, 1, opcode << 11, COUNTS(0, 0, 0, 0)); /* DSO looks so (RFC 8490 5.4) */
+		put_header(
+			&p, 1, opcode << 11, COUNTS(0, 0, 0, 0)); /* DSO looks so (RFC 8490 5.4) */
 		put_bytes(&p, "\0\1\0\4....", 8);
 		assert_answered(&p, DNS_NOTIMP);
 	}
@@ -279,10 +284,22 @@ static void classes_and_types(void **state)
 		unsigned type, class;
 		int rcode; /* -1: a query */
 	} cases[] = {
-		{DNS_TXT, 3, DNS_REFUSED}, {DNS_A, 255, DNS_REFUSED}, {DNS_A, 254, DNS_REFUSED}, {DNS_A, 0, DNS_REFUSED},
-		{0, 1, DNS_FORMERR}, {DNS_OPT, 1, DNS_FORMERR}, {250, 1, DNS_FORMERR}, {249, 1, DNS_NOTIMP},
-		{253, 1, DNS_NOTIMP}, {254, 1, DNS_NOTIMP}, {251, 1, DNS_REFUSED}, {252, 1, DNS_REFUSED},
-		{DNS_ANY, 1, -1}, {DNS_HTTPS, 1, -1}, {65280, 1, -1}, {65535, 1, -1},
+		{DNS_TXT, 3, DNS_REFUSED},
+		{DNS_A, 255, DNS_REFUSED},
+		{DNS_A, 254, DNS_REFUSED},
+		{DNS_A, 0, DNS_REFUSED},
+		{0, 1, DNS_FORMERR},
+		{DNS_OPT, 1, DNS_FORMERR},
+		{250, 1, DNS_FORMERR},
+		{249, 1, DNS_NOTIMP},
+		{253, 1, DNS_NOTIMP},
+		{254, 1, DNS_NOTIMP},
+		{251, 1, DNS_REFUSED},
+		{252, 1, DNS_REFUSED},
+		{DNS_ANY, 1, -1},
+		{DNS_HTTPS, 1, -1},
+		{65280, 1, -1},
+		{65535, 1, -1},
 	};
 	struct packet p;
 

@@ -31,8 +31,8 @@ static void parses_what_it_formats(void **state)
 
 static void parses_other_spellings(void **state)
 {
-	static const char *const wrong[] = {"", "X", "TYPE", "TYPE65536", "TYPE-1", "TYPE 1", "TYPE1x", "AA", "HTTP",
-		"TYPE99999999999999999999"};
+	static const char *const wrong[] = {"", "X", "TYPE", "TYPE65536", "TYPE-1", "TYPE 1",
+		"TYPE1x", "AA", "HTTP", "TYPE99999999999999999999"};
 	uint16_t type = 0;
 
 	(void)state;

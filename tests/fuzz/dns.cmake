@@ -1,0 +1,2 @@
+tungate_fuzz(fuzz_dns_query tg_dns)
+tungate_fuzz(fuzz_dns_response tg_dns)
