@@ -77,7 +77,7 @@ int list_file_read(const char *path, const char *key, const struct list_sink *si
 	struct list_plain *reader = NULL;
 	struct list_counts counts;
 	struct list_stamp stamp;
-	int fd, err = file_open(path, &fd, &stamp);
+	int fd = -1, err = file_open(path, &fd, &stamp);
 
 	if (err)
 		return err;
