@@ -43,4 +43,31 @@ struct table_config {
 	uint16_t probe_port;
 };
 
+/* --- for the writer (netlink/writer.c) --- */
+
+#define TABLE_MARKS_MAX 256 /* egresses */
+
+struct nft_batch;
+struct nft_error;
+
+/* What of the table is in the kernel: what the next build must take away, and may keep. Zero: nothing. */
+struct table_state {
+	bool exists;
+	uint32_t chains;	       /* bits, in the order of table.c */
+	struct ip_prefix pool4, pool6; /* of nat4, nat6 and the mark sets; IP_NONE: there are none */
+	bool exempt4, exempt6;
+	struct table_mark marks[TABLE_MARKS_MAX];
+	size_t n_marks;
+};
+
+/* note: one clear line about a part that was left out (a cgroup that is not there). */
+typedef void table_note(void *arg, const char *text);
+
+/* Writes the transaction that leads from `old` to the table that c asks for into an empty batch. Once it is committed,
+ * *ret is what the kernel holds. -E2BIG: too many egresses; -ENOMEM. */
+int table_build(struct nft_batch *b, const struct table_state *old, const struct table_config *c,
+	table_note *note, void *arg, struct table_state *ret);
+/* What the kernel did not like about a message of that batch, for example "tproxy", written into buf; returns buf. */
+const char *table_blame(const struct nft_batch *b, const struct nft_error *error, char *buf, size_t size_bytes);
+
 #endif

@@ -1,0 +1,110 @@
+#include "netlink/elements.h"
+
+#include <endian.h>
+#include <arpa/inet.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <string.h>
+
+#define MESSAGE_BYTES_MAX 65000
+
+void elements_open(struct nft_batch *b, const struct element_set *set, uint16_t type)
+{
+	uint16_t flags = type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0;
+	struct nlmsghdr *h = nft_batch_open(b, type, set->nfproto, flags, MESSAGE_BYTES_MAX);
+
+	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, set->table);
+	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, set->name);
+	b->nest = mnl_attr_nest_start(h, NFTA_SET_ELEM_LIST_ELEMENTS);
+}
+
+uint32_t elements_close(struct nft_batch *b)
+{
+	mnl_attr_nest_end(b->open, b->nest);
+	return nft_batch_close(b);
+}
+
+static void put_value(struct nlmsghdr *h, uint16_t attr, const void *data, size_t size)
+{
+	struct nlattr *nest = mnl_attr_nest_start(h, attr);
+
+	mnl_attr_put(h, NFTA_DATA_VALUE, size, data);
+	mnl_attr_nest_end(h, nest);
+}
+
+static void put_timeout(struct nlmsghdr *h, uint64_t timeout_ms, bool renew)
+{
+	if (timeout_ms == ELEMENT_NO_TIMEOUT)
+		return;
+	/* 0 says permanent even where the set has a default. */
+	mnl_attr_put_u64(h, NFTA_SET_ELEM_TIMEOUT, htobe64(timeout_ms));
+	if (renew && timeout_ms)
+		mnl_attr_put_u64(h, NFTA_SET_ELEM_EXPIRATION, htobe64(timeout_ms));
+}
+
+static void put_end(struct nlmsghdr *h, const uint8_t *key, size_t size)
+{
+	struct nlattr *nest = mnl_attr_nest_start(h, NFTA_LIST_ELEM);
+
+	put_value(h, NFTA_SET_ELEM_KEY, key, size);
+	mnl_attr_put_u32(h, NFTA_SET_ELEM_FLAGS, htonl(NFT_SET_ELEM_INTERVAL_END));
+	mnl_attr_nest_end(h, nest);
+}
+
+/* Adds one to bit `bit` (0: the highest) of an address; false: it ran over, the range ends with the address space. */
+static bool advance(uint8_t *b, unsigned bit)
+{
+	unsigned carry = 0x80U >> bit % 8;
+
+	for (unsigned i = bit / 8 + 1; i-- > 0;) {
+		carry += b[i];
+		b[i] = (uint8_t)carry;
+		carry >>= 8;
+		if (!carry)
+			return true;
+	}
+	return false;
+}
+
+void elements_put_raw(
+	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, bool renew)
+{
+	struct nlattr *nest = mnl_attr_nest_start(b->open, NFTA_LIST_ELEM);
+
+	put_value(b->open, NFTA_SET_ELEM_KEY, key, size);
+	put_timeout(b->open, timeout_ms, renew);
+	mnl_attr_nest_end(b->open, nest);
+}
+
+void elements_put(struct nft_batch *b, const struct element_set *set, const struct ip_addr *key,
+	const struct ip_addr *data, uint64_t timeout_ms, bool renew)
+{
+	size_t size = ip_addr_size(key);
+	struct nlattr *nest = mnl_attr_nest_start(b->open, NFTA_LIST_ELEM);
+	uint8_t end[16];
+
+	put_value(b->open, NFTA_SET_ELEM_KEY, key->b, size);
+	if (data)
+		put_value(b->open, NFTA_SET_ELEM_DATA, data->b, ip_addr_size(data));
+	put_timeout(b->open, timeout_ms, renew);
+	mnl_attr_nest_end(b->open, nest);
+	if (!set->interval)
+		return;
+	/* Without its end the element would mean all addresses from here on. */
+	memcpy(end, key->b, sizeof end);
+	if (advance(end, (unsigned)size * 8 - 1))
+		put_end(b->open, end, size);
+}
+
+void elements_put_prefix(struct nft_batch *b, const struct ip_prefix *prefix)
+{
+	size_t size = ip_addr_size(&prefix->addr);
+	struct nlattr *nest = mnl_attr_nest_start(b->open, NFTA_LIST_ELEM);
+	uint8_t end[16];
+
+	put_value(b->open, NFTA_SET_ELEM_KEY, prefix->addr.b, size);
+	mnl_attr_nest_end(b->open, nest);
+	memcpy(end, prefix->addr.b, sizeof end);
+	if (prefix->len && advance(end, prefix->len - 1U))
+		put_end(b->open, end, size);
+}
