@@ -195,7 +195,7 @@ static int enable(struct loop *l)
 		    0) < 0)
 		return -errno;
 	l->enabled = true;
-	return 0;
+	return loop_wake_listen(l);
 }
 
 /* Expects now_ms to be fresh and leaves it so. */

@@ -96,7 +96,8 @@ static inline bool loop_op_busy(const struct loop_op *op)
 /* Each returns 0 or -EBUSY (op is in use), -ENOMEM; the caller has set nothing but zeroes before the first use. */
 
 /* Repeats. For what keeps its bounds (TUN) or has one reader's worth of data: without READ_MULTISHOT several reads are in
- * flight, and a byte stream's pieces could change places; use loop_recv_start() for sockets. */
+ * flight, and a byte stream's pieces could change places; use loop_recv_start() for sockets. A TUN queue may be blocking
+ * or O_NONBLOCK, both are read alike (tests/platform/tun_read.c); a deleted device ends the read with -EBADFD. */
 int loop_read_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);
 int loop_recv_start(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done); /* repeats */
 int loop_recv_once(struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b, loop_done *done);

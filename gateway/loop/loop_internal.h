@@ -55,7 +55,7 @@ struct loop_buffers {
 	uint16_t group;
 };
 
-/* For tests: behave as on a kernel without these. Before the first operation. */
+/* For tests: behave as on a kernel without these. Before the first turn and operation. */
 void loop_force_missing(struct loop *l, unsigned missing);
 
 /* loop.c: a free submission entry; submits when the buffer is full. NULL: the kernel takes no more
@@ -80,6 +80,7 @@ int64_t loop_timers_wait_ms(const struct loop *l); /* until the next; 0: due; ne
 
 /* wake.c */
 int loop_wake_init(struct loop *l);
+int loop_wake_listen(struct loop *l); /* from the loop's thread on */
 void loop_wake_fini(struct loop *l);
 void loop_wake_run(struct loop *l);
 

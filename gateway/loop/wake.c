@@ -26,6 +26,11 @@ int loop_wake_init(struct loop *l)
 	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (l->wake_fd < 0)
 		return -errno;
+	return 0;
+}
+
+int loop_wake_listen(struct loop *l)
+{
 	return loop_poll_start(l, &l->wake_op, l->wake_fd, POLLIN, wake_done);
 }
 

@@ -1,0 +1,224 @@
+/* What threads share with a loop: wake, stop, the time of the last turn. Meant for ThreadSanitizer,
+ * too. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "gateway/loop/loop_internal.h"
+
+#define ASKERS 4
+#define ASKS   20000
+
+struct host {
+	struct loop *loop;
+	struct loop_waker waker;
+	_Atomic unsigned asked; /* what the askers have put down */
+	unsigned seen;		/* what the loop's thread has picked up */
+	unsigned runs;
+	int result;
+};
+
+static void pause_ms(long ms)
+{
+	struct timespec t = {.tv_nsec = ms * 1000000};
+
+	nanosleep(&t, NULL);
+}
+
+static void pick_up(struct loop_waker *w)
+{
+	struct host *h = (struct host *)((char *)w - offsetof(struct host, waker));
+
+	h->runs++;
+	h->seen += atomic_exchange(&h->asked, 0);
+	if (h->seen == ASKERS * ASKS)
+		loop_stop(h->loop);
+}
+
+static void *run(void *arg)
+{
+	struct host *h = arg;
+
+	h->result = loop_run(h->loop);
+	return NULL;
+}
+
+static void *ask(void *arg)
+{
+	struct host *h = arg;
+
+	for (unsigned i = 0; i < ASKS; i++) {
+		atomic_fetch_add(&h->asked, 1);
+		loop_wake(h->loop);
+		if (i % 1000 == 0)
+			(void)loop_last_turn_ms(h->loop);
+	}
+	return NULL;
+}
+
+static void wake_with(unsigned missing)
+{
+	struct host h = {.waker.woken = pick_up};
+	pthread_t runner, askers[ASKERS];
+
+	assert_int_equal(loop_new(&h.loop), 0);
+	loop_force_missing(h.loop, missing);
+	loop_on_wake(h.loop, &h.waker);
+	assert_int_equal(pthread_create(&runner, NULL, run, &h), 0);
+	for (unsigned i = 0; i < ASKERS; i++)
+		assert_int_equal(pthread_create(&askers[i], NULL, ask, &h), 0);
+	for (unsigned i = 0; i < ASKERS; i++)
+		pthread_join(askers[i], NULL);
+	pthread_join(runner, NULL); /* it stops itself: no request was lost */
+	assert_int_equal(h.result, 0);
+	assert_int_equal(h.seen, ASKERS * ASKS);
+	assert_true(h.runs >= 1 && h.runs <= ASKERS * ASKS);
+	loop_free(h.loop);
+}
+
+static void test_no_wake_up_is_lost(void **state)
+{
+	(void)state;
+	wake_with(0);
+	wake_with(LOOP_MISSING_ALL);
+}
+
+static void test_stop_from_another_thread(void **state)
+{
+	struct host h = {.waker.woken = pick_up};
+	pthread_t runner;
+	int64_t before;
+
+	(void)state;
+	assert_int_equal(loop_new(&h.loop), 0);
+	before = loop_last_turn_ms(h.loop);
+	assert_int_equal(pthread_create(&runner, NULL, run, &h), 0);
+	pause_ms(20);
+	loop_stop(h.loop);
+	pthread_join(runner, NULL);
+	assert_int_equal(h.result, 0);
+	assert_true(loop_last_turn_ms(h.loop) > before);
+	loop_free(h.loop);
+}
+
+static void test_stop_before_run_is_not_forgotten(void **state)
+{
+	struct host h = {.waker.woken = pick_up};
+	pthread_t runner;
+
+	(void)state;
+	assert_int_equal(loop_new(&h.loop), 0);
+	loop_stop(h.loop);
+	assert_int_equal(pthread_create(&runner, NULL, run, &h), 0);
+	pthread_join(runner, NULL);
+	assert_int_equal(h.result, 0);
+	loop_free(h.loop);
+}
+
+static void count_only(struct loop_waker *w)
+{
+	struct host *h = (struct host *)((char *)w - offsetof(struct host, waker));
+
+	h->runs++;
+}
+
+static void test_a_burst_of_wakes_is_one_run(void **state)
+{
+	struct host h = {.waker.woken = count_only};
+	uint64_t written;
+
+	(void)state;
+	assert_int_equal(loop_new(&h.loop), 0);
+	loop_on_wake(h.loop, &h.waker);
+	for (int round = 1; round <= 3; round++) {
+		for (int i = 0; i < 100; i++)
+			loop_wake(h.loop);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(loop_turn(h.loop, 0), 0);
+		assert_int_equal(h.runs, round);
+	}
+	/* One write a burst reached the kernel. */
+	assert_int_equal(read(h.loop->wake_fd, &written, sizeof(written)), sizeof(written));
+	assert_int_equal(written, 3);
+	loop_free(h.loop);
+}
+
+struct received {
+	struct loop_op op;
+	char text[16];
+	unsigned ends;
+};
+
+static void receive(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+{
+	struct received *r = (struct received *)op;
+
+	r->ends += last;
+	if (res > 0 && res < (int32_t)sizeof(r->text)) {
+		memcpy(r->text, data, (size_t)res);
+		loop_stop(op->loop);
+	}
+}
+
+struct worker {
+	struct loop *loop;
+	struct received received;
+	int result;
+};
+
+static void *work_and_drain(void *arg)
+{
+	struct worker *w = arg;
+
+	w->result = loop_run(w->loop);
+	loop_op_cancel(&w->received.op);
+	for (int i = 0; i < 1000 && loop_op_busy(&w->received.op); i++)
+		w->result |= loop_turn(w->loop, 10);
+	return NULL;
+}
+
+/* As the daemon does it: made and filled by the main thread, run by a worker, freed by the main
+ * thread. */
+static void test_made_here_run_there_freed_here(void **state)
+{
+	struct worker w = {0};
+	struct loop_buffers *b;
+	pthread_t runner;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(loop_new(&w.loop), 0);
+	assert_int_equal(loop_buffers_new(w.loop, 64, 4, &b), 0);
+	assert_int_equal(loop_recv_start(w.loop, &w.received.op, pair[0], b, receive), 0);
+	assert_int_equal(pthread_create(&runner, NULL, work_and_drain, &w), 0);
+	assert_int_equal(write(pair[1], "hello", 6), 6);
+	pthread_join(runner, NULL);
+	assert_int_equal(w.result, 0);
+	assert_string_equal(w.received.text, "hello");
+	assert_int_equal(w.received.ends, 1);
+	loop_buffers_free(b);
+	loop_free(w.loop);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_wake_up_is_lost),
+		cmocka_unit_test(test_stop_from_another_thread),
+		cmocka_unit_test(test_stop_before_run_is_not_forgotten),
+		cmocka_unit_test(test_a_burst_of_wakes_is_one_run),
+		cmocka_unit_test(test_made_here_run_there_freed_here),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
