@@ -97,36 +97,39 @@ static void list_explain(const struct policy_list *list, const struct dns_name *
 /* --- rules --- */
 
 /* Which of the rule's own domains holds the name; NULL: none. */
-static const char *domain_match(const struct policy_condition *c, const struct dns_name *name)
+static const char *domain_match(
+	const struct policy_condition *c, const struct dns_name *name, enum matcher_kind *ret_kind)
 {
 	for (size_t i = 0; i < c->n_domains; i++) {
-		bool full = strncmp(c->domains[i], "full:", 5) == 0;
-		const char *text = c->domains[i] + (full ? 5 : 0);
 		struct dns_name held;
 
-		if (dns_name_parse(text, strlen(text), &held) == 0 &&
-			entry_holds(full ? MATCHER_EXACT : MATCHER_SUFFIX, &held, name))
+		if (policy_domain_parse(c->domains[i], ret_kind, &held) == 0 &&
+			entry_holds(*ret_kind, &held, name))
 			return c->domains[i];
 	}
 	return NULL;
 }
 
+static const char *names_of(const struct policy_condition *c)
+{
+	if (c->n_domains == 0)
+		return "list";
+	return c->n_sources > 1 ? "domain or list" : "domain";
+}
+
 static void name_explain(const struct policy *p, const struct policy_condition *c,
 	const struct dns_name *name, const struct matcher_hits *hits, struct why *w)
 {
-	const char *domain = c->any_name ? NULL : domain_match(c, name);
+	enum matcher_kind kind;
+	const char *domain = c->any_name ? NULL : domain_match(c, name, &kind);
 
 	if (c->any_name) {
 		why_add(w, "matches every name");
-	} else if (domain && strncmp(domain, "full:", 5) == 0) {
-		why_add(w, "domain: %s is the name", domain);
 	} else if (domain) {
-		why_add(w, "domain: %s is at or above the name", domain);
+		why_add(w, "domain: %s is %s the name", domain,
+			kind == MATCHER_EXACT ? "exactly" : "at or above");
 	} else if (!policy_name_matches(c, hits)) {
-		why_add(w, "no %s of the rule holds the name",
-			c->n_domains == 0  ? "list"
-			: c->n_sources > 1 ? "domain or list"
-					   : "domain");
+		why_add(w, "no %s of the rule holds the name", names_of(c));
 	} else {
 		const char *before = "list: ";
 

@@ -16,8 +16,9 @@ struct list_plain {
 	struct list_sink sink;
 	struct list_counts counts;
 	bool too_long; /* the rest of this line is thrown away */
-	size_t fill;   /* the line's bytes so far, if a piece ended within it; above LIST_LINE_MAX:
-			  how long it is */
+	/* Bytes of the line so far, if a piece ended within it; beyond LIST_LINE_MAX they are only
+	 * counted. */
+	size_t fill;
 	char line[LIST_LINE_MAX];
 };
 

@@ -162,22 +162,29 @@ static bool matches_every_name(const struct conf_rule *rule)
 	return rule->domain.n == 0 && rule->n_lists == 0;
 }
 
+int policy_domain_parse(const char *domain, enum matcher_kind *ret_kind, struct dns_name *ret)
+{
+	bool full = strncmp(domain, "full:", 5) == 0;
+
+	*ret_kind = full ? MATCHER_EXACT : MATCHER_SUFFIX;
+	domain += full ? 5 : 0;
+	return dns_name_parse(domain, strlen(domain), ret);
+}
+
 static int domain_add(
 	struct build *b, const struct conf_rule *rule, const char *domain, unsigned source)
 {
-	bool full = strncmp(domain, "full:", 5) == 0;
-	const char *text = full ? domain + 5 : domain;
+	enum matcher_kind kind;
 	struct dns_name name;
 	int err;
 
-	if (dns_name_parse(text, strlen(text), &name)) {
+	if (policy_domain_parse(domain, &kind, &name)) {
 		complain(b, rule->line, rule->column,
 			"rules.%s.domain: '%s' is not a domain name; allowed: NAME, full:NAME",
 			rule->name, domain);
 		return 0;
 	}
-	err = matcher_builder_add(
-		b->names, source, full ? MATCHER_EXACT : MATCHER_SUFFIX, &name, NULL);
+	err = matcher_builder_add(b->names, source, kind, &name, NULL);
 	if (err != -ENOSPC)
 		return err;
 	complain(b, rule->line, rule->column,

@@ -63,6 +63,9 @@ struct policy {
 	struct policy_arena arena;
 };
 
+/* A rule's own domain, "x" or "full:x": how it holds which name. -EINVAL. */
+int policy_domain_parse(const char *domain, enum matcher_kind *ret_kind, struct dns_name *ret);
+
 bool policy_type_matches(const struct policy_condition *c, uint16_t type);
 /* The prefix that holds the client; NULL: none does. */
 const struct ip_prefix *policy_client_match(

@@ -557,7 +557,7 @@ static void test_explain_rules(void **state)
 		"+ lan: matches every name, client 192.168.1.9 is in 192.168.1.0/24\n");
 	assert_string_equal(explain(p, "www.corp.example", DNS_AAAA, "10.0.0.5"),
 		"- six: client 10.0.0.5 is not in 192.168.1.0/24 fd00::/8\n"
-		"+ full: domain: full:www.corp.example is the name\n");
+		"+ full: domain: full:www.corp.example is exactly the name\n");
 	assert_string_equal(explain(p, "corp.example", DNS_A, NULL),
 		"- six: the client is not known, the rule is for 192.168.1.0/24 fd00::/8\n"
 		"- full: no domain of the rule holds the name\n"
