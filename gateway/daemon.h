@@ -1,0 +1,79 @@
+/* The daemon: the order of start, stop and reload; owner of every long-lived object. What is declared here is all that
+ * the control room may call. Main thread only. */
+#ifndef TUNGATE_DAEMON_H
+#define TUNGATE_DAEMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fakeip/fakeip.h"
+#include "gateway/policy/policy.h"
+#include "gateway/resolve/resolve.h"
+#include "netlink/writer.h"
+
+struct daemon;
+
+/* `tungate run -c FILE`: returns the exit status. Errors are on stderr. */
+int daemon_main(const char *config_path);
+
+enum daemon_state { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
+
+struct daemon_status {
+	enum daemon_state state;
+	int64_t uptime_s;
+	unsigned workers;
+	const char *intercept; /* what is in force: "tun", "tproxy", "off" */
+	uint32_t mark_value, mark_mask, mark_tun, mark_tproxy;
+	struct {
+		uint64_t total, fake, real, block, local, failed;
+	} queries;
+	struct fakeip_stats fakeip;
+	char pool4[64], pool6[64]; /* "off" */
+	const char *store;	   /* its path; "memory"; or what is wrong */
+	uint64_t loops_stopped, push_errors;
+	uint64_t stray, outside; /* packets dropped by our table, see netlink/table.h */
+	uint64_t unmapped;	 /* packets to fake addresses that mean nothing */
+};
+void daemon_status(struct daemon *d, struct daemon_status *ret);
+/* Each returns how many there are, up to max of them in ret; texts live until the next reload. */
+size_t daemon_servers(struct daemon *d, struct resolve_server_info *ret, size_t max);
+size_t daemon_sets(struct daemon *d, struct writer_set_info *ret, size_t max);
+size_t daemon_problems(struct daemon *d, const char **ret, size_t max);
+const struct policy *daemon_policy(struct daemon *d); /* the current one; borrow within one call */
+const char *daemon_group_name(struct daemon *d, int group);
+
+/* The fake-address table. `seconds` are relative to now. */
+struct daemon_mapping {
+	struct fakeip_mapping m;
+	char name[1025];
+	const char *view; /* "" or the client condition's id in hex */
+	char view_text[24];
+	const char *rule, *egress; /* NULL: the rule is gone, has none */
+	bool in_hold;		   /* no client should still use it, but it is not yet free */
+	uint32_t last_answer_s;	   /* ago */
+	uint32_t expires_in_s;	   /* until the answer's TTL is over; 0: it is */
+};
+int daemon_mapping_next(struct daemon *d, uint32_t after, struct daemon_mapping *ret); /* see fakeip_next() */
+/* query: a name or an address. Up to max mappings (several views of a name). 0: none. */
+size_t daemon_mapping_find(struct daemon *d, const char *query, struct daemon_mapping *ret, size_t max);
+
+/* `explain`. name, type (a text, NULL: A) and client (NULL: unknown) as users write them. -EINVAL and *ret_error tells
+ * which is wrong. The winner and its question; sink gets the lists and rules on the way. */
+struct daemon_explanation {
+	char name[1025];
+	char type[16];
+	const struct policy_rule *rule;
+	const char *upstream; /* NULL: none */
+	bool has_mapping;
+	struct daemon_mapping mapping;
+};
+int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
+	const struct policy_explain_sink *sink, struct daemon_explanation *ret, const char **ret_error);
+
+/* Reads the configuration again. Errors and warnings, and what changed, are told line by line. 0; -EINVAL: the running
+ * configuration stays in force. */
+typedef void daemon_tell(void *arg, bool is_error, const char *text);
+int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg);
+
+#endif

@@ -1,0 +1,81 @@
+/* What the files of the daemon share: daemon.c (start, stop, reload), daemon_watch.c (the kernel's news, repair, the
+ * firewall probe), daemon_view.c (what daemon.h tells the control room). Main thread only. */
+#ifndef TUNGATE_DAEMON_INTERNAL_H
+#define TUNGATE_DAEMON_INTERNAL_H
+
+#include "conf/conf.h"
+#include "gateway/control/control.h"
+#include "gateway/daemon.h"
+#include "gateway/plumbing.h"
+#include "gateway/probe.h"
+#include "gateway/store.h"
+#include "gateway/worker.h"
+#include "netlink/monitor.h"
+
+#define DAEMON_PROBLEMS_MAX 16
+
+struct daemon {
+	const char *config_path;
+	struct config *config;
+	struct loop *loop;
+	enum daemon_state state;
+	int64_t started_ms;
+
+	struct fakeip_table *fakeip;
+	uint64_t hash_key;
+	struct store *store;
+	struct hosts *hosts;
+	struct inject *inject;
+	struct plumbing plumbing;
+	struct writer *writer;
+	struct generation *gen;
+	struct nflog *nflog;
+	struct worker_probe probe_target;
+	struct monitor *monitor;
+	struct control *control;
+
+	struct worker *workers[PLUMBING_WORKERS_MAX];
+	unsigned n_workers;
+	struct worker_socket sockets[PLUMBING_WORKERS_MAX][16];
+	size_t n_sockets;
+
+	int signal_fd;
+	struct loop_op signal_op, nft_op, route_op;
+	struct loop_timer settle; /* the kernel's news are acted on when they pause */
+	struct loop_timer remake; /* the TUN device could not be made again yet */
+	struct loop_waker waker;
+	_Atomic bool tun_failed;
+	struct monitor_news news;
+	int old_tun_fds[PLUMBING_WORKERS_MAX];
+	bool has_old_tun;
+
+	char *problems[DAEMON_PROBLEMS_MAX]; /* by kind, NULL: none */
+};
+
+/* One text for each kind of trouble that `status` shows; set again, it replaces; NULL takes it away. Logged when it is
+ * new. */
+enum daemon_problem {
+	PROBLEM_STORE,
+	PROBLEM_IPV6,
+	PROBLEM_INTERCEPT,
+	PROBLEM_TUN,
+	PROBLEM_POOL,
+	PROBLEM_FORWARD,
+	PROBLEM_INJECT,
+};
+void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void daemon_clear_problem(struct daemon *d, enum daemon_problem kind);
+
+uint32_t daemon_clock_s(void); /* the clock of the fake-address table */
+
+/* daemon_watch.c */
+int daemon_watch_start(struct daemon *d);
+void daemon_watch_stop(struct daemon *d); /* the loop must run on until daemon_watch_idle() */
+bool daemon_watch_idle(const struct daemon *d);
+void daemon_watch_free(struct daemon *d);
+void daemon_check_routes(struct daemon *d); /* foreign routes inside the pools, forwarding: into the problems */
+/* Chooses the way of interception by probing, or as configured, and commits the table if it changes or force is set. */
+int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what);
+
+#endif

@@ -1,0 +1,197 @@
+/* What the control room is told: copies, made on demand. */
+#include "gateway/daemon_internal.h"
+#include "gateway/base/clock.h"
+#include "gateway/dns/message.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+static uint64_t get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void pool_text(const struct ip_prefix *p, char *ret)
+{
+	if (p->addr.family == IP_NONE)
+		strcpy(ret, "off");
+	else
+		ip_prefix_format(p, ret);
+}
+
+static void add_worker(const struct worker *w, struct daemon_status *ret)
+{
+	const struct query_counters *q = worker_query_counters(w);
+
+	ret->queries.total += get(&q->total);
+	ret->queries.fake += get(&q->fake);
+	ret->queries.real += get(&q->real);
+	ret->queries.block += get(&q->block);
+	ret->queries.local += get(&q->local);
+	ret->queries.failed += get(&q->failed);
+	ret->loops_stopped += get(&q->loops);
+	ret->push_errors += get(&q->push_errors);
+	ret->unmapped += get(&worker_carry_counters(w)->unmapped);
+}
+
+void daemon_status(struct daemon *d, struct daemon_status *ret)
+{
+	struct plumbing_marks marks = plumbing_marks(&d->config->gateway);
+	enum conf_intercept mode = d->plumbing.mode;
+
+	memset(ret, 0, sizeof *ret);
+	ret->state = d->state;
+	ret->uptime_s = (clock_ms() - d->started_ms) / 1000;
+	ret->workers = d->n_workers;
+	ret->intercept = mode == CONF_INTERCEPT_TUN ? "tun" : mode == CONF_INTERCEPT_TPROXY ? "tproxy" : "off";
+	ret->mark_value = marks.value;
+	ret->mark_mask = marks.mask;
+	ret->mark_tun = marks.tun;
+	ret->mark_tproxy = marks.tproxy;
+	for (unsigned i = 0; i < d->n_workers; i++)
+		add_worker(d->workers[i], ret);
+	fakeip_stats(d->fakeip, daemon_clock_s(), &ret->fakeip);
+	pool_text(&d->plumbing.pool4, ret->pool4);
+	pool_text(&d->plumbing.pool6, ret->pool6);
+	ret->store = !d->config->fakeip.store[0] ? "memory" : fakeip_is_persistent(d->fakeip) ? d->config->fakeip.store
+				: d->problems[PROBLEM_STORE]				       ? d->problems[PROBLEM_STORE]
+												: "memory: the file cannot be written";
+	writer_counter(d->writer, "stray", &ret->stray);
+	writer_counter(d->writer, "outside", &ret->outside);
+}
+
+size_t daemon_servers(struct daemon *d, struct resolve_server_info *ret, size_t max)
+{
+	return resolve_servers(d->gen->groups, ret, max);
+}
+
+size_t daemon_sets(struct daemon *d, struct writer_set_info *ret, size_t max)
+{
+	return writer_set_list(d->writer, ret, max);
+}
+
+size_t daemon_problems(struct daemon *d, const char **ret, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < DAEMON_PROBLEMS_MAX && n < max; i++)
+		if (d->problems[i])
+			ret[n++] = d->problems[i];
+	return n;
+}
+
+const struct policy *daemon_policy(struct daemon *d)
+{
+	return d->gen->policy;
+}
+
+const char *daemon_group_name(struct daemon *d, int group)
+{
+	return group < 0 ? NULL : resolve_group_name(d->gen->groups, group);
+}
+
+/* --- mappings --- */
+
+static void describe(struct daemon *d, struct daemon_mapping *ret)
+{
+	const struct policy_rule *rule = policy_rule_by_id(d->gen->policy, ret->m.rule);
+	uint32_t now_s = daemon_clock_s(), ttl_s = d->gen->fake_ttl_s;
+
+	dns_name_format(ret->m.name, ret->name);
+	ret->view_text[0] = 0;
+	if (ret->m.view)
+		snprintf(ret->view_text, sizeof ret->view_text, "%016" PRIx64, ret->m.view);
+	ret->view = ret->view_text;
+	ret->rule = rule ? rule->name : NULL;
+	ret->egress = rule && rule->egress ? rule->egress->name : NULL;
+	ret->last_answer_s = now_s > ret->m.last_answer_s ? now_s - ret->m.last_answer_s : 0;
+	ret->expires_in_s = ret->last_answer_s < ttl_s ? ttl_s - ret->last_answer_s : 0;
+	ret->in_hold = ret->expires_in_s == 0 && ret->m.flows == 0;
+}
+
+int daemon_mapping_next(struct daemon *d, uint32_t after, struct daemon_mapping *ret)
+{
+	int error = fakeip_next(d->fakeip, after, &ret->m);
+
+	if (!error)
+		describe(d, ret);
+	return error;
+}
+
+static bool find_address(struct daemon *d, const struct ip_addr *a, struct fakeip_mapping *ret)
+{
+	uint32_t index;
+
+	return (a->family == IP_V4 ? fakeip_index4(d->fakeip, a->b, &index) : fakeip_index6(d->fakeip, a->b, &index)) &&
+		fakeip_get(d->fakeip, index, ret) == 0;
+}
+
+static size_t find_name(struct daemon *d, const struct dns_name *name, struct fakeip_mapping *ret, size_t max)
+{
+	size_t n = fakeip_find(d->fakeip, name->b, name->len, dns_name_hash(name, d->hash_key), ret, max);
+
+	return n < max ? n : max;
+}
+
+#define VIEWS_MAX 64
+
+size_t daemon_mapping_find(struct daemon *d, const char *query, struct daemon_mapping *ret, size_t max)
+{
+	struct fakeip_mapping found[VIEWS_MAX];
+	struct dns_name name;
+	struct ip_addr a;
+	size_t n = 0;
+
+	if (max > VIEWS_MAX)
+		max = VIEWS_MAX;
+	if (max == 0)
+		return 0;
+	if (ip_addr_parse(query, &a) == 0)
+		n = find_address(d, &a, found);
+	else if (dns_name_parse(query, strlen(query), &name) == 0)
+		n = find_name(d, &name, found, max);
+	for (size_t i = 0; i < n; i++) {
+		ret[i].m = found[i];
+		describe(d, &ret[i]);
+	}
+	return n;
+}
+
+/* --- explain --- */
+
+int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
+	const struct policy_explain_sink *sink, struct daemon_explanation *ret, const char **ret_error)
+{
+	struct fakeip_mapping found[VIEWS_MAX];
+	struct dns_name wire;
+	struct policy_question q = {.name = &wire, .type = DNS_A};
+	size_t n;
+
+	memset(ret, 0, sizeof *ret);
+	*ret_error = "name: not a domain name";
+	if (dns_name_parse(name, strlen(name), &wire))
+		return -EINVAL;
+	*ret_error = "type: not a record type; allowed: A, AAAA, HTTPS, …, TYPE65280";
+	if (type && dns_type_parse(type, &q.type))
+		return -EINVAL;
+	*ret_error = "client: not an address";
+	if (client && ip_addr_parse(client, &q.client))
+		return -EINVAL;
+	*ret_error = NULL;
+	dns_name_format(wire.b, ret->name);
+	dns_type_format(q.type, ret->type);
+	ret->rule = policy_explain(d->gen->policy, &q, sink);
+	ret->upstream = daemon_group_name(d, ret->rule->upstream);
+	n = find_name(d, &wire, found, VIEWS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		if (found[i].view != ret->rule->view)
+			continue;
+		ret->has_mapping = true;
+		ret->mapping.m = found[i];
+		describe(d, &ret->mapping);
+	}
+	return 0;
+}

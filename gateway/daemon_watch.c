@@ -1,0 +1,270 @@
+/* The kernel's news and what the daemon does about them: interfaces that come and go, addresses, rules and routes that
+ * somebody removed, a firewall that was reloaded, users' sets that were re-created, a TUN device that was deleted. News
+ * are gathered until they pause for a moment, then acted on once. */
+#include "gateway/daemon_internal.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SETTLE_MS      200
+#define SETTLE_LOST_MS 1000
+#define REMAKE_MS      1000
+
+/* --- warnings about the host --- */
+
+struct overlap {
+	const struct ip_prefix *pool;
+	char text[IP_TEXT_MAX];
+	unsigned own_ifindex;
+};
+
+static void note_overlap(void *arg, const struct ip_prefix *to, unsigned ifindex)
+{
+	struct overlap *o = arg;
+
+	if (to->len > 0 && ifindex != o->own_ifindex && !o->text[0])
+		ip_prefix_format(to, o->text);
+}
+
+void daemon_check_routes(struct daemon *d)
+{
+	const struct ip_prefix *pools[] = {&d->plumbing.pool4, &d->plumbing.pool6};
+	char pool[IP_TEXT_MAX];
+	int forwarding = 1;
+
+	daemon_clear_problem(d, PROBLEM_POOL);
+	for (size_t i = 0; i < 2; i++) {
+		struct overlap o = {.pool = pools[i], .own_ifindex = d->plumbing.tun_index};
+
+		if (pools[i]->addr.family == IP_NONE || rt_routes_overlapping(d->plumbing.rt, pools[i], note_overlap, &o))
+			continue;
+		if (o.text[0])
+			daemon_set_problem(d, PROBLEM_POOL, "the pool %s overlaps the route to %s: choose another fakeip.pool%c",
+				ip_prefix_format(pools[i], pool), o.text, i == 0 ? '4' : '6');
+	}
+	if (d->config->gateway.lan.n && rt_sysctl_get("ipv4/ip_forward", &forwarding) == 0 && !forwarding)
+		daemon_set_problem(d, PROBLEM_FORWARD, "net.ipv4.ip_forward is 0: this host forwards nothing for its LAN");
+	else
+		daemon_clear_problem(d, PROBLEM_FORWARD);
+}
+
+/* --- the way of interception --- */
+
+static enum conf_intercept probe_mode(struct daemon *d)
+{
+	unsigned ifindex = 0;
+	char lan[IF_NAMESIZE] = "?";
+	const char *tun = d->plumbing.tun;
+	enum probe_result result =
+		probe_run(&d->plumbing, d->config, d->writer, d->inject, &d->probe_target, &ifindex);
+
+	if_indextoname(ifindex, lan);
+	switch (result) {
+	case PROBE_PASSES:
+		daemon_clear_problem(d, PROBLEM_INTERCEPT);
+		return CONF_INTERCEPT_TUN;
+	case PROBE_LAN_TO_TUN_BLOCKED:
+	case PROBE_TUN_TO_LAN_BLOCKED:
+		daemon_set_problem(d, PROBLEM_INTERCEPT,
+			"this host's firewall does not forward %s→%s: intercepting by tproxy. For TUN let both ways pass: "
+			"iifname \"%s\" oifname \"%s\" accept; iifname \"%s\" oifname \"%s\" accept (OpenWrt: put %s into the lan "
+			"zone)",
+			result == PROBE_LAN_TO_TUN_BLOCKED ? lan : tun, result == PROBE_LAN_TO_TUN_BLOCKED ? tun : lan, lan, tun,
+			tun, lan, tun);
+		return CONF_INTERCEPT_TPROXY;
+	case PROBE_UNKNOWN:
+		break;
+	}
+	daemon_clear_problem(d, PROBLEM_INTERCEPT);
+	return CONF_INTERCEPT_TPROXY; /* it works behind any firewall */
+}
+
+int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
+{
+	enum conf_intercept wanted = d->config->gateway.intercept, running = d->plumbing.mode;
+	int error;
+
+	if (wanted == CONF_INTERCEPT_AUTO) {
+		/* The probe needs the table and its devices; tproxy is the mode that is right while we do not know. */
+		if (running == CONF_INTERCEPT_AUTO || force) {
+			error = plumbing_table(&d->plumbing, d->config, d->writer, d->inject, CONF_INTERCEPT_TPROXY, ret_what);
+			if (error)
+				return error;
+			running = CONF_INTERCEPT_TPROXY;
+			force = false;
+		}
+		wanted = probe_mode(d);
+	}
+	if (wanted == running && !force)
+		return 0;
+	error = plumbing_table(&d->plumbing, d->config, d->writer, d->inject, wanted, ret_what);
+	if (!error && running != CONF_INTERCEPT_AUTO && wanted != running)
+		log_info("intercepting by %s", wanted == CONF_INTERCEPT_TUN ? "tun" : "tproxy");
+	return error;
+}
+
+/* --- the TUN device --- */
+
+static void close_old_tun(struct daemon *d)
+{
+	for (unsigned i = 0; i < d->n_workers; i++)
+		if (worker_tun_fd(d->workers[i]) != d->plumbing.tun_fds[i])
+			return;
+	for (unsigned i = 0; i < d->n_workers; i++)
+		close(d->old_tun_fds[i]);
+	d->has_old_tun = false;
+}
+
+static void remake_tun(struct daemon *d)
+{
+	int error;
+
+	if (d->has_old_tun) /* the workers have not let go of the one before */
+		close_old_tun(d);
+	error = d->has_old_tun ? -EBUSY : plumbing_remake_tun(&d->plumbing, d->config, d->old_tun_fds);
+	if (error) {
+		daemon_set_problem(d, PROBLEM_TUN, "the device %s is gone and cannot be made again: %s; DNS goes the old way",
+			d->plumbing.tun, strerror(-error));
+		loop_timer_set(d->loop, &d->remake, loop_now_ms(d->loop) + REMAKE_MS);
+		return;
+	}
+	d->tun_failed = false;
+	d->has_old_tun = true;
+	for (unsigned i = 0; i < d->n_workers; i++)
+		worker_set_tun(d->workers[i], d->plumbing.tun_fds[i]);
+	loop_timer_set(d->loop, &d->remake, loop_now_ms(d->loop) + REMAKE_MS);
+	daemon_clear_problem(d, PROBLEM_TUN);
+	log_warn("the device %s was deleted; made again", d->plumbing.tun);
+}
+
+static void remake_due(struct loop_timer *t)
+{
+	struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, remake));
+
+	if (d->tun_failed)
+		remake_tun(d);
+	else if (d->has_old_tun) {
+		close_old_tun(d);
+		if (d->has_old_tun)
+			loop_timer_set(d->loop, &d->remake, loop_now_ms(d->loop) + REMAKE_MS);
+	}
+}
+
+static void woken(struct loop_waker *w)
+{
+	struct daemon *d = (struct daemon *)((char *)w - offsetof(struct daemon, waker));
+
+	if (d->tun_failed && d->state == DAEMON_RUNNING && !d->remake.slot)
+		remake_tun(d);
+}
+
+/* --- the news --- */
+
+static void settled(struct loop_timer *t)
+{
+	struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, settle));
+	struct monitor_news news = d->news;
+	const char *what = NULL;
+
+	memset(&d->news, 0, sizeof d->news);
+	if (d->state != DAEMON_RUNNING)
+		return;
+	if (news.nft_sets || news.lost)
+		writer_sets_changed(d->writer);
+	if (news.addresses || news.links || news.lost) {
+		hosts_reload(d->hosts, d->plumbing.rt);
+		daemon_check_routes(d);
+	}
+	if ((news.ours_removed || news.lost) && !d->tun_failed) {
+		int error = plumbing_repair(&d->plumbing, d->config);
+
+		if (error)
+			log_warn("routes or rules of ours were removed and cannot be put back: %s", strerror(-error));
+	}
+	/* A new interface of the LAN needs its device for putting packets back, so the table is set again for it. */
+	if (news.links || news.addresses || news.nft_rules || news.lost) {
+		int error = daemon_choose_intercept(d, false, &what);
+
+		if (error)
+			daemon_set_problem(d, PROBLEM_INTERCEPT, "nftables%s%s: %s", what ? ", " : "", what ? what : "",
+				strerror(-error));
+	}
+}
+
+static void arrived(struct daemon *d)
+{
+	int error = monitor_read(d->monitor, &d->news);
+
+	if (error)
+		log_warn("the kernel's news cannot be read: %s", strerror(-error));
+	if (d->news.nft_sets)
+		writer_sets_changed(d->writer); /* answers wait for sets: at once */
+	loop_timer_set(d->loop, &d->settle, loop_now_ms(d->loop) + (d->news.lost ? SETTLE_LOST_MS : SETTLE_MS));
+}
+
+static void nft_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+{
+	(void)res;
+	(void)data;
+	(void)last;
+	arrived((struct daemon *)((char *)op - offsetof(struct daemon, nft_op)));
+}
+
+static void route_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+{
+	(void)res;
+	(void)data;
+	(void)last;
+	arrived((struct daemon *)((char *)op - offsetof(struct daemon, route_op)));
+}
+
+int daemon_watch_start(struct daemon *d)
+{
+	int error = monitor_open(&d->monitor);
+
+	if (error) {
+		log_error("netlink: %s", strerror(-error));
+		return error;
+	}
+	d->settle.fire = settled;
+	d->remake.fire = remake_due;
+	d->waker.woken = woken;
+	loop_on_wake(d->loop, &d->waker);
+	daemon_check_routes(d);
+	if (d->plumbing.no_ipv6)
+		daemon_set_problem(d, PROBLEM_IPV6, "this host has no IPv6: AAAA questions are answered, nothing is carried");
+	error = loop_poll_start(d->loop, &d->nft_op, monitor_nft_fd(d->monitor), POLLIN, nft_arrived);
+	if (!error)
+		error = loop_poll_start(d->loop, &d->route_op, monitor_route_fd(d->monitor), POLLIN, route_arrived);
+	return error;
+}
+
+void daemon_watch_stop(struct daemon *d)
+{
+	if (!d->monitor)
+		return;
+	loop_timer_cancel(d->loop, &d->settle);
+	loop_timer_cancel(d->loop, &d->remake);
+	loop_op_cancel(&d->nft_op);
+	loop_op_cancel(&d->route_op);
+}
+
+bool daemon_watch_idle(const struct daemon *d)
+{
+	return !loop_op_busy(&d->nft_op) && !loop_op_busy(&d->route_op);
+}
+
+void daemon_watch_free(struct daemon *d)
+{
+	if (d->monitor)
+		monitor_close(d->monitor);
+	if (d->has_old_tun)
+		for (unsigned i = 0; i < d->n_workers; i++)
+			close(d->old_tun_fds[i]);
+}

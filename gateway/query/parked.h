@@ -1,0 +1,47 @@
+/* Queries that wait: for upstream, then for the kernel. Slab objects of one engine, bounded; no allocation once the slab
+ * has grown, but for answers that are larger than UDP takes. */
+#ifndef TUNGATE_QUERY_PARKED_H
+#define TUNGATE_QUERY_PARKED_H
+
+#include "gateway/query/query.h"
+
+#define PARKED_MAX   4096
+#define PARKED_CHUNK 16
+
+struct parked {
+	struct parked *next_free;
+	struct query_engine *engine;
+	struct generation *gen; /* a reference */
+	const struct policy_rule *rule;
+	struct query_origin origin;
+	struct dns_query q;
+	struct resolve_request request;
+	struct writer_job job;
+	size_t pushed; /* elements handed to the writer so far */
+	/* Upstream's response, kept while elements of it are pushed; and the answer made of it. Either is in the object if
+	 * it fits there, else allocated. */
+	uint8_t *response, *answer;
+	size_t response_len, answer_len, answer_size;
+	uint8_t small[DNS_UDP_MAX], small_response[DNS_UDP_MAX];
+};
+
+struct parked_chunk;
+struct parked_slab {
+	struct parked *free;
+	struct parked_chunk *chunks;
+	size_t total, used;
+};
+
+struct parked *parked_get(struct parked_slab *s); /* NULL: full, or no memory */
+void parked_put(struct parked_slab *s, struct parked *p);
+void parked_slab_fini(struct parked_slab *s);
+
+/* Makes room for the answer to a response of len bytes, at most limit, and keeps the response itself if asked. -ENOMEM. */
+int parked_keep(struct parked *p, const uint8_t *msg, size_t len, bool keep_response, size_t limit);
+
+void parked_drop_answer(struct parked *p); /* back to the room in the object */
+
+struct parked *parked_of_request(struct resolve_request *rq);
+struct parked *parked_of_job(struct writer_job *job);
+
+#endif

@@ -1,0 +1,16 @@
+/* Queries over UDP sockets: `listen` addresses and the tproxy sockets, which see the packets of the LAN with the address
+ * that was asked still on them. Answers leave from that address. One object a socket and worker (SO_REUSEPORT). */
+#ifndef TUNGATE_SERVE_UDP_H
+#define TUNGATE_SERVE_UDP_H
+
+#include "gateway/serve/out.h"
+
+struct serve_udp;
+
+/* fd: from serve_socket_open(); the object owns it from now on. */
+int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine, struct serve_out *out,
+	int fd, enum query_listener listener, struct serve_udp **ret);
+void serve_udp_stop(struct serve_udp *u); /* no more queries; the socket stays for the answers of parked ones */
+void serve_udp_free(struct serve_udp *u); /* after the loop has run on and nothing is parked; NULL is fine */
+
+#endif
