@@ -33,9 +33,10 @@ static void finish_words(uint8_t *b, size_t n)
 	}
 }
 
-/* Follows a name; copies it raw to ret->b if ret is given. A pointer must lead before the run of
- * labels that it ends, so every jump goes back and no loop is possible; the header holds no names.
- */
+/* Follows a name; copies it raw to ret->b if ret is given. What a pointer leads to must be a prior
+ * name (RFC 1035 4.1.4): it starts and ends before the run of labels that the pointer closes. So
+ * every jump goes back and no loop is possible, and a name depends on no byte behind it. The header
+ * holds no names. */
 static int name_walk(const uint8_t *msg, size_t len, size_t *off, struct dns_name *ret)
 {
 	size_t run = *off, at = run, end = 0, total = 0;
@@ -61,6 +62,7 @@ static int name_walk(const uint8_t *msg, size_t len, size_t *off, struct dns_nam
 		at = (c & 0x3f) << 8 | msg[at + 1];
 		if (at >= run || at < DNS_HEADER_SIZE)
 			return -EBADMSG;
+		len = run;
 		run = at;
 	}
 	if (at >= len)

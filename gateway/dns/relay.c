@@ -40,16 +40,17 @@ static bool split(const uint8_t *msg, size_t len, size_t question_len, struct pa
 	return !r.bad;
 }
 
-/* May the record move forward, to where the OPT was? Its pointers keep their targets then, so none
- * may lead to what moves as well. Where a name's first pointer leads decides: all others lead
- * further back. */
+/* May the record move forward, to where the OPT was? Its pointers keep their targets then, so what
+ * they lead to must end before the OPT: a name may start there and run into it. */
 static bool may_move(const uint8_t *msg, const struct dns_record *rec, size_t opt)
 {
 	size_t at[DNS_RECORD_NAMES], target;
 	int n = dns_record_names(msg, rec, at);
 
 	for (int i = 0; i < n; i++) {
-		if (dns_name_pointer(msg, rec->end, at[i], &target) || target >= opt)
+		if (dns_name_pointer(msg, rec->end, at[i], &target))
+			return false;
+		if (target && dns_name_check(msg, opt, &target))
 			return false;
 	}
 	return n > 0;

@@ -162,6 +162,7 @@ static void read_refuses(void **state)
 		{"\xc0\x0e\xc0\x0c", 4, 14, true}, /* to and fro */
 		{"\xc0\x00\0", 3, 12, true},	   /* the header */
 		{"\xc0\x0b\0", 3, 12, true}, {"\xff\xff\0", 3, 12, true},
+		{"\3xyz\1a\xc0\x0c", 8, 16, true}, /* back, but on through itself */
 		{"\x40"
 		 "a\0",
 			3, 12, false}, /* reserved types of labels */

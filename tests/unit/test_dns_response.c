@@ -485,6 +485,19 @@ static void relay_cuts_what_cannot_move(void **state)
 		assert_int_equal(got.len, opt + 5 + 14);
 		assert_memory_equal(got.b + opt, "\2ns\xc0\x0e", 5);
 	}
+	/* A name that starts before the OPT and runs through it: 24 + 16 - 1 is the address's last
+	 * byte, 23 long. */
+	begin(&p, DNS_QR, COUNTS(1, 1, 0, 3));
+	put_a(&p, "@12", 60, 23);
+	opt = p.len;
+	put_opt(&p, 4096, 0, "\0\12\0\10abcdefgh", 12);
+	put_a(&p, "n@14", 60, 2);
+	put_a(&p, "@39", 60, 3);
+	assert_int_equal(check(&p), 0);
+	got = relay(&p, &q, 512);
+	assert_int_equal(get16(got.b + 10), 1);
+	assert_int_equal(got.len, opt + 4 + 14);
+
 	/* Into the OPT's own data. */
 	begin(&p, DNS_QR, COUNTS(1, 0, 0, 2));
 	opt = p.len;
