@@ -68,8 +68,10 @@ static ssize_t tcp_feed(struct tcp_link *c, const uint8_t *data, size_t len, boo
 		c->prefix[c->prefix_got++] = data[0];
 		c->want = (size_t)(c->prefix[0] << 8 | c->prefix[1]);
 		c->got = 0;
-		if (c->prefix_got == 2 && c->want == 0)
+		if (c->prefix_got == 2 && c->want == 0) {
 			c->prefix_got = 0;
+			*ret_over = resolve_try_take(c->try, data, 0);
+		}
 		return 1;
 	}
 	if (c->got == 0 && len >= n) {
