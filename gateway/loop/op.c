@@ -209,7 +209,7 @@ static bool datagram_from_ring(uint8_t *data, int32_t res, struct loop_datagram 
 {
 	const struct io_uring_recvmsg_out *out = (const void *)data;
 
-	if (res < LOOP_DATAGRAM_OVERHEAD)
+	if (!data || res < LOOP_DATAGRAM_OVERHEAD)
 		return false;
 	ret->from = (void *)(data + sizeof(*out));
 	ret->from_len = out->namelen;
@@ -228,7 +228,7 @@ static void datagram_from_single(
 	ret->from_len = d->msg.msg_namelen;
 	ret->control = d->control;
 	ret->control_len = d->msg.msg_controllen;
-	ret->payload = data;
+	ret->payload = data ? data : d->control; /* no bytes: no buffer */
 	ret->len = (size_t)res;
 	ret->truncated = d->msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
 }
@@ -241,7 +241,7 @@ static void tell(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 							 sizeof(struct sockaddr_storage) +
 							 LOOP_CONTROL_BYTES,
 		"what the header says is what the kernel lays out");
-	if (op->kind != OP_RECVMSG || res < 0 || !data) {
+	if (op->kind != OP_RECVMSG || res < 0) {
 		op->done(op, res, res < 0 ? NULL : data, last);
 		return;
 	}
@@ -376,8 +376,11 @@ static void handle(struct loop *l, struct loop_op *op, int32_t res, uint8_t *dat
 	}
 	switch (judge(op, res)) {
 	case OP_GOES_ON:
-		arm(l, op); /* before the callback, which may cancel it */
 		tell(op, res, data, false);
+		/* Only now: a single datagram's sender lies in what arm() hands to the kernel
+		 * again. */
+		if (op->state == OP_ACTIVE)
+			arm(l, op);
 		break;
 	case OP_AGAIN:
 		arm(l, op);
