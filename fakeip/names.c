@@ -10,6 +10,8 @@
 /* Moving is not worth it for less (32 KiB). */
 #define WASTE_MIN_WORDS 4096
 
+#define PAGE_WORDS (65536 / 8)
+
 void *region_map(size_t size_bytes)
 {
 	void *at = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE,
@@ -36,7 +38,9 @@ static size_t arena_bytes(const struct name_arena *a)
 
 int names_init(struct name_arena *a, uint32_t names)
 {
-	a->half_words = names * NAME_WORDS_MAX + 1; /* offset 0 means none */
+	/* One word more, as offset 0 means none; up to the largest page there is, as a half is
+	 * given back in pages. */
+	a->half_words = (names * NAME_WORDS_MAX + 1 + PAGE_WORDS - 1) / PAGE_WORDS * PAGE_WORDS;
 	a->words = region_map(arena_bytes(a));
 	if (!a->words)
 		return -ENOMEM;

@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_fakeip_log tg_fakeip)
