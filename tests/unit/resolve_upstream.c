@@ -1,7 +1,10 @@
 #include "tests/unit/resolve_upstream.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
 #include <arpa/inet.h>
-#include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -28,7 +31,7 @@ static size_t question_end(const struct upstream_question *q)
 	while (q->msg[end])
 		end += 1u + q->msg[end];
 	end += 1 + 4;
-	assert(end <= q->len);
+	assert_true(end <= q->len);
 	return end;
 }
 
@@ -125,7 +128,7 @@ static size_t other_message(
 
 static enum act next_act(const struct script *s, unsigned asked)
 {
-	assert(s->n > 0);
+	assert_true(s->n > 0);
 	return s->acts[asked < s->n ? asked : s->n - 1];
 }
 
@@ -143,7 +146,7 @@ static void udp_act(struct upstream *u, const struct upstream_question *q, enum 
 	if (act == ACT_SILENT)
 		return;
 	if (act == ACT_HOLD) {
-		assert(u->n_held < UPSTREAM_HELD_MAX);
+		assert_true(u->n_held < UPSTREAM_HELD_MAX);
 		u->held[u->n_held++] = *q;
 		return;
 	}
@@ -266,7 +269,7 @@ static void conn_serve(struct upstream *u, struct upstream_conn *c)
 	if (c->in_len < 2 || c->in_len < 2u + (size_t)(c->in[0] << 8 | c->in[1]))
 		return;
 	q.len = c->in_len - 2;
-	assert(q.len <= sizeof q.msg);
+	assert_true(q.len <= sizeof q.msg);
 	memcpy(q.msg, c->in + 2, q.len);
 	c->in_len = 0;
 	tcp_act(u, c, &q, next_act(&u->script_tcp, u->asked_tcp++));
@@ -277,7 +280,7 @@ static void tcp_serve(struct upstream *u)
 	int fd, one = 1;
 
 	while ((fd = accept4(u->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		assert(u->n_conns < UPSTREAM_CONNS_MAX);
+		assert_true(u->n_conns < UPSTREAM_CONNS_MAX);
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 		u->conns[u->n_conns++] = (struct upstream_conn){.fd = fd};
 	}
@@ -303,7 +306,7 @@ static int bind_local(int type, uint16_t port)
 	int fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int size = 4 << 20;
 
-	assert(fd >= 0);
+	assert_true(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, type == SOCK_DGRAM ? SO_RCVBUF : SO_SNDBUF, &size, sizeof size);
 	if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0)
 		return fd;
@@ -316,7 +319,7 @@ static uint16_t local_port(int fd)
 	struct sockaddr_in a;
 	socklen_t len = sizeof a;
 
-	assert(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
+	assert_true(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
 	return ntohs(a.sin_port);
 }
 
@@ -324,21 +327,21 @@ struct upstream *upstream_new(uint8_t id)
 {
 	struct upstream *u = calloc(1, sizeof *u);
 
-	assert(u);
+	assert_non_null(u);
 	u->id = id;
 	u->script = u->script_tcp = (struct script){1, {ACT_ANSWER}};
 	/* The port that is free for UDP may be taken for TCP. */
 	for (u->listener = -1; u->listener < 0;) {
 		u->udp = bind_local(SOCK_DGRAM, 0);
-		assert(u->udp >= 0);
+		assert_true(u->udp >= 0);
 		u->port = local_port(u->udp);
 		u->listener = bind_local(SOCK_STREAM, u->port);
 		if (u->listener < 0)
 			close(u->udp);
 	}
-	assert(listen(u->listener, 512) == 0);
+	assert_true(listen(u->listener, 512) == 0);
 	u->other = bind_local(SOCK_DGRAM, 0);
-	assert(u->other >= 0);
+	assert_true(u->other >= 0);
 	return u;
 }
 
