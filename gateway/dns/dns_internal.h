@@ -76,7 +76,8 @@ bool dns_reader_record(struct dns_reader *r, struct dns_record *ret);
 int dns_record_names(
 	const uint8_t *msg, const struct dns_record *rec, size_t ret_at[DNS_RECORD_NAMES]);
 
-/* dns_name_read() without keeping what was read. */
+/* dns_name_read() without keeping what was read. Returns how many pointers were followed, or
+ * -EBADMSG. */
 int dns_name_check(const uint8_t *msg, size_t len, size_t *off);
 
 /* Where the pointer at the end of the name at off leads; 0 if it has none. -EBADMSG as

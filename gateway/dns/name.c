@@ -74,16 +74,17 @@ static int name_walk(const uint8_t *msg, size_t len, size_t *off, struct dns_nam
 		ret->labels = (uint8_t)labels;
 	}
 	*off = end ? end : at;
-	return 0;
+	return (int)pointers;
 }
 
 int dns_name_read(const uint8_t *msg, size_t len, size_t *off, struct dns_name *ret)
 {
 	int r = name_walk(msg, len, off, ret);
 
-	if (r == 0)
-		finish_words(ret->b, ret->len);
-	return r;
+	if (r < 0)
+		return r;
+	finish_words(ret->b, ret->len);
+	return 0;
 }
 
 int dns_name_check(const uint8_t *msg, size_t len, size_t *off)

@@ -51,6 +51,10 @@ static bool read_records(struct dns_query *q, struct dns_reader *r)
 	bool ok = true;
 
 	for (unsigned i = 0; i < all && dns_reader_record(r, &rec); i++) {
+		size_t owner = rec.owner;
+
+		if (dns_name_check(r->msg, r->len, &owner) < 0)
+			ok = false;
 		if (rec.type == DNS_OPT && !read_opt(q, r->msg, &rec, i >= before))
 			ok = false;
 	}

@@ -50,7 +50,7 @@ static bool may_move(const uint8_t *msg, const struct dns_record *rec, size_t op
 	for (int i = 0; i < n; i++) {
 		if (dns_name_pointer(msg, rec->end, at[i], &target))
 			return false;
-		if (target && dns_name_check(msg, opt, &target))
+		if (target && dns_name_check(msg, opt, &target) < 0)
 			return false;
 	}
 	return n > 0;

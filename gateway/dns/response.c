@@ -31,21 +31,32 @@ static struct dns_reader reader_at_records(const uint8_t *msg, size_t len)
 
 	r.bad = len < DNS_HEADER_SIZE || len > DNS_MESSAGE_MAX || question_count(msg) != 1;
 	if (!r.bad)
-		r.bad = dns_name_check(msg, len, &r.off) != 0;
+		r.bad = dns_name_check(msg, len, &r.off) < 0;
 	dns_reader_take(&r, 4);
 	return r;
 }
 
-static bool record_readable(const uint8_t *msg, size_t len, const struct dns_record *rec)
+/* How many pointers the names of a record follow, or -EBADMSG. */
+static int record_pointers(const uint8_t *msg, size_t len, const struct dns_record *rec)
 {
 	size_t at[DNS_RECORD_NAMES];
-	int n = dns_record_names(msg, rec, at);
+	int n = dns_record_names(msg, rec, at), sum = 0;
 
 	for (int i = 0; i < n; i++) {
-		if (dns_name_check(msg, len, &at[i]))
-			return false;
+		int pointers = dns_name_check(msg, len, &at[i]);
+
+		if (pointers < 0)
+			return -EBADMSG;
+		sum += pointers;
 	}
-	return n > 0;
+	return n < 0 ? n : sum;
+}
+
+/* Pointers that lead to pointers, thousands of times over, make a message that takes milliseconds
+ * to read. Six a record of the smallest size is more than any server writes. */
+static size_t pointers_allowed(size_t len)
+{
+	return 256 + len / 2;
 }
 
 int dns_response_check(const uint8_t *msg, size_t len)
@@ -53,13 +64,20 @@ int dns_response_check(const uint8_t *msg, size_t len)
 	struct dns_reader r = reader_at_records(msg, len);
 	unsigned before, all, opts = 0;
 	struct dns_record rec;
+	size_t sum = 0;
 
 	if (r.bad)
 		return -EBADMSG;
 	before = (unsigned)dns_get16(msg + 6) + dns_get16(msg + 8);
 	all = before + dns_get16(msg + 10);
 	for (unsigned i = 0; i < all; i++) {
-		if (!dns_reader_record(&r, &rec) || !record_readable(msg, len, &rec))
+		int pointers =
+			dns_reader_record(&r, &rec) ? record_pointers(msg, len, &rec) : -EBADMSG;
+
+		if (pointers < 0)
+			return -EBADMSG;
+		sum += (size_t)pointers;
+		if (sum > pointers_allowed(len))
 			return -EBADMSG;
 		/* One, at the root, among the additional records (RFC 6891 6.1.1). */
 		if (rec.type == DNS_OPT && (i < before || msg[rec.owner] != 0 || ++opts > 1))

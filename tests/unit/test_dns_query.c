@@ -139,6 +139,10 @@ static void cut_anywhere_is_formerr(void **state)
 	begin(&p, DNS_RD, 0);
 	put_opt(&p, 1232, 0, "", 0);
 	assert_answered(&p, DNS_FORMERR);
+	/* Owners are names as well: one that points at itself. */
+	begin(&p, DNS_RD, 1);
+	put_a(&p, "@34", 60, 1);
+	assert_answered(&p, DNS_FORMERR);
 	begin(&p, DNS_RD, 65535);
 	put_opt(&p, 1232, 0, "", 0);
 	assert_answered(&p, DNS_FORMERR);

@@ -217,6 +217,33 @@ static void check_refuses_odd_opts(void **state)
 	assert_int_equal(check(&p), -EBADMSG);
 }
 
+/* Owners that each walk 126 pointers: small to send, slow to read. One of them is odd, 4000 are an
+ * attack. */
+static void check_bounds_its_work(void **state)
+{
+	struct packet p;
+	char owner[16];
+	size_t chain;
+
+	(void)state;
+	for (unsigned count = 1; count <= 4000; count += 3999) {
+		begin(&p, UPSTREAM, COUNTS(1, 1 + count, 0, 0));
+		put_record(&p, "@12", DNS_TXT, 60, 126 * 2);
+		chain = p.len;
+		for (unsigned i = 0; i < 126; i++)
+			put16(&p, 0xc000 | (unsigned)(i ? p.len - 2 : 14));
+		snprintf(owner, sizeof owner, "@%zu", chain + 125 * 2);
+		for (unsigned i = 0; i < count; i++)
+			put_a(&p, owner, 60, i);
+		assert_int_equal(check(&p), count == 1 ? 0 : -EBADMSG);
+	}
+	/* As many records whose names are compressed as usual. */
+	begin(&p, UPSTREAM, COUNTS(1, 4000, 0, 0));
+	for (unsigned i = 0; i < 4000; i++)
+		put_a(&p, "@12", 60, i);
+	assert_int_equal(check(&p), 0);
+}
+
 /* --- its addresses --- */
 
 struct found {
@@ -583,6 +610,7 @@ int main(void)
 		cmocka_unit_test(check_finds_every_cut),
 		cmocka_unit_test(check_reads_names_in_data),
 		cmocka_unit_test(check_refuses_odd_opts),
+		cmocka_unit_test(check_bounds_its_work),
 		cmocka_unit_test(addresses_of_the_question),
 		cmocka_unit_test(addresses_behind_cnames),
 		cmocka_unit_test(cname_chain_bound),
