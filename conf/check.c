@@ -343,6 +343,8 @@ static void upstreams_check(struct conf_reader *r)
 
 void conf_check(struct conf_reader *r)
 {
+	if (r->root->bad)
+		return;
 	upstreams_check(r);
 	marks_check(r);
 	gateway_check(r);

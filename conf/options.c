@@ -57,7 +57,7 @@ const struct conf_option conf_options[] = {
 		.allowed = "0 to 1d", .min = 0, .max = 86400,
 		.text = "TTL of a fake answer."},
 	{"fakeip.store", CONF_ONE, &conf_type_path, GLOBAL(fakeip.store), .fallback = "/var/lib/tungate/fakeip.db",
-		.min = 0, .max = 4000,
+		.allowed = "a path, or \"\"", .min = 0, .max = 4000,
 		.text = "The file that keeps the table over a restart. \"\" keeps it in memory only."},
 
 	{"upstreams", CONF_NAMED, .offset = GLOBAL(upstreams), .item_bytes = sizeof(struct conf_upstream),

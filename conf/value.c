@@ -260,8 +260,9 @@ static int mark_read(struct conf_reader *r, const struct conf_option *o,
 	return 0;
 }
 
-const struct conf_type conf_type_mark = {
-	"mark", "VALUE or VALUE/MASK, decimal or 0x...", sizeof(struct conf_mark), NULL, mark_read};
+const struct conf_type conf_type_mark = {"mark",
+	"VALUE or VALUE/MASK, each decimal or 0x and hexadecimal", sizeof(struct conf_mark), NULL,
+	mark_read};
 
 static int octal_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)

@@ -1,0 +1,524 @@
+/* What a correct configuration becomes. */
+#include "tests/unit/conf_messages.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/netfilter.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/options.h"
+#include "gateway/base/log.h"
+
+/* Every option there is, none with its default. */
+static const char full[] =
+	"gateway:\n"
+	"  lan: [br-lan, 'wlan*']\n"
+	"  self: off\n"
+	"  exempt:\n"
+	"    uid: [root, 1000]\n"
+	"    gid: root\n"
+	"    cgroup: /system.slice/dnsmasq.service/\n"
+	"    mark: [0x80000, 3/7]\n"
+	"    to: [192.0.2.0/24, 2001:db8::1]\n"
+	"  tun: tg1\n"
+	"  mtu: 9k\n"
+	"  intercept: tproxy\n"
+	"  mark: 0x1000000/0x3000000\n"
+	"  workers: 3\n"
+	"listen:\n"
+	"  - udp://127.0.0.1:5353\n"
+	"  - 'tcp://[::1]'\n"
+	"fakeip:\n"
+	"  pool4: 100.64.0.0/10\n"
+	"  pool6: 2001:2::/64\n"
+	"  ttl: 1m30s\n"
+	"  store: state/fakeip.db\n"
+	"upstreams:\n"
+	"  first: { servers: udp://192.0.2.1 }\n"
+	"  second:\n"
+	"    servers: [tcp://192.0.2.2:5300, 'udp://[2001:db8::2]:54', 'udp://2001:db8::3']\n"
+	"    strategy: sequential\n"
+	"    timeout: 7500ms\n"
+	"    mark: 0x10/0xff\n"
+	"egress:\n"
+	"  plain: { type: direct }\n"
+	"  vpn: { type: direct, upstream: second, mark: 0x20 }\n"
+	"lists:\n"
+	"  one: a.txt\n"
+	"  two: [/b.txt, c/d.txt]\n"
+	"rules:\n"
+	"  - { name: blocked, list: [two, one], answer: block }\n"
+	"  - name: faked\n"
+	"    domain: [Example.COM., 'full:A.b']\n"
+	"    client: [192.168.0.0/16, '2001:db8::/32']\n"
+	"    type: [A, aaaa, TYPE65280]\n"
+	"    answer: fake\n"
+	"    egress: vpn\n"
+	"    on_error: servfail\n"
+	"  - name: set\n"
+	"    domain: x\n"
+	"    answer: real\n"
+	"    upstream: first\n"
+	"    nftset: ['4#inet#fw4#v4', '6#ip6#t#v6', 'inet#t#both', 't#s', '4#t#s']\n"
+	"    ipset: [plain, '4#four', '6#six']\n"
+	"    set_ttl: { min: 1h, grace: 0 }\n"
+	"  - { name: fixed, domain: f, answer: real, set_ttl: 1d12h }\n"
+	"  - { name: forever, domain: p, answer: real, egress: plain, set_ttl: permanent }\n"
+	"  - { name: rest, domain: '.', answer: real, egress: vpn }\n"
+	"default: { answer: real, upstream: second }\n"
+	"control: { socket: tg.sock, mode: 0600, group: root }\n"
+	"log: { level: debug }\n";
+
+static struct config *parse_full(void)
+{
+	struct messages m;
+	struct config *c = parse_len("/etc/t/full.yaml", full, sizeof full - 1, &m);
+
+	assert_string_equal(m.text, "");
+	assert_non_null(c);
+	return c;
+}
+
+static void assert_prefix(const struct ip_prefix *p, const char *text)
+{
+	char buf[IP_TEXT_MAX];
+
+	assert_string_equal(ip_prefix_format(p, buf), text);
+}
+
+static void assert_at(
+	const struct conf_endpoint *e, enum conf_transport transport, const char *text)
+{
+	char buf[IP_TEXT_MAX];
+
+	assert_int_equal(e->transport, transport);
+	assert_string_equal(ip_port_format(&e->at, buf), text);
+}
+
+static void every_option_is_in_the_text(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < conf_options_n; i++) {
+		const char *key = strrchr(conf_options[i].path, '.');
+		char word[64];
+
+		key = key ? key + 1 : conf_options[i].path;
+		if (strcmp(key, "NAME") == 0 || strcmp(key, "rules[]") == 0)
+			continue;
+		snprintf(word, sizeof word, "%s:", key);
+		if (!strstr(full, word))
+			fail_msg("%s is in no test", conf_options[i].path);
+	}
+}
+
+static void gateway_values(void **state)
+{
+	struct config *c = parse_full();
+	const struct conf_gateway *g = &c->gateway;
+
+	(void)state;
+	assert_string_equal(c->path, "/etc/t/full.yaml");
+	assert_int_equal(g->lan.n, 2);
+	assert_string_equal(g->lan.v[0], "br-lan");
+	assert_string_equal(g->lan.v[1], "wlan*");
+	assert_false(g->self);
+	assert_int_equal(g->exempt.uid.n, 2);
+	assert_int_equal(g->exempt.uid.v[0], 0);
+	assert_int_equal(g->exempt.uid.v[1], 1000);
+	assert_int_equal(g->exempt.gid.n, 1);
+	assert_int_equal(g->exempt.gid.v[0], 0);
+	assert_int_equal(g->exempt.cgroup.n, 1);
+	assert_string_equal(g->exempt.cgroup.v[0], "system.slice/dnsmasq.service");
+	assert_int_equal(g->exempt.n_mark, 2);
+	assert_int_equal(g->exempt.mark[0].value, 0x80000);
+	assert_int_equal(g->exempt.mark[0].mask, 0x80000);
+	assert_int_equal(g->exempt.mark[1].value, 3);
+	assert_int_equal(g->exempt.mark[1].mask, 7);
+	assert_int_equal(g->exempt.to.n, 2);
+	assert_prefix(&g->exempt.to.v[0], "192.0.2.0/24");
+	assert_prefix(&g->exempt.to.v[1], "2001:db8::1/128");
+	assert_string_equal(g->tun, "tg1");
+	assert_int_equal(g->mtu, 9000);
+	assert_int_equal(g->intercept, CONF_INTERCEPT_TPROXY);
+	assert_int_equal(g->mark.value, 0x1000000);
+	assert_int_equal(g->mark.mask, 0x3000000);
+	assert_int_equal(g->workers, 3);
+	conf_free(c);
+}
+
+static void address_values(void **state)
+{
+	struct config *c = parse_full();
+
+	(void)state;
+	assert_int_equal(c->n_listen, 2);
+	assert_at(&c->listen[0], CONF_UDP, "127.0.0.1:5353");
+	assert_at(&c->listen[1], CONF_TCP, "[::1]:53");
+	assert_string_equal(c->listen[1].url, "tcp://[::1]");
+	assert_int_equal(c->listen[1].line, 17);
+	assert_int_equal(c->listen[1].column, 5);
+	assert_prefix(&c->fakeip.pool4, "100.64.0.0/10");
+	assert_prefix(&c->fakeip.pool6, "2001:2::/64");
+	assert_int_equal(c->fakeip.ttl_s, 90);
+	assert_string_equal(c->fakeip.store, "/etc/t/state/fakeip.db");
+	assert_string_equal(c->control_socket, "/etc/t/tg.sock");
+	assert_int_equal(c->control_mode, 0600);
+	assert_string_equal(c->control_group, "root");
+	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
+	conf_free(c);
+}
+
+static void section_values(void **state)
+{
+	struct config *c = parse_full();
+
+	(void)state;
+	assert_int_equal(c->n_upstreams, 2);
+	assert_string_equal(c->upstreams[0].name, "first");
+	assert_int_equal(c->upstreams[0].n_servers, 1);
+	assert_at(&c->upstreams[0].servers[0], CONF_UDP, "192.0.2.1:53");
+	assert_int_equal(c->upstreams[0].timeout_ms, 2000);
+	assert_int_equal(c->upstreams[0].total_ms, 5000);
+	assert_int_equal(c->upstreams[0].mark.mask, 0);
+	assert_int_equal(c->upstreams[1].n_servers, 3);
+	assert_at(&c->upstreams[1].servers[0], CONF_TCP, "192.0.2.2:5300");
+	assert_at(&c->upstreams[1].servers[1], CONF_UDP, "[2001:db8::2]:54");
+	assert_at(&c->upstreams[1].servers[2], CONF_UDP, "[2001:db8::3]:53");
+	assert_int_equal(c->upstreams[1].timeout_ms, 7500);
+	assert_int_equal(c->upstreams[1].total_ms, 7500);
+	assert_int_equal(c->upstreams[1].mark.value, 0x10);
+	assert_int_equal(c->upstreams[1].mark.mask, 0xff);
+	assert_int_equal(c->n_egresses, 2);
+	assert_string_equal(c->egresses[0].name, "plain");
+	assert_int_equal(c->egresses[0].upstream, -1);
+	assert_int_equal(c->egresses[0].mark.mask, 0);
+	assert_int_equal(c->egresses[1].upstream, 1);
+	assert_int_equal(c->egresses[1].type, CONF_EGRESS_DIRECT);
+	assert_int_equal(c->egresses[1].mark.value, 0x20);
+	assert_int_equal(c->egresses[1].mark.mask, 0x20);
+	assert_int_equal(c->n_lists, 2);
+	assert_string_equal(c->lists[0].paths.v[0], "/etc/t/a.txt");
+	assert_int_equal(c->lists[1].paths.n, 2);
+	assert_string_equal(c->lists[1].paths.v[0], "/b.txt");
+	assert_string_equal(c->lists[1].paths.v[1], "/etc/t/c/d.txt");
+	assert_int_equal(c->lists[1].line, 35);
+	assert_int_equal(c->lists[1].column, 8);
+	assert_int_equal(c->default_upstream, 1);
+	conf_free(c);
+}
+
+static void rule_values(void **state)
+{
+	struct config *c = parse_full();
+	const struct conf_rule *r = c->rules;
+
+	(void)state;
+	assert_int_equal(c->n_rules, 6);
+	assert_string_equal(r->name, "blocked");
+	assert_int_equal(r->line, 37);
+	assert_int_equal(r->column, 5);
+	assert_int_equal(r->answer, CONF_ANSWER_BLOCK);
+	assert_int_equal(r->n_lists, 2);
+	assert_int_equal(r->lists[0], 1);
+	assert_int_equal(r->lists[1], 0);
+	assert_int_equal(r->upstream, -1);
+	assert_int_equal(r->egress, -1);
+	r++;
+	assert_int_equal(r->answer, CONF_ANSWER_FAKE);
+	assert_int_equal(r->domain.n, 2);
+	assert_string_equal(r->domain.v[0], "example.com");
+	assert_string_equal(r->domain.v[1], "full:a.b");
+	assert_int_equal(r->client.n, 2);
+	assert_prefix(&r->client.v[0], "192.168.0.0/16");
+	assert_int_equal(r->n_types, 3);
+	assert_int_equal(r->types[0], 1);
+	assert_int_equal(r->types[1], 28);
+	assert_int_equal(r->types[2], 65280);
+	assert_int_equal(r->egress, 1);
+	assert_int_equal(r->upstream, 1); /* the egress's */
+	assert_int_equal(r->on_error, CONF_ON_ERROR_SERVFAIL);
+	assert_int_equal(r->set_ttl.min_s, 600);
+	assert_int_equal(r->set_ttl.grace_s, 60);
+	assert_int_equal(r->set_ttl.fixed_s, 0);
+	assert_false(r->set_ttl.permanent);
+	assert_int_equal(c->rules[2].upstream, 0); /* its own */
+	assert_int_equal(c->rules[2].on_error, CONF_ON_ERROR_ANSWER);
+	assert_int_equal(c->rules[2].set_ttl.min_s, 3600);
+	assert_int_equal(c->rules[2].set_ttl.grace_s, 0);
+	assert_int_equal(c->rules[3].upstream, 1); /* that of default */
+	assert_int_equal(c->rules[3].set_ttl.fixed_s, 129600);
+	assert_true(c->rules[4].set_ttl.permanent);
+	assert_int_equal(c->rules[4].upstream, 1); /* its egress has none */
+	assert_string_equal(c->rules[5].domain.v[0], ".");
+	conf_free(c);
+}
+
+static void set_values(void **state)
+{
+	static const struct conf_set want[] = {{false, IP_V4, NFPROTO_INET, "fw4", "v4"},
+		{false, IP_V6, NFPROTO_IPV6, "t", "v6"},
+		{false, IP_NONE, NFPROTO_INET, "t", "both"},
+		{false, IP_NONE, NFPROTO_IPV4, "t", "s"}, {false, IP_V4, NFPROTO_IPV4, "t", "s"},
+		{true, IP_NONE, 0, NULL, "plain"}, {true, IP_V4, 0, NULL, "four"},
+		{true, IP_V6, 0, NULL, "six"}};
+	struct config *c = parse_full();
+	const struct conf_rule *r = &c->rules[2];
+
+	(void)state;
+	assert_int_equal(r->n_sets, sizeof want / sizeof want[0]);
+	for (size_t i = 0; i < r->n_sets; i++) {
+		assert_int_equal(r->sets[i].is_ipset, want[i].is_ipset);
+		assert_int_equal(r->sets[i].family, want[i].family);
+		assert_int_equal(r->sets[i].nfproto, want[i].nfproto);
+		assert_string_equal(r->sets[i].name, want[i].name);
+		if (want[i].table)
+			assert_string_equal(r->sets[i].table, want[i].table);
+		else
+			assert_null(r->sets[i].table);
+	}
+	conf_free(c);
+}
+
+static void defaults(void **state)
+{
+	struct messages m;
+	struct config *c = parse("upstreams: { a: { servers: udp://192.0.2.1 } }\n", &m);
+	char cwd[PATH_MAX];
+
+	(void)state;
+	assert_non_null(getcwd(cwd, sizeof cwd));
+	assert_int_equal(m.n[CONF_WARNING], 1);
+	assert_int_equal(m.n[CONF_NOTE], 1);
+	assert_int_equal(c->gateway.lan.n, 0);
+	assert_true(c->gateway.self);
+	assert_string_equal(c->gateway.tun, "tungate0");
+	assert_int_equal(c->gateway.mtu, 1500);
+	assert_int_equal(c->gateway.intercept, CONF_INTERCEPT_AUTO);
+	assert_int_equal(c->gateway.mark.value, 0x10000000);
+	assert_int_equal(c->gateway.mark.mask, 0x10000000);
+	assert_int_equal(c->gateway.workers, 0);
+	assert_int_equal(c->n_listen, 0);
+	assert_prefix(&c->fakeip.pool4, "198.18.0.0/15");
+	assert_prefix(&c->fakeip.pool6, "fd00:198:18::/64");
+	assert_int_equal(c->fakeip.ttl_s, 1);
+	assert_string_equal(c->fakeip.store, "/var/lib/tungate/fakeip.db");
+	assert_int_equal(c->default_upstream, 0);
+	assert_string_equal(c->control_socket, "/run/tungate.sock");
+	assert_int_equal(c->control_mode, 0660);
+	assert_null(c->control_group);
+	assert_int_equal(c->log_level, LOG_LEVEL_INFO);
+	conf_free(c);
+}
+
+static void nothing_is_a_configuration(void **state)
+{
+	static const char *const texts[] = {
+		"", "# only a comment\n", "---\n", "gateway:\nrules:\n", "{}", "\xef\xbb\xbf{}\n"};
+	struct messages m;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		struct config *c = parse(texts[i], &m);
+
+		assert_non_null(c);
+		assert_int_equal(c->default_upstream, -1);
+		assert_int_equal(c->n_rules, 0);
+		assert_int_equal(c->gateway.mtu, 1500);
+		conf_free(c);
+	}
+}
+
+static void pools_off_and_store_empty(void **state)
+{
+	struct messages m;
+	struct config *c = parse("fakeip: { pool4: off, pool6: off, store: '' }\n"
+				 "default: {answer: real, upstream: a}\n"
+				 "upstreams: { a: { servers: udp://192.0.2.1 } }\n",
+		&m);
+
+	(void)state;
+	assert_string_equal(m.text, "");
+	assert_int_equal(c->fakeip.pool4.addr.family, IP_NONE);
+	assert_int_equal(c->fakeip.pool6.addr.family, IP_NONE);
+	assert_string_equal(c->fakeip.store, "");
+	conf_free(c);
+}
+
+static void words_and_times(void **state)
+{
+	static const struct {
+		const char *text;
+		bool want;
+	} bools[] = {{"yes", true}, {"no", false}, {"true", true}, {"false", false}, {"on", true},
+		{"off", false}, {"'Yes'", true}};
+	static const struct {
+		const char *text;
+		unsigned want_s;
+	} times[] = {{"0", 0}, {"30", 30}, {"5s", 5}, {"2000ms", 2}, {"1m30s", 90}, {"1h", 3600},
+		{"1d", 86400}, {"23h59m60s", 86400}, {"1s1000ms", 2}};
+	struct messages m;
+	char text[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bools / sizeof bools[0]; i++) {
+		struct config *c;
+
+		snprintf(text, sizeof text, "gateway: {lan: a, self: %s}", bools[i].text);
+		c = parse(text, &m);
+		assert_non_null(c);
+		assert_int_equal(c->gateway.self, bools[i].want);
+		conf_free(c);
+	}
+	for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+		struct config *c;
+
+		snprintf(text, sizeof text, "fakeip: {ttl: %s}", times[i].text);
+		c = parse(text, &m);
+		assert_non_null(c);
+		assert_int_equal(c->fakeip.ttl_s, times[i].want_s);
+		conf_free(c);
+	}
+}
+
+static void environment(void **state)
+{
+	struct messages m;
+	struct config *c;
+
+	(void)state;
+	setenv("TG_TEST_A", "tg7", 1);
+	setenv("TG_TEST_EMPTY", "", 1);
+	setenv("TG_TEST_NESTED", "${TG_TEST_A}", 1);
+	unsetenv("TG_TEST_NONE");
+	c = parse("gateway: { tun: 'x${TG_TEST_A}y', mtu: '${TG_TEST_NONE:-14}00',\n"
+		  "  lan: ['${TG_TEST_EMPTY:-e}', 'a$b', '$a${TG_TEST_EMPTY}{}']}\n"
+		  "fakeip: { store: '${TG_TEST_NESTED}/${TG_TEST_NONE:-}' }\n",
+		&m);
+	assert_non_null(c);
+	assert_string_equal(c->gateway.tun, "xtg7y");
+	assert_int_equal(c->gateway.mtu, 1400);
+	assert_string_equal(c->gateway.lan.v[0], "e");
+	assert_string_equal(c->gateway.lan.v[1], "a$b");
+	assert_string_equal(c->gateway.lan.v[2], "$a{}");
+	assert_non_null(strstr(c->fakeip.store, "/${TG_TEST_A}/")); /* not looked at again */
+	conf_free(c);
+}
+
+static void relative_paths(void **state)
+{
+	static const char text[] = "fakeip: { store: s }\n";
+	char cwd[PATH_MAX], want[PATH_MAX + 16];
+	struct messages m;
+	struct config *c;
+
+	(void)state;
+	assert_non_null(getcwd(cwd, sizeof cwd));
+	c = parse_len("conf/x.yaml", text, strlen(text), &m);
+	snprintf(want, sizeof want, "%s/conf/s", cwd);
+	assert_string_equal(c->fakeip.store, want);
+	conf_free(c);
+	c = parse_len("x.yaml", text, strlen(text), &m);
+	snprintf(want, sizeof want, "%s/s", cwd);
+	assert_string_equal(c->fakeip.store, want);
+	conf_free(c);
+	c = parse_len("/x.yaml", text, strlen(text), &m);
+	assert_string_equal(c->fakeip.store, "/s");
+	conf_free(c);
+}
+
+static void shipped_files_are_right(void **state)
+{
+	static const char *const files[] = {
+		"tungate.yaml", "examples/home.yaml", "examples/sets.yaml", "examples/server.yaml"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		char path[PATH_MAX];
+		struct config *c = NULL;
+		struct messages m = {0};
+
+		snprintf(path, sizeof path, "%s/conf/%s", SOURCE_DIR, files[i]);
+		if (conf_load(path, message_keep, &m, &c))
+			fail_msg("%s", m.text);
+		assert_int_equal(m.n[CONF_WARNING], 0);
+		assert_true(c->n_upstreams > 0);
+		conf_free(c);
+	}
+}
+
+static void load_fails(const char *path, const char *want)
+{
+	struct messages m = {0};
+	struct config *c = NULL;
+	char line[PATH_MAX + 256];
+
+	snprintf(line, sizeof line, "%s:1:1: file: %s\n", path, want);
+	assert_int_equal(conf_load(path, message_keep, &m, &c), -EINVAL);
+	assert_null(c);
+	assert_string_equal(m.text, line);
+}
+
+static void files_that_cannot_be_read(void **state)
+{
+	char folder[] = "/tmp/tungate-test-XXXXXX", path[64];
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	load_fails(folder, "cannot be read: it is a directory");
+	load_fails("/dev/zero", "cannot be read: it is not a file");
+	snprintf(path, sizeof path, "%s/none", folder);
+	load_fails(path, "cannot be read: No such file or directory");
+	snprintf(path, sizeof path, "%s/large", folder);
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, CONF_FILE_BYTES_MAX + 1), 0);
+	close(fd);
+	load_fails(path, "is larger than 4194304 bytes");
+	unlink(path);
+	snprintf(path, sizeof path, "%s/x/y", folder);
+	load_fails(path, "cannot be read: No such file or directory");
+	rmdir(folder);
+}
+
+static void a_fifo_without_writer_does_not_hang(void **state)
+{
+	char folder[] = "/tmp/tungate-test-XXXXXX", path[64];
+	struct messages m = {0};
+	struct config *c = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/fifo", folder);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(conf_load(path, message_keep, &m, &c), 0);
+	conf_free(c);
+	unlink(path);
+	rmdir(folder);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_option_is_in_the_text),
+		cmocka_unit_test(gateway_values),
+		cmocka_unit_test(address_values),
+		cmocka_unit_test(section_values),
+		cmocka_unit_test(rule_values),
+		cmocka_unit_test(set_values),
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(nothing_is_a_configuration),
+		cmocka_unit_test(pools_off_and_store_empty),
+		cmocka_unit_test(words_and_times),
+		cmocka_unit_test(environment),
+		cmocka_unit_test(relative_paths),
+		cmocka_unit_test(shipped_files_are_right),
+		cmocka_unit_test(files_that_cannot_be_read),
+		cmocka_unit_test(a_fifo_without_writer_does_not_hang),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
