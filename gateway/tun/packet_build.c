@@ -36,7 +36,6 @@ static void put_ip(uint8_t *out, const struct tun_packet *p, const struct ip_add
 
 	if (from)
 		source = from->b;
-
 	if (p->family == IP_V6) {
 		put32(out, 0x60000000);
 		put16(out + 4, (unsigned)len - V6_HEADER);
