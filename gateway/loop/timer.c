@@ -54,7 +54,7 @@ static int heap_make_room(struct loop *l)
 
 	if (room > TIMERS_MAX)
 		return -ENOMEM;
-	heap = realloc(l->heap, room * sizeof(*heap));
+	heap = reallocarray(l->heap, room, sizeof(l->heap[0]));
 	if (!heap)
 		return -ENOMEM;
 	l->heap = heap;

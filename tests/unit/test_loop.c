@@ -11,7 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 
 #include <cmocka.h>
 
@@ -712,6 +718,42 @@ static void test_every_error_has_its_hint(void **state)
 	assert_non_null(strstr(loop_error_hint(-EMFILE), "LimitNOFILE"));
 }
 
+static int loop_new_without(bool uring_allowed, bool descriptors)
+{
+	struct sock_filter deny[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog prog = {.len = sizeof(deny) / sizeof(deny[0]), .filter = deny};
+	const struct rlimit none = {3, 3};
+	pid_t child = fork();
+	int status = 0;
+
+	if (child == 0) {
+		struct loop *l = NULL;
+
+		if (!uring_allowed && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+					      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog)))
+			_exit(255);
+		if (!descriptors && setrlimit(RLIMIT_NOFILE, &none))
+			_exit(255);
+		_exit(-loop_new(&l));
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return -WEXITSTATUS(status);
+}
+
+static void test_new_says_why_not(void **state)
+{
+	(void)state;
+	assert_int_equal(loop_new_without(true, true), 0);
+	assert_int_equal(loop_new_without(false, true), -EPERM);
+	assert_int_equal(loop_new_without(true, false), -EMFILE);
+}
+
 #define BOTH(test)                                                                                 \
 	{#test, test, setup, teardown, NULL},                                                      \
 	{                                                                                          \
@@ -743,6 +785,7 @@ int main(void)
 		BOTH(test_buffers_arguments_and_groups),
 		cmocka_unit_test(test_cmsg_walk_stays_inside),
 		cmocka_unit_test(test_every_error_has_its_hint),
+		cmocka_unit_test(test_new_says_why_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

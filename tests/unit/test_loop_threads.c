@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -210,6 +211,99 @@ static void test_made_here_run_there_freed_here(void **state)
 	close(pair[1]);
 }
 
+struct flood {
+	struct sockaddr_in to;
+	_Atomic bool stop;
+};
+
+static void *flood(void *arg)
+{
+	struct flood *f = arg;
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	for (unsigned i = 0; !f->stop; i++) {
+		sendto(s, "packet", 6, 0, (void *)&f->to, sizeof(f->to));
+		if (i % 64 == 0)
+			usleep(i % 200);
+	}
+	close(s);
+	return NULL;
+}
+
+struct counter {
+	struct loop_op op;
+	unsigned ends, after_the_end;
+};
+
+static unsigned packets;
+
+static void count(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+{
+	struct counter *c = (struct counter *)op;
+
+	(void)res;
+	c->after_the_end += c->ends;
+	c->ends += last;
+	packets += data != NULL;
+}
+
+static int start_kind(int kind, struct loop *l, struct loop_op *op, int fd, struct loop_buffers *b)
+{
+	if (kind == 0)
+		return loop_recvmsg_start(l, op, fd, b, count);
+	if (kind == 1)
+		return loop_read_start(l, op, fd, b, count);
+	return loop_recv_once(l, op, fd, b, count);
+}
+
+/* Two operations on one socket take each other's packets, while they are cancelled at any moment:
+ * each ends, once, and its memory (the stack of a round) is never touched again. */
+static void cancel_under_flood(unsigned missing)
+{
+	struct flood f = {.to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)}};
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(f.to);
+	struct loop_buffers *b;
+	struct loop *l;
+	pthread_t sender;
+
+	packets = 0;
+	assert_int_equal(bind(s, (void *)&f.to, sizeof(f.to)), 0);
+	assert_int_equal(getsockname(s, (void *)&f.to, &len), 0);
+	assert_int_equal(loop_new(&l), 0);
+	loop_force_missing(l, missing);
+	assert_int_equal(loop_buffers_new(l, 1024, 32, &b), 0);
+	assert_int_equal(pthread_create(&sender, NULL, flood, &f), 0);
+	for (int round = 0; round < 600; round++) {
+		struct counter c[2] = {0};
+
+		assert_int_equal(start_kind(round % 3, l, &c[0].op, s, b), 0);
+		assert_int_equal(start_kind(round % 3, l, &c[1].op, s, b), 0);
+		for (int i = 0; i < round % 4; i++)
+			assert_int_equal(loop_turn(l, 1), 0);
+		loop_op_cancel(&c[0].op);
+		loop_op_cancel(&c[1].op);
+		for (int i = 0; i < 500 && c[0].ends + c[1].ends < 2; i++)
+			assert_int_equal(loop_turn(l, 10), 0);
+		assert_int_equal(c[0].ends, 1);
+		assert_int_equal(c[1].ends, 1);
+		assert_int_equal(c[0].after_the_end + c[1].after_the_end, 0);
+	}
+	f.stop = true;
+	pthread_join(sender, NULL);
+	assert_true(packets > 100);
+	loop_buffers_free(b);
+	loop_free(l);
+	close(s);
+}
+
+static void test_cancel_under_flood(void **state)
+{
+	(void)state;
+	cancel_under_flood(0);
+	cancel_under_flood(LOOP_MISSING_ALL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +312,7 @@ int main(void)
 		cmocka_unit_test(test_stop_before_run_is_not_forgotten),
 		cmocka_unit_test(test_a_burst_of_wakes_is_one_run),
 		cmocka_unit_test(test_made_here_run_there_freed_here),
+		cmocka_unit_test(test_cancel_under_flood),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
