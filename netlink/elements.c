@@ -8,9 +8,9 @@
 
 #define MESSAGE_BYTES_MAX 65000
 
-void elements_open(struct nft_batch *b, const struct element_set *set, uint16_t type)
+void elements_open(
+	struct nft_batch *b, const struct element_set *set, uint16_t type, uint16_t flags)
 {
-	uint16_t flags = type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0;
 	struct nlmsghdr *h = nft_batch_open(b, type, set->nfproto, flags, MESSAGE_BYTES_MAX);
 
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, set->table);
@@ -32,14 +32,15 @@ static void put_value(struct nlmsghdr *h, uint16_t attr, const void *data, size_
 	mnl_attr_nest_end(h, nest);
 }
 
-static void put_timeout(struct nlmsghdr *h, uint64_t timeout_ms, bool renew)
+/* left_ms 0: say nothing about it. */
+static void put_timeout(struct nlmsghdr *h, uint64_t timeout_ms, uint64_t left_ms)
 {
 	if (timeout_ms == ELEMENT_NO_TIMEOUT)
 		return;
 	/* 0 says permanent even where the set has a default. */
 	mnl_attr_put_u64(h, NFTA_SET_ELEM_TIMEOUT, htobe64(timeout_ms));
-	if (renew && timeout_ms)
-		mnl_attr_put_u64(h, NFTA_SET_ELEM_EXPIRATION, htobe64(timeout_ms));
+	if (left_ms)
+		mnl_attr_put_u64(h, NFTA_SET_ELEM_EXPIRATION, htobe64(left_ms));
 }
 
 static void put_end(struct nlmsghdr *h, const uint8_t *key, size_t size)
@@ -66,14 +67,20 @@ static bool advance(uint8_t *b, unsigned bit)
 	return false;
 }
 
-void elements_put_raw(
-	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, bool renew)
+void elements_put_raw_left(
+	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, uint64_t left_ms)
 {
 	struct nlattr *nest = mnl_attr_nest_start(b->open, NFTA_LIST_ELEM);
 
 	put_value(b->open, NFTA_SET_ELEM_KEY, key, size);
-	put_timeout(b->open, timeout_ms, renew);
+	put_timeout(b->open, timeout_ms, left_ms);
 	mnl_attr_nest_end(b->open, nest);
+}
+
+void elements_put_raw(
+	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, bool renew)
+{
+	elements_put_raw_left(b, key, size, timeout_ms, renew ? timeout_ms : 0);
 }
 
 void elements_put(struct nft_batch *b, const struct element_set *set, const struct ip_addr *key,
@@ -86,7 +93,7 @@ void elements_put(struct nft_batch *b, const struct element_set *set, const stru
 	put_value(b->open, NFTA_SET_ELEM_KEY, key->b, size);
 	if (data)
 		put_value(b->open, NFTA_SET_ELEM_DATA, data->b, ip_addr_size(data));
-	put_timeout(b->open, timeout_ms, renew);
+	put_timeout(b->open, timeout_ms, renew ? timeout_ms : 0);
 	mnl_attr_nest_end(b->open, nest);
 	if (!set->interval)
 		return;

@@ -17,9 +17,10 @@ struct element_set { /* where elements go; the strings are borrowed */
 	bool interval;
 };
 
-/* type: NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM or NFT_MSG_DESTROYSETELEM. At most ELEMENTS_PER_MESSAGE until the close,
+/* type: NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM or ELEMENTS_DESTROY; flags: NLM_F_CREATE, NLM_F_EXCL. At most ELEMENTS_PER_MESSAGE until the close,
  * which returns the message's sequence number. */
-void elements_open(struct nft_batch *b, const struct element_set *set, uint16_t type);
+void elements_open(
+	struct nft_batch *b, const struct element_set *set, uint16_t type, uint16_t flags);
 uint32_t elements_close(struct nft_batch *b);
 
 /* timeout_ms 0: permanent. renew: also set how much of it is left, which renews an element that is there (Linux 6.12; older
@@ -29,6 +30,9 @@ void elements_put(struct nft_batch *b, const struct element_set *set, const stru
 /* A raw key of up to 16 bytes. */
 void elements_put_raw(
 	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, bool renew);
+/* The same with as much of its life left: what the trial of the renewal needs. */
+void elements_put_raw_left(
+	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, uint64_t left_ms);
 /* All addresses of the prefix, permanent; interval sets only. */
 void elements_put_prefix(struct nft_batch *b, const struct ip_prefix *prefix);
 

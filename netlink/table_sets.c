@@ -100,7 +100,7 @@ static void fill_exempt(struct table_plan *p, const struct table_family *f)
 			continue;
 		last = &sorted[i];
 		if (in_message == 0)
-			elements_open(b, &set, NFT_MSG_NEWSETELEM);
+			elements_open(b, &set, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
 		elements_put_prefix(b, last);
 		if (++in_message == ELEMENTS_PER_MESSAGE) {
 			elements_close(b);

@@ -76,7 +76,7 @@ struct writer_job {
 };
 /* A client is a thread that gets its jobs back. wake(arg) is called from the writer's thread when some are done. */
 int writer_client_new(struct writer *w, void (*wake)(void *arg), void *arg, struct writer_client **ret);
-void writer_client_free(struct writer_client *c); /* no job may be out */
+void writer_client_free(struct writer_client *c); /* no job may be out; before writer_stop() */
 void writer_submit(struct writer *w, struct writer_job *job); /* any thread; the job is the writer's until done() */
 void writer_client_run(struct writer_client *c);	      /* calls done() of all finished jobs */
 

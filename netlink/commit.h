@@ -1,0 +1,84 @@
+/* The group commit: elements of many jobs become one batch, and each gets its own outcome. When the kernel refuses the
+ * batch, what it refused is taken out or written in another way, and the rest is sent again; so one bad set never hurts
+ * another. Every round settles or changes something, and their number is bounded.
+ *
+ * Two elements of one target with the same address become one item: the later operation wins, of two additions the
+ * longer life. Writer's thread. */
+#ifndef TUNGATE_NETLINK_COMMIT_H
+#define TUNGATE_NETLINK_COMMIT_H
+
+#include "netlink/elements.h"
+#include "netlink/features.h"
+
+#define COMMIT_ITEMS_MAX 1024
+
+enum commit_op {
+	COMMIT_ADD,    /* into a set, or renew */
+	COMMIT_MAP,    /* into a map, replacing what is there */
+	COMMIT_DELETE, /* not there: fine */
+};
+
+/* A set or map that items go to. Lives longer than the commit. */
+struct commit_target {
+	struct element_set at;
+	/* Reads the set's description again after the kernel refused an element for a reason that is not clear: 0: changed
+	 * or usable, try once more; else the errno of all its elements. NULL: nothing to read. */
+	int (*look)(struct commit_target *t);
+	/* The outcome of one commit, once. error: the first of its items. NULL: not of interest. */
+	void (*settled)(struct commit_target *t, unsigned n_done, unsigned n_failed, int error);
+	/* commit.c's */
+	struct commit_target *next;
+	int first, last; /* items */
+	unsigned n;
+	bool listed, single, looked;
+	int failure; /* the first of this round */
+	uint8_t failed_step;
+};
+
+struct commit_item {
+	struct commit_target *target;
+	struct ip_addr key, data;
+	uint64_t timeout_ms;
+	enum commit_op op;
+	enum { ITEM_FRESH, ITEM_REPLACES, ITEM_PLAIN } way; /* how a map's element is written, see commit.c */
+	bool settled;
+	int result;
+	int failure; /* of this round */
+	int next; /* of the same target, -1: none */
+};
+
+struct commit_owner { /* of one message of the batch */
+	struct commit_target *target; /* NULL: the heartbeat */
+	int item;		      /* -1: all of the target */
+	uint8_t step;
+};
+
+#define COMMIT_SLOTS	4096
+#define COMMIT_MESSAGES (COMMIT_ITEMS_MAX * 3 + 16)
+struct commit {
+	struct nft_socket *socket;
+	struct nft_batch batch;
+	struct nft_features features;
+	struct commit_item items[COMMIT_ITEMS_MAX];
+	int n_items;
+	struct commit_target *targets;
+	int16_t slots[COMMIT_SLOTS]; /* hash of (target, key) → item + 1 */
+	struct commit_owner owners[COMMIT_MESSAGES];
+	uint32_t n_owners;
+	int whole_error;  /* of the batch itself */
+	bool beat_failed;
+	uint64_t rounds;
+};
+
+int commit_init(struct commit *c, struct nft_socket *s);
+void commit_fini(struct commit *c);
+
+void commit_begin(struct commit *c);
+/* The item's index, or -ENOSPC. data: COMMIT_MAP only. */
+int commit_add(struct commit *c, struct commit_target *t, enum commit_op op, const struct ip_addr *key,
+	const struct ip_addr *data, uint64_t timeout_ms);
+/* beat: renew the heartbeat (set `alive` of our table) too; *ret_beaten tells whether it was. Every item has its result
+ * afterwards. */
+void commit_run(struct commit *c, bool beat, bool *ret_beaten);
+
+#endif
