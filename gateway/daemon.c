@@ -11,6 +11,7 @@
 #include "gateway/serve/socket.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -233,6 +234,7 @@ static int start_workers(struct daemon *d)
 		struct worker_config c = {
 			.number = i,
 			.tun_fd = d->plumbing.tun_fds[i],
+			.mtu = d->config->gateway.mtu,
 			.nflog = i == 0 ? d->nflog : NULL,
 			.sockets = d->sockets[i],
 			.n_sockets = d->n_sockets,

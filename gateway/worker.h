@@ -26,6 +26,7 @@ struct worker_socket {
 struct worker_config {
 	unsigned number;
 	int tun_fd;		/* owned by the daemon */
+	unsigned mtu;
 	struct nflog *nflog;	/* NULL: not this worker's; owned by the daemon */
 	const struct worker_socket *sockets; /* owned by the worker from now on */
 	size_t n_sockets;

@@ -32,6 +32,7 @@ int carry_new(const struct carry_config *config, struct carry **ret);
 void carry_free(struct carry *c); /* when idle; NULL is fine */
 bool carry_idle(const struct carry *c);
 void carry_use(struct carry *c, struct generation *g);
+void carry_set_tun(struct carry *c, int tun_fd);
 const struct carry_counters *carry_counters(const struct carry *c);
 
 /* A packet to an address of a pool. ifindex: where NFLOG saw it come in; 0: it was read from TUN. The packet is only used

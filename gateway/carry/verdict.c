@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static struct dns_name name_of(const struct fakeip_mapping *m)
+struct dns_name verdict_name(const struct fakeip_mapping *m)
 {
 	struct dns_name name = {.len = (uint8_t)m->name_len};
 
@@ -15,7 +15,7 @@ static struct dns_name name_of(const struct fakeip_mapping *m)
 
 struct verdict verdict_make(const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client)
 {
-	struct dns_name name = name_of(m);
+	struct dns_name name = verdict_name(m);
 	struct policy_question question = {
 		.name = &name, .type = m->has4 ? DNS_A : DNS_AAAA, .client = *client};
 	const struct policy_rule *rule = policy_decide(p, &question);

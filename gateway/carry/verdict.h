@@ -18,6 +18,7 @@ struct verdict {
 	int upstream;			    /* resolves for the egress */
 };
 
+struct dns_name verdict_name(const struct fakeip_mapping *m);
 struct verdict verdict_make(const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client);
 
 #endif

@@ -24,7 +24,7 @@ struct query_engine {
 	struct generation *gen;
 	struct parked_slab parked;
 	struct query_counters counters;
-	bool commit_due;
+	bool commit_due, stopped;
 };
 
 static void count(_Atomic uint64_t *counter) /* one writer: no locked instruction needed */
@@ -50,6 +50,11 @@ void query_engine_free(struct query_engine *e)
 	generation_unref(e->gen);
 	parked_slab_fini(&e->parked);
 	free(e);
+}
+
+void query_engine_stop(struct query_engine *e)
+{
+	e->stopped = true;
 }
 
 bool query_engine_idle(const struct query_engine *e)
@@ -316,6 +321,8 @@ size_t query_handle(struct query_engine *e, const struct query_origin *o, const 
 	struct dns_query q;
 	size_t limit, n;
 
+	if (e->stopped)
+		return 0;
 	switch (dns_query_parse(msg, len, &q, &rcode)) {
 	case DNS_PARSE_IGNORE:
 		return 0;

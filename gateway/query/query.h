@@ -43,6 +43,7 @@ struct query_engine_config {
 struct query_engine;
 int query_engine_new(const struct query_engine_config *config, struct query_engine **ret);
 void query_engine_free(struct query_engine *e); /* after the resolver has stopped and no push is out */
+void query_engine_stop(struct query_engine *e); /* from now on queries are left unanswered; parked ones end as they do */
 bool query_engine_idle(const struct query_engine *e); /* nothing is parked */
 /* From now on queries are decided by g; the engine takes a reference. */
 void query_engine_use(struct query_engine *e, struct generation *g);

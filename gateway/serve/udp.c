@@ -100,6 +100,11 @@ void serve_udp_stop(struct serve_udp *u)
 		loop_op_cancel(&u->op);
 }
 
+bool serve_udp_idle(const struct serve_udp *u)
+{
+	return !loop_op_busy(&u->op);
+}
+
 void serve_udp_free(struct serve_udp *u)
 {
 	if (!u)

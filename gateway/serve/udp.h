@@ -11,6 +11,7 @@ struct serve_udp;
 int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine, struct serve_out *out,
 	int fd, enum query_listener listener, struct serve_udp **ret);
 void serve_udp_stop(struct serve_udp *u); /* no more queries; the socket stays for the answers of parked ones */
-void serve_udp_free(struct serve_udp *u); /* after the loop has run on and nothing is parked; NULL is fine */
+bool serve_udp_idle(const struct serve_udp *u);
+void serve_udp_free(struct serve_udp *u); /* when idle and nothing is parked; NULL is fine */
 
 #endif
