@@ -60,6 +60,10 @@ extern const struct conf_type conf_type_bool, conf_type_number, conf_type_worker
 	conf_type_listener, conf_type_server, conf_type_domain, conf_type_rrtype, conf_type_nftset,
 	conf_type_ipset, conf_type_set_ttl, conf_type_upstream, conf_type_egress, conf_type_list;
 
+/* Digits at *p, which moves behind them. -EINVAL: none; -ERANGE: more than max. */
+int conf_digits_read(const char **p, int64_t max, int64_t *ret);
+/* A copy of text to the char * at ret. -ENOMEM. */
+int conf_text_store(struct conf_reader *r, const char *text, void *ret);
 /* Sets r->why; returns -EINVAL. */
 int conf_wrong(struct conf_reader *r, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -1,35 +1,19 @@
-/* Readers of single values that are not addresses: numbers, times, words, paths, names of this host
- * and of sections. */
+/* Readers of single values: numbers, times, words, marks, names of sections. */
 #include "conf/options.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <limits.h>
-#include <net/if.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 static const int no_reference = -1;
 
-static int store_text(struct conf_reader *r, const char *text, void *ret)
-{
-	char *copy = arena_strdup(r->arena, text);
-
-	if (!copy)
-		return -ENOMEM;
-	memcpy(ret, &copy, sizeof copy);
-	return 0;
-}
-
 static bool is_digit(char c)
 {
 	return c >= '0' && c <= '9';
 }
 
-/* Digits at *p, which moves behind them. -EINVAL: none; -ERANGE: more than max. */
-static int digits_read(const char **p, int64_t max, int64_t *ret)
+int conf_digits_read(const char **p, int64_t max, int64_t *ret)
 {
 	int64_t value = 0;
 
@@ -66,7 +50,7 @@ static int number_read(struct conf_reader *r, const struct conf_option *o,
 {
 	const char *p = text;
 	int64_t value, factor = 1;
-	int err = digits_read(&p, UINT32_MAX, &value);
+	int err = conf_digits_read(&p, UINT32_MAX, &value);
 
 	(void)node;
 	if (!err && *p) {
@@ -134,7 +118,7 @@ static int time_read(struct conf_reader *r, const char *text, int64_t *ret_ms)
 
 	do {
 		int64_t value, ms = 0;
-		int err = digits_read(&p, time_max_ms, &value);
+		int err = conf_digits_read(&p, time_max_ms, &value);
 
 		for (size_t i = 0; !err && !ms && i < sizeof units / sizeof units[0]; i++) {
 			size_t n = strlen(units[i].unit);
@@ -160,7 +144,7 @@ static int time_read(struct conf_reader *r, const char *text, int64_t *ret_ms)
 static int seconds_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	int64_t ms;
+	int64_t ms = 0;
 	int err = time_read(r, text, &ms);
 
 	(void)node;
@@ -179,7 +163,7 @@ const struct conf_type conf_type_seconds = {"time", "a time", sizeof(uint32_t), 
 static int milliseconds_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	int64_t ms;
+	int64_t ms = 0;
 	int err = time_read(r, text, &ms);
 
 	(void)node;
@@ -210,7 +194,7 @@ const struct conf_type conf_type_set_ttl = {
 
 static int u32_read(const char **p, uint32_t *ret)
 {
-	int64_t value;
+	int64_t value = 0;
 	int err;
 
 	if ((*p)[0] == '0' && ((*p)[1] == 'x' || (*p)[1] == 'X')) {
@@ -228,7 +212,7 @@ static int u32_read(const char **p, uint32_t *ret)
 		*ret = (uint32_t)hex;
 		return 0;
 	}
-	err = digits_read(p, UINT32_MAX, &value);
+	err = conf_digits_read(p, UINT32_MAX, &value);
 	if (!err)
 		*ret = (uint32_t)value;
 	return err;
@@ -278,175 +262,6 @@ static int octal_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_octal = {
 	"mode", "three octal digits such as 0660", sizeof(unsigned), NULL, octal_read};
-
-static int path_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	const char *path = text;
-
-	(void)node;
-	if (!text[0] && o->min > 0)
-		return conf_wrong(r, "is empty");
-	if (text[0] && text[0] != '/')
-		path = arena_printf(
-			r->scratch, "%s/%s", strcmp(r->folder, "/") ? r->folder : "", text);
-	if (!path)
-		return -ENOMEM;
-	if ((int64_t)strlen(path) > o->max)
-		return conf_wrong(r, "the path is longer than %d bytes", (int)o->max);
-	return store_text(r, path, ret);
-}
-
-const struct conf_type conf_type_path = {"path", "a path", sizeof(char *), NULL, path_read};
-
-static int text_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	size_t n = strlen(text);
-
-	(void)node;
-	if ((int64_t)n < o->min || (int64_t)n > o->max)
-		return conf_wrong(
-			r, "has %zu characters, not %d to %d", n, (int)o->min, (int)o->max);
-	for (const char *p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			return conf_wrong(r, "contains a control character");
-	return store_text(r, text, ret);
-}
-
-const struct conf_type conf_type_text = {"text", NULL, sizeof(char *), NULL, text_read};
-
-/* What the kernel takes as the name of a device; '%' would be a pattern to it. */
-static bool is_interface(const char *text, size_t len)
-{
-	if (len == 0 || len >= IFNAMSIZ || strcspn(text, "/:% \t\r\n\v\f*\"\\") < len)
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-			return false;
-	return !(text[0] == '.' && (len == 1 || (len == 2 && text[1] == '.')));
-}
-
-static int tun_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	(void)o, (void)node;
-	if (!is_interface(text, strlen(text)))
-		return conf_wrong(r, "%s is not the name of an interface", conf_quote(r, text));
-	return store_text(r, text, ret);
-}
-
-const struct conf_type conf_type_tun = {"name",
-	"1 to 15 characters without space, '/', ':', '%', '*'", sizeof(char *), NULL, tun_read};
-
-static int interface_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	size_t n = strlen(text);
-
-	(void)o, (void)node;
-	if (n && text[n - 1] == '*')
-		n--;
-	if (!is_interface(text, n))
-		return conf_wrong(r, "%s is not the name of an interface", conf_quote(r, text));
-	return store_text(r, text, ret);
-}
-
-const struct conf_type conf_type_interface = {"interface",
-	"an interface name of 1 to 15 characters, or its beginning and '*'", sizeof(char *), NULL,
-	interface_read};
-
-/* A number as it is; 4294967295 means "no change" to the kernel. */
-static int id_number(const char *text, uint32_t *ret)
-{
-	const char *p = text;
-	int64_t value;
-
-	if (digits_read(&p, UINT32_MAX - 1, &value) || *p)
-		return -EINVAL;
-	*ret = (uint32_t)value;
-	return 0;
-}
-
-static int uid_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	const struct passwd *user;
-
-	(void)o, (void)node;
-	if (id_number(text, ret) == 0)
-		return 0;
-	user = getpwnam(text);
-	if (!user)
-		return conf_wrong(r, "this host has no user %s", conf_quote(r, text));
-	*(uint32_t *)ret = user->pw_uid;
-	return 0;
-}
-
-const struct conf_type conf_type_uid = {
-	"user", "a user's name or number", sizeof(uint32_t), NULL, uid_read};
-
-static int gid_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	const struct group *group;
-
-	(void)o, (void)node;
-	if (id_number(text, ret) == 0)
-		return 0;
-	group = getgrnam(text);
-	if (!group)
-		return conf_wrong(r, "this host has no group %s", conf_quote(r, text));
-	*(uint32_t *)ret = group->gr_gid;
-	return 0;
-}
-
-const struct conf_type conf_type_gid = {
-	"group", "a group's name or number", sizeof(uint32_t), NULL, gid_read};
-
-static int group_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	uint32_t gid;
-	int err = gid_read(r, o, node, text, &gid);
-
-	return err ? err : store_text(r, text, ret);
-}
-
-const struct conf_type conf_type_group = {
-	"group", "a group's name or number", sizeof(char *), NULL, group_read};
-
-static int cgroup_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	const char *from = text + strspn(text, "/");
-	size_t n = strlen(from);
-	char *path;
-
-	(void)o, (void)node;
-	while (n && from[n - 1] == '/')
-		n--;
-	if (n == 0)
-		return conf_wrong(r, "%s is the root of all control groups", conf_quote(r, text));
-	path = arena_strndup(r->scratch, from, n);
-	if (!path)
-		return -ENOMEM;
-	for (const char *part = path;; part++) {
-		size_t len = strcspn(part, "/");
-
-		if (len == 0 || (part[0] == '.' && (len == 1 || (len == 2 && part[1] == '.'))))
-			return conf_wrong(r, "%s is not a plain path", conf_quote(r, text));
-		part += len;
-		if (!*part)
-			break;
-	}
-	if (n >= PATH_MAX)
-		return conf_wrong(r, "the path is longer than %d bytes", PATH_MAX - 1);
-	return store_text(r, path, ret);
-}
-
-const struct conf_type conf_type_cgroup = {
-	"path", "a path below the cgroup2 mount", sizeof(char *), NULL, cgroup_read};
 
 /* The index of a name in an array of structs that begin with it; r->allowed is set to all names if
  * it is not there. */

@@ -213,7 +213,7 @@ static int domain_read(struct conf_reader *r, const struct conf_option *o,
 	} else if (colon && !full) {
 		return conf_wrong(r, "%s has an unknown prefix", conf_quote(r, text));
 	} else {
-		err = domain_canonical(r, full ? colon + 1 : text, name);
+		err = domain_canonical(r, full ? text + 5 : text, name);
 		if (err)
 			return err;
 	}
