@@ -14,6 +14,7 @@
 /* A try that was given up keeps its socket until the kernel has ended the receive, hence more than
  * flights. */
 #define RESOLVE_UDP_MAX	     (RESOLVE_FLIGHTS_MAX + 1024)
+#define RESOLVE_UDP_IDLE_MAX 128
 #define RESOLVE_TCP_MAX	     256
 #define RESOLVE_BUFFER_BYTES 4096
 #define RESOLVE_BUFFERS	     1024 /* the loop provides them as they are needed */
@@ -102,6 +103,8 @@ struct resolver {
 	struct loop *loop;
 	struct loop_buffers *buffers;
 	struct slab flights, udp_links, tcp_links;
+	struct udp_link *udp_idle[2]; /* IPv4, IPv6 */
+	unsigned udp_idle_count;
 	size_t holds; /* flights and links */
 	bool stopping;
 	/* Frees the resolver when it is stopping and nothing holds it: not sooner, for callbacks
@@ -128,5 +131,6 @@ void flight_finish(struct flight *f, const uint8_t *msg, size_t len, int error);
 /* What the resolver's slabs are made for. */
 size_t transport_udp_link_size(void);
 size_t transport_tcp_link_size(void);
+void transport_udp_fini(struct resolver *r); /* closes the idle sockets */
 
 #endif

@@ -13,6 +13,7 @@ static void resolver_end(struct loop_timer *timer)
 
 	if (!r->stopping || r->holds > 0) /* long after all clients have gone */
 		return;
+	transport_udp_fini(r);
 	slab_fini(&r->tcp_links);
 	slab_fini(&r->udp_links);
 	slab_fini(&r->flights);

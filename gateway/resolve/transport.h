@@ -49,5 +49,6 @@ void resolve_try_fail(struct resolve_try *t, int error);
  * a negative errno. Blocking: io_uring waits for such a one by itself, but hands -EAGAIN of a
  * non-blocking one back. */
 int transport_socket(const struct server *s, int type);
+int transport_mark_set(int fd, uint32_t mark);
 
 #endif
