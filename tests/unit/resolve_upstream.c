@@ -136,7 +136,7 @@ static enum act next_act(const struct script *s, unsigned asked)
 
 static void udp_reply(int fd, const struct upstream_question *q, const uint8_t *msg, size_t len)
 {
-	(void)!sendto(fd, msg, len, 0, (const struct sockaddr *)&q->from, sizeof q->from);
+	(void)!sendto(fd, msg, len, 0, (const struct sockaddr *)&q->from, q->from_len);
 }
 
 static void udp_act(struct upstream *u, const struct upstream_question *q, enum act act)
@@ -157,17 +157,30 @@ static void udp_act(struct upstream *u, const struct upstream_question *q, enum 
 		udp_reply(u->udp, q, out, answer(u, q, out));
 }
 
+static uint16_t port_of(const struct sockaddr_storage *a)
+{
+	return ntohs(a->ss_family == AF_INET ? ((const struct sockaddr_in *)a)->sin_port
+					     : ((const struct sockaddr_in6 *)a)->sin6_port);
+}
+
+static bool udp_take(const struct upstream *u, struct upstream_question *ret)
+{
+	ssize_t n;
+
+	ret->from_len = sizeof ret->from;
+	n = recvfrom(u->udp, ret->msg, sizeof ret->msg, MSG_DONTWAIT, (struct sockaddr *)&ret->from,
+		&ret->from_len);
+	ret->len = n < 0 ? 0 : (size_t)n;
+	return n >= 0;
+}
+
 static void udp_serve(struct upstream *u)
 {
 	struct upstream_question q;
-	socklen_t from_len = sizeof q.from;
-	ssize_t n;
 
-	while ((n = recvfrom(u->udp, q.msg, sizeof q.msg, MSG_DONTWAIT, (struct sockaddr *)&q.from,
-			&from_len)) >= 0) {
-		q.len = (size_t)n;
+	while (udp_take(u, &q)) {
 		if (u->asked < UPSTREAM_SEEN_MAX) {
-			u->seen_port[u->asked] = ntohs(q.from.sin_port);
+			u->seen_port[u->asked] = port_of(&q.from);
 			u->seen_id[u->asked] = (uint16_t)(q.msg[0] << 8 | q.msg[1]);
 		}
 		udp_act(u, &q, next_act(&u->script, u->asked++));
@@ -202,16 +215,14 @@ static size_t with_length(uint8_t *out, size_t len)
 	return len + 2;
 }
 
-static void tcp_wrong_first(
-	const struct upstream *u, struct upstream_conn *c, const struct upstream_question *q)
+/* A wrong id, a message of no bytes, the answer. */
+static size_t wrong_first(const struct upstream *u, const struct upstream_question *q, uint8_t *out)
 {
-	uint8_t out[1024];
 	size_t len = with_length(out, other_message(u, q, ACT_WRONG_ID, out + 2));
 
 	put16(out + len, 0);
 	len += 2;
-	len += with_length(out + len, answer(u, q, out + len + 2));
-	conn_write(c, out, len);
+	return len + with_length(out + len, answer(u, q, out + len + 2));
 }
 
 static void tcp_act(const struct upstream *u, struct upstream_conn *c,
@@ -231,7 +242,7 @@ static void tcp_act(const struct upstream *u, struct upstream_conn *c,
 		conn_write(c, out, with_length(out, large_answer(u, q, out + 2)));
 		return;
 	case ACT_TORN:
-		c->out_len = with_length(c->out, answer(u, q, c->out + 2));
+		c->out_len = wrong_first(u, q, c->out);
 		c->out_at = 0;
 		return;
 	case ACT_CLOSE_MID:
@@ -244,7 +255,7 @@ static void tcp_act(const struct upstream *u, struct upstream_conn *c,
 		conn_end(c);
 		return;
 	case ACT_WRONG_FIRST:
-		tcp_wrong_first(u, c, q);
+		conn_write(c, out, wrong_first(u, q, out));
 		return;
 	default:
 		conn_write(c, out, with_length(out, other_message(u, q, act, out + 2)));
@@ -298,17 +309,19 @@ void upstream_serve(struct upstream *u)
 
 /* --- life --- */
 
-static int bind_local(int type, uint16_t port)
+static int bind_local(const char *at, int type, uint16_t port)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-		.sin_port = htons(port)};
-	int fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	bool is_v4 = inet_pton(AF_INET, at, &v4.sin_addr) == 1;
+	int fd = socket(is_v4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int size = 4 << 20;
 
 	assert_true(fd >= 0);
+	assert_true(is_v4 || inet_pton(AF_INET6, at, &v6.sin6_addr) == 1);
 	setsockopt(fd, SOL_SOCKET, type == SOCK_DGRAM ? SO_RCVBUF : SO_SNDBUF, &size, sizeof size);
-	if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0)
+	if (bind(fd, is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
+		    is_v4 ? sizeof v4 : sizeof v6) == 0)
 		return fd;
 	close(fd);
 	return -1;
@@ -316,31 +329,32 @@ static int bind_local(int type, uint16_t port)
 
 static uint16_t local_port(int fd)
 {
-	struct sockaddr_in a;
+	struct sockaddr_storage a;
 	socklen_t len = sizeof a;
 
-	assert_true(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
-	return ntohs(a.sin_port);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	return port_of(&a);
 }
 
-struct upstream *upstream_new(uint8_t id)
+struct upstream *upstream_new(const char *at, uint8_t id)
 {
 	struct upstream *u = calloc(1, sizeof *u);
 
 	assert_non_null(u);
+	u->at = at;
 	u->id = id;
 	u->script = u->script_tcp = (struct script){1, {ACT_ANSWER}};
 	/* The port that is free for UDP may be taken for TCP. */
 	for (u->listener = -1; u->listener < 0;) {
-		u->udp = bind_local(SOCK_DGRAM, 0);
+		u->udp = bind_local(at, SOCK_DGRAM, 0);
 		assert_true(u->udp >= 0);
 		u->port = local_port(u->udp);
-		u->listener = bind_local(SOCK_STREAM, u->port);
+		u->listener = bind_local(at, SOCK_STREAM, u->port);
 		if (u->listener < 0)
 			close(u->udp);
 	}
-	assert_true(listen(u->listener, 512) == 0);
-	u->other = bind_local(SOCK_DGRAM, 0);
+	assert_int_equal(listen(u->listener, 512), 0);
+	u->other = bind_local(at, SOCK_DGRAM, 0);
 	assert_true(u->other >= 0);
 	return u;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 /* What an upstream does with a question. */
 enum act {
@@ -31,7 +32,7 @@ enum act {
 	ACT_NXDOMAIN,
 	ACT_BROKEN, /* ANCOUNT says more than there is */
 	/* TCP. */
-	ACT_TORN,      /* a byte at a time */
+	ACT_TORN,      /* as ACT_WRONG_FIRST, a byte at a time */
 	ACT_CLOSE_MID, /* half of it, then FIN */
 	ACT_RESET,
 	ACT_LARGE,	 /* 65,000 bytes */
@@ -50,7 +51,8 @@ struct script {
 };
 
 struct upstream_question {
-	struct sockaddr_in from;
+	struct sockaddr_storage from;
+	socklen_t from_len;
 	size_t len;
 	uint8_t msg[300];
 };
@@ -64,7 +66,8 @@ struct upstream_conn {
 };
 
 struct upstream {
-	uint8_t id; /* the last byte of the address that it answers: 192.0.2.id */
+	const char *at; /* "127.0.0.1" or "::1" */
+	uint8_t id;	/* the last byte of the address that it answers: 192.0.2.id */
 	uint16_t port;
 	int udp, other, listener; /* other: a socket with another port; -1: closed */
 	struct script script, script_tcp;
@@ -75,8 +78,8 @@ struct upstream {
 	uint16_t seen_port[UPSTREAM_SEEN_MAX], seen_id[UPSTREAM_SEEN_MAX];
 };
 
-struct upstream *upstream_new(
-	uint8_t id); /* on 127.0.0.1, the same port for UDP and TCP; answers */
+/* At 127.0.0.1 or ::1, with the same port for UDP and TCP; answers. */
+struct upstream *upstream_new(const char *at, uint8_t id);
 void upstream_free(struct upstream *u);
 /* Nothing listens there any more: ICMP port unreachable, RST. */
 void upstream_close_udp(struct upstream *u);
