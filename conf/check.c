@@ -49,6 +49,28 @@ static void mark_check(struct conf_reader *r, struct conf_node *node, const stru
 		"the bits 0x%x are those of gateway.mark or of the two above it", both);
 }
 
+/* The node of the i-th value of an option that takes a list or one value. */
+static struct conf_node *value_of(struct conf_node *node, size_t i)
+{
+	return node && node->kind == CONF_NODE_LIST ? conf_node_at(node, i) : node;
+}
+
+/* A packet that one of our own ways marks must not pass for an exempt one. */
+static void exempt_marks_check(struct conf_reader *r, struct conf_node *marks)
+{
+	const struct conf_gateway *g = &r->config->gateway;
+	uint32_t ways = own_bits(r->config) & ~g->mark.mask;
+
+	for (size_t i = 0; i < g->exempt.n_mark; i++) {
+		struct conf_node *node = value_of(marks, i);
+
+		if (conf_node_good(node) && (g->exempt.mark[i].mask & ways))
+			conf_error(r, node, arena_printf(r->scratch, "bits of 0x%08x", ~ways),
+				"the bits 0x%x are the two above gateway.mark",
+				g->exempt.mark[i].mask & ways);
+	}
+}
+
 static void marks_check(struct conf_reader *r)
 {
 	const struct config *c = r->config;
@@ -62,11 +84,19 @@ static void marks_check(struct conf_reader *r)
 			"the mask leaves less than two bits above it, which mark the ways in");
 		return;
 	}
+	exempt_marks_check(r, conf_node_get(conf_node_get(gateway, "exempt"), "mark"));
 	for (size_t i = 0; i < c->n_upstreams; i++)
 		mark_check(r, conf_node_get(item_of(r, "upstreams", i), "mark"),
 			&c->upstreams[i].mark);
 	for (size_t i = 0; i < c->n_egresses; i++)
 		mark_check(r, conf_node_get(item_of(r, "egress", i), "mark"), &c->egresses[i].mark);
+}
+
+static bool interface_matches(const char *pattern, const char *name)
+{
+	size_t n = strcspn(pattern, "*");
+
+	return pattern[n] ? strncmp(pattern, name, n) == 0 : strcmp(pattern, name) == 0;
 }
 
 static void gateway_check(struct conf_reader *r)
@@ -76,15 +106,14 @@ static void gateway_check(struct conf_reader *r)
 	struct conf_node *lan = conf_node_get(gateway, "lan");
 
 	for (size_t i = 0; i < c->gateway.lan.n; i++) {
-		struct conf_node *node = lan->kind == CONF_NODE_LIST ? conf_node_at(lan, i) : lan;
+		struct conf_node *node = value_of(lan, i);
 
 		if (conf_node_good(node) && c->gateway.tun &&
-			strcmp(c->gateway.lan.v[i], c->gateway.tun) == 0)
-			conf_error(r, node, NULL, "%s is the TUN device of the gateway itself",
+			interface_matches(c->gateway.lan.v[i], c->gateway.tun))
+			conf_error(r, node, NULL, "takes in %s, the gateway's own TUN device",
 				conf_quote(r, c->gateway.tun));
 	}
-	if (r->root && !c->n_listen && !broken(gateway) &&
-		!broken(conf_node_get(r->root, "listen")) &&
+	if (!c->n_listen && !broken(gateway) && !broken(conf_node_get(r->root, "listen")) &&
 		(c->gateway.intercept == CONF_INTERCEPT_OFF ||
 			(c->gateway.lan.n == 0 && !c->gateway.self)))
 		conf_warning(r, place_of(r, "gateway", "intercept"),
@@ -122,24 +151,47 @@ static bool in_pools(const struct config *c, const struct ip_addr *a)
 	return ip_prefix_contains(&c->fakeip.pool4, a) || ip_prefix_contains(&c->fakeip.pool6, a);
 }
 
-static void endpoints_check(struct conf_reader *r, struct conf_node *node,
-	const struct conf_endpoint *v, size_t n, bool twice_is_wrong)
+static bool same_place(const struct conf_endpoint *a, const struct conf_endpoint *b)
 {
-	bool pools_good = !broken(conf_node_get(r->root, "fakeip"));
+	return a->at.port == b->at.port && a->at.scope == b->at.scope &&
+	       ip_addr_equal(&a->at.addr, &b->at.addr);
+}
 
-	for (size_t i = 0; i < n; i++) {
-		struct conf_node *at = node->kind == CONF_NODE_LIST ? conf_node_at(node, i) : node;
+static void listeners_check(struct conf_reader *r, bool pools_good)
+{
+	const struct config *c = r->config;
+	struct conf_node *listen = conf_node_get(r->root, "listen");
 
-		if (!conf_node_good(at))
-			continue;
-		if (pools_good && in_pools(r->config, &v[i].at.addr))
-			conf_error(r, at, NULL, "lies in a pool of fake addresses");
-		for (size_t j = 0; j < i && twice_is_wrong && at && !at->bad; j++)
-			if (v[j].transport == v[i].transport && v[j].at.port == v[i].at.port &&
-				v[j].at.scope == v[i].at.scope &&
-				ip_addr_equal(&v[j].at.addr, &v[i].at.addr))
-				conf_error(
-					r, at, NULL, "is there twice, first in line %u", v[j].line);
+	for (size_t i = 0; i < c->n_listen; i++) {
+		struct conf_node *node = value_of(listen, i);
+
+		if (conf_node_good(node) && pools_good && in_pools(c, &c->listen[i].at.addr))
+			conf_error(r, node, NULL, "lies in a pool of fake addresses");
+		for (size_t j = 0; j < i && conf_node_good(node); j++)
+			if (c->listen[j].transport == c->listen[i].transport &&
+				same_place(&c->listen[j], &c->listen[i]))
+				conf_error(r, node, NULL, "is there twice, first in line %u",
+					c->listen[j].line);
+	}
+}
+
+static void servers_check(struct conf_reader *r, size_t upstream, bool pools_good)
+{
+	const struct config *c = r->config;
+	const struct conf_upstream *u = &c->upstreams[upstream];
+	struct conf_node *servers = conf_node_get(item_of(r, "upstreams", upstream), "servers");
+	bool listen_good = !broken(conf_node_get(r->root, "listen"));
+
+	for (size_t i = 0; i < u->n_servers; i++) {
+		struct conf_node *node = value_of(servers, i);
+
+		if (conf_node_good(node) && pools_good && in_pools(c, &u->servers[i].at.addr))
+			conf_error(r, node, NULL, "lies in a pool of fake addresses");
+		for (size_t j = 0; j < c->n_listen && listen_good && conf_node_good(node); j++)
+			if (same_place(&c->listen[j], &u->servers[i]))
+				conf_error(r, node, NULL,
+					"is in listen too (line %u): the gateway would ask itself",
+					c->listen[j].line);
 	}
 }
 
@@ -148,19 +200,15 @@ static void fakeip_check(struct conf_reader *r)
 	const struct config *c = r->config;
 	struct ip_prefix ula, *p6 = &r->config->fakeip.pool6;
 	struct conf_node *fakeip = conf_node_get(r->root, "fakeip");
+	bool pools_good;
 
 	pool_check(r, "pool4", &c->fakeip.pool4);
 	pool_check(r, "pool6", &c->fakeip.pool6);
-	if (conf_node_get(r->root, "listen"))
-		endpoints_check(r, conf_node_get(r->root, "listen"), c->listen, c->n_listen, true);
-	for (size_t i = 0; i < c->n_upstreams; i++) {
-		struct conf_node *servers = conf_node_get(item_of(r, "upstreams", i), "servers");
-
-		if (servers)
-			endpoints_check(r, servers, c->upstreams[i].servers,
-				c->upstreams[i].n_servers, false);
-	}
-	if (!r->root || broken(fakeip) || p6->addr.family == IP_NONE)
+	pools_good = !broken(fakeip);
+	listeners_check(r, pools_good);
+	for (size_t i = 0; i < c->n_upstreams; i++)
+		servers_check(r, i, pools_good);
+	if (!pools_good || p6->addr.family == IP_NONE)
 		return;
 	if (prefix_of("fc00::/7", &ula) && ip_prefix_overlaps(&ula, p6))
 		conf_say(r, CONF_NOTE, place_of(r, "fakeip", "pool6"),
@@ -300,7 +348,7 @@ static void rules_check(struct conf_reader *r)
 {
 	struct config *c = r->config;
 	struct conf_node *node = conf_node_at(conf_node_get(r->root, "rules"), 0);
-	struct conf_node *all = NULL, *other;
+	struct conf_node *all = NULL;
 	const char *all_name = NULL;
 
 	for (size_t i = 0; i < c->n_rules; i++, node = node->next) {
@@ -315,17 +363,16 @@ static void rules_check(struct conf_reader *r)
 			all_name = c->rules[i].name ? c->rules[i].name : "";
 		}
 	}
-	other = conf_node_get(r->root, "default");
-	if (all || other || !r->root || broken(conf_node_get(r->root, "rules")))
+	if (all || broken(conf_node_get(r->root, "rules")))
 		return;
-	if (c->n_upstreams && c->upstreams[0].name)
+	if (!conf_node_get(r->root, "upstreams"))
+		conf_say(r, CONF_WARNING, r->root, "upstreams", NULL,
+			"is missing: names that no rule takes get no answer");
+	else if (!conf_node_get(r->root, "default") && c->n_upstreams)
 		conf_say(r, CONF_WARNING, r->root, "default", NULL,
 			"is missing, and no rule takes every name: other names are asked at %s, "
 			"the first group",
 			conf_quote(r, c->upstreams[0].name));
-	else if (!conf_node_get(r->root, "upstreams"))
-		conf_say(r, CONF_WARNING, r->root, "upstreams", NULL,
-			"is missing: names that no rule takes get no answer");
 }
 
 static void upstreams_check(struct conf_reader *r)

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define DAY_S INT64_C(86400)
+
 #define GLOBAL(field)	offsetof(struct config, field)
 #define UPSTREAM(field) offsetof(struct conf_upstream, field)
 #define EGRESS(field)	offsetof(struct conf_egress, field)
@@ -54,7 +56,7 @@ const struct conf_option conf_options[] = {
 			"takes a range of fc00::/7 for local, but 198.18.0.0/15 and 2001:2::/48 for public, and may refuse a "
 			"page that mixes them; 2001:2::/64 avoids that."},
 	{"fakeip.ttl", CONF_ONE, &conf_type_seconds, GLOBAL(fakeip.ttl_s), .fallback = "1s",
-		.allowed = "0 to 1d", .min = 0, .max = 86400,
+		.allowed = "0 to 1d", .min = 0, .max = DAY_S,
 		.text = "TTL of a fake answer."},
 	{"fakeip.store", CONF_ONE, &conf_type_path, GLOBAL(fakeip.store), .fallback = "/var/lib/tungate/fakeip.db",
 		.allowed = "a path, or \"\"", .min = 0, .max = 4000,
@@ -121,13 +123,13 @@ const struct conf_option conf_options[] = {
 	{"rules[].ipset", CONF_MANY, &conf_type_ipset, RULE(sets),
 		.items_max = 64, .text = "The same for ipset."},
 	{"rules[].set_ttl", CONF_MAP, &conf_type_set_ttl, RULE(set_ttl), .allowed = "{min, grace}, a time from 1s to 24d, permanent",
-		.min = 1, .max = 24 * 86400,
+		.min = 1, .max = 24 * DAY_S,
 		.text = "How long an address stays in the sets: a time, or permanent, or by its TTL with the two bounds below."},
 	{"rules[].set_ttl.min", CONF_ONE, &conf_type_seconds, RULE(set_ttl.min_s), .fallback = "10m",
-		.allowed = "0 to 20d", .min = 0, .max = 20 * 86400,
+		.allowed = "0 to 20d", .min = 0, .max = 20 * DAY_S,
 		.text = "It stays for its TTL, but at least so long,"},
 	{"rules[].set_ttl.grace", CONF_ONE, &conf_type_seconds, RULE(set_ttl.grace_s), .fallback = "1m",
-		.allowed = "0 to 4d", .min = 0, .max = 4 * 86400,
+		.allowed = "0 to 4d", .min = 0, .max = 4 * DAY_S,
 		.text = "and so long in addition."},
 	{"rules[].on_error", CONF_ONE, &conf_type_enum, RULE(on_error), .fallback = "answer",
 		.allowed = "answer servfail",

@@ -221,7 +221,7 @@ static int u32_read(const char **p, uint32_t *ret)
 static int mark_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	struct conf_mark mark;
+	struct conf_mark mark = {0};
 	const char *p = text;
 	int err = u32_read(&p, &mark.value);
 

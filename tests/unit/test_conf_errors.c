@@ -120,8 +120,11 @@ static void gateway(void **state)
 			"4:30: gateway.lan[3]: 'abcdefghijklmnop' is not the name of an interface; "
 			"allowed: an interface name of 1 to 15 characters, or its beginning and "
 			"'*'\n"},
+		{GROUP "gateway: {lan: [a, 'tun*']}\n",
+			"4:20: gateway.lan[1]: takes in 'tungate0', the gateway's own TUN "
+			"device\n"},
 		{GROUP "gateway: {lan: tungate0}\n",
-			"4:16: gateway.lan: 'tungate0' is the TUN device of the gateway itself\n"},
+			"4:16: gateway.lan: takes in 'tungate0', the gateway's own TUN device\n"},
 		{GROUP "gateway: {self: maybe}\n", "4:17: gateway.self: 'maybe' is neither yes nor "
 						   "no; allowed: yes, no, true, false, on, off\n"},
 		{GROUP "gateway: {tun: tun%d}\n",
@@ -207,6 +210,10 @@ static void marks(void **state)
 		       "1}}\n",
 			""},
 		{GROUP "gateway: {mark: 0x20000000}\n", ""},
+		{GROUP "gateway: {exempt: {mark: [0x10000000, 0x60000000/0x7fffffff]}}\n",
+			"4:39: gateway.exempt.mark[1]: the bits 0x60000000 are the two above "
+			"gateway.mark; "
+			"allowed: bits of 0x9fffffff\n"},
 	};
 
 	(void)state;
@@ -234,6 +241,10 @@ static void addresses(void **state)
 			"7:3: listen[2]: is there twice, first in line 5\n"},
 		{GROUP "listen: {url: udp://192.0.2.5}\n", "4:9: listen: is a map" LISTENERS},
 		{GROUP "listen: [{url: udp://192.0.2.5}]\n", "4:10: listen[0]: is a map" LISTENERS},
+		{GROUP "listen: tcp://192.0.2.1:53\n",
+			"1:26: upstreams.u.servers: is in listen too (line 4): the gateway would "
+			"ask itself\n"},
+		{GROUP "listen: tcp://192.0.2.1:54\n", ""},
 		{GROUP "listen: udp://198.18.0.1\n",
 			"4:9: listen: lies in a pool of fake addresses\n"},
 		{"default: {}\nupstreams: {u: {servers: [udp://0.0.0.0, udp://dns.example, "
@@ -329,6 +340,8 @@ static void sections(void **state)
 			"4:38: egress.e.upstream: there is no group in upstreams named 'v'; "
 			"allowed: u\n"},
 		{"egress: {e: {type: direct, upstream: v}}\ndefault: {}\nfakeip: {pool6: off}\n",
+			"1:1: warning: upstreams: is missing: names that no rule takes get no "
+			"answer\n"
 			"1:38: egress.e.upstream: there is no group in upstreams named 'v'; "
 			"allowed: a name in upstreams\n"},
 		{"upstreams:\n  u:\n  v: {servers: []}\n  w: {servers: udp://192.0.2.1, strategy: "
@@ -403,7 +416,7 @@ static void rules(void **state)
 			"has" DOMAINS "6:66: rules[0].domain[6]: 'unqualified' is reserved" DOMAINS
 			"6:79: rules[0].domain[7]: 'a b' has a character that no domain name "
 			"has" DOMAINS "6:86: rules[0].domain[8]: 'ä.example' is not in its ASCII "
-				      "form (xn--)" DOMAINS},
+			"form (xn--)" DOMAINS},
 		{RULE("domain: abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklm, "
 		      "answer: block"),
 			"6:21: rules[0].domain: "
@@ -414,7 +427,7 @@ static void rules(void **state)
 		{RULE("client: [10.0.0.1/24, 'aa:bb:cc:dd:ee:ff'], answer: block"),
 			"6:22: rules[0].client[0]: '10.0.0.1/24' has host bits set, the network is "
 			"10.0.0.0/24" NETWORKS "6:35: rules[0].client[1]: 'aa:bb:cc:dd:ee:ff' is "
-					       "not an address or a network" NETWORKS},
+			"not an address or a network" NETWORKS},
 		{RULE("type: [AAA, TYPE0, TYPE65536, TYPE], answer: block"),
 			"6:20: rules[0].type[0]: 'AAA' is not a record type; allowed: A, AAAA, "
 			"HTTPS, MX, ... or TYPE1 to TYPE65535\n"
@@ -489,13 +502,13 @@ static void sets(void **state)
 		      "'4#s', 'bridge#t#s', 't#', '4#inet#t#s#x', 'inet#t#1s', '4#inet#t#s = 5']"),
 			"6:47: rules[0].nftset[0]: '4#ip6#t#s' puts IPv4 addresses into a table of "
 			"the family ip6" NFTSETS "6:60: rules[0].nftset[1]: '6#ip#t#s' puts IPv6 "
-						 "addresses into a table of the family ip" NFTSETS
+			"addresses into a table of the family ip" NFTSETS
 			"6:72: rules[0].nftset[2]: '6#t#s' puts IPv6 addresses into a table of the "
 			"family ip, which is the default" NFTSETS
 			"6:81: rules[0].nftset[3]: 's' is not the name of a set in a table" NFTSETS
 			"6:84: rules[0].nftset[4]: '4#s' is not the name of a set in a "
 			"table" NFTSETS "6:91: rules[0].nftset[5]: 'bridge' is not a family of "
-					"tables that is supported: inet, ip, ip6" NFTSETS
+			"tables that is supported: inet, ip, ip6" NFTSETS
 			"6:105: rules[0].nftset[6]: '' is not a name for nft" NFTSETS
 			"6:111: rules[0].nftset[7]: '4#inet#t#s#x' is not the name of a set in a "
 			"table" NFTSETS
