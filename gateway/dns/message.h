@@ -1,5 +1,5 @@
-/* DNS messages: what a client asked, what we answer, and upstream answers passed on. Pure: no I/O, no clock, no
- * randomness. All buffers belong to the caller; nothing here allocates.
+/* DNS messages: what a client asked, what we answer, and upstream answers passed on. Pure: no I/O,
+ * no clock, no randomness. All buffers belong to the caller; nothing here allocates.
  *
  *                                 1  1  1  1  1  1
  *   0  1  2  3  4  5  6  7  8  9  0  1  2  3  4  5     RFC 1035 4.1.1
@@ -71,7 +71,7 @@ struct dns_query {
 	uint16_t udp_size; /* at least 512 (RFC 6891 6.2.3); 512 without OPT */
 	bool has_opt, dnssec_ok;
 	uint8_t opt_version;
-	uint16_t question_len;	   /* bytes of name, type and class */
+	uint16_t question_len;		    /* bytes of name, type and class */
 	uint8_t question[DNS_NAME_MAX + 4]; /* as asked, case kept, for the answer */
 	struct dns_name name;
 };
@@ -82,14 +82,18 @@ enum dns_parse {
 	DNS_PARSE_IGNORE, /* answer nothing: QR set, or shorter than a header */
 };
 
-/* Reads a message from the listening side. With DNS_PARSE_ANSWER *ret_rcode is FORMERR (unreadable question, QDCOUNT
- * not 1, RFC 9619; two OPT or an OPT not at the root, RFC 6891 6.1.1), NOTIMP (opcode, RFC 8906), BADVERS, or REFUSED
- * (class not IN); as much of q as could be read is set, question_len 0 if the question could not. */
-enum dns_parse dns_query_parse(const uint8_t *msg, size_t len, struct dns_query *q, enum dns_rcode *ret_rcode);
+/* Reads a message from the listening side. With DNS_PARSE_ANSWER *ret_rcode is FORMERR (unreadable
+ * question, QDCOUNT not 1, RFC 9619; two OPT or an OPT not at the root, RFC 6891 6.1.1; records
+ * unreadable, fewer than counted or with bytes behind them; type 0, OPT, TSIG), NOTIMP (opcode, RFC
+ * 8906; TKEY, MAILA, MAILB), BADVERS, or REFUSED (class not IN; AXFR, IXFR); as much of q as could
+ * be read is set, question_len 0 if the question could not. */
+enum dns_parse dns_query_parse(
+	const uint8_t *msg, size_t len, struct dns_query *q, enum dns_rcode *ret_rcode);
 
 /* --- answers of our own ---
- * A writer never overruns: what does not fit sets `full`, and dns_answer_end() then sends the header and question with
- * TC (whole RRsets only, RFC 2181 9). RA is always set, RD, CD and the question are the query's. */
+ * A writer never overruns: what does not fit sets `full`, and dns_answer_end() then sends the
+ * header and question with TC (whole RRsets only, RFC 2181 9). RA is always set, RD, CD and the
+ * question are the query's. */
 struct dns_writer {
 	uint8_t *buf;
 	size_t cap, len;
@@ -99,36 +103,42 @@ struct dns_writer {
 	bool full;
 };
 
-/* limit: the most the transport takes: dns_udp_limit(q) or DNS_MESSAGE_MAX. buf holds at least limit bytes; at least
- * 512. An answer that reserves room for OPT when the query had one. */
-void dns_answer_begin(struct dns_writer *w, uint8_t *buf, size_t limit, const struct dns_query *q, enum dns_rcode rcode,
-	uint16_t flags);
+/* limit: the most the transport takes: dns_udp_limit(q) or DNS_MESSAGE_MAX. buf holds at least
+ * limit bytes; at least 512. An answer that reserves room for OPT when the query had one. */
+void dns_answer_begin(struct dns_writer *w, uint8_t *buf, size_t limit, const struct dns_query *q,
+	enum dns_rcode rcode, uint16_t flags);
 /* RRs owned by the question's name. */
-void dns_answer_address(struct dns_writer *w, const uint8_t *address, size_t size, uint32_t ttl_s); /* A or AAAA */
+void dns_answer_address(
+	struct dns_writer *w, const uint8_t *address, size_t size, uint32_t ttl_s); /* A or AAAA */
 void dns_answer_ptr(struct dns_writer *w, const uint8_t *target_wire, uint32_t ttl_s);
-/* The SOA of a negative answer (RFC 2308 3), owned by the question's name: made up, MINIMUM and TTL ttl_s. */
+/* The SOA of a negative answer (RFC 2308 3), owned by the question's name: made up, MINIMUM and TTL
+ * ttl_s. */
 void dns_answer_soa(struct dns_writer *w, uint32_t ttl_s);
-/* Adds OPT if the query had one (version 0, DO copied, UDP size 1232, EDE if not NONE; RFC 6891 6.1.1), finishes the
- * counts. Returns the message's length. */
+/* Adds OPT if the query had one (version 0, DO copied, UDP size 1232, EDE if not NONE; RFC
+ * 6891 6.1.1), finishes the counts. Returns the message's length. */
 size_t dns_answer_end(struct dns_writer *w, enum dns_ede ede);
 /* begin + end in one: an answer without records; a SOA with soa_ttl_s if it is not 0. */
-size_t dns_answer_empty(uint8_t *buf, size_t limit, const struct dns_query *q, enum dns_rcode rcode, uint32_t soa_ttl_s,
-	enum dns_ede ede);
+size_t dns_answer_empty(uint8_t *buf, size_t limit, const struct dns_query *q, enum dns_rcode rcode,
+	uint32_t soa_ttl_s, enum dns_ede ede);
 size_t dns_udp_limit(const struct dns_query *q); /* min(udp_size, DNS_UDP_MAX), at least 512 */
 
 /* --- upstream --- */
 
-/* A question to upstream: RD, given id, CD and DO of flags, EDNS with 1232 and no options. Returns its length;
- * buf[DNS_QUESTION_MAX]. */
+/* A question to upstream: RD, given id, CD and DO of flags, EDNS with 1232 and no options. AD is
+ * set, so that upstream tells AD (RFC 6840 5.7); the relay gives it on only to who asked. Returns
+ * its length; buf[DNS_QUESTION_MAX]. */
 #define DNS_QUESTION_MAX (DNS_HEADER_SIZE + DNS_NAME_MAX + 4 + 11)
-size_t dns_question_write(uint8_t *buf, uint16_t id, const struct dns_name *name, uint16_t type, bool checking_disabled,
-	bool dnssec_ok);
+size_t dns_question_write(uint8_t *buf, uint16_t id, const struct dns_name *name, uint16_t type,
+	bool checking_disabled, bool dnssec_ok);
 
-/* Is msg a response (QR, opcode QUERY, one question) to this question with this id? Everything else is not ours and
- * is waited past. */
-bool dns_response_matches(const uint8_t *msg, size_t len, uint16_t id, const struct dns_name *name, uint16_t type);
+/* Is msg a response (QR, opcode QUERY, one question) to this question with this id? Everything else
+ * is not ours and is waited past. */
+bool dns_response_matches(
+	const uint8_t *msg, size_t len, uint16_t id, const struct dns_name *name, uint16_t type);
 
-/* Walks all records and checks that each is whole and every compressed name readable. 0 or -EBADMSG. */
+/* Walks all records and checks that each is whole and every compressed name readable, that there is
+ * one question and at most one OPT, in its place. Bytes behind the last record are let pass. 0 or
+ * -EBADMSG. A message that passes is cheap to walk again: its pointers are bounded. */
 int dns_response_check(const uint8_t *msg, size_t len);
 
 static inline uint16_t dns_message_flags(const uint8_t *msg)
@@ -140,19 +150,25 @@ static inline enum dns_rcode dns_message_rcode(const uint8_t *msg) /* without OP
 	return (enum dns_rcode)(msg[3] & 15);
 }
 
-/* The addresses that a checked response gives for its question: A and AAAA records of the answer section whose owner is
- * the question's name or is reached from it by the section's CNAMEs (at most 16, RFC 6604). Calls visit for each with
- * its TTL in seconds (MSB set means 0, RFC 2181 8). Returns how many. */
+/* The addresses that a checked response gives for its question: A and AAAA records of the answer
+ * section whose owner is the question's name or is reached from it by the section's CNAMEs (at most
+ * 16, RFC 6604). Calls visit for each with its TTL in seconds (MSB set means 0, RFC 2181 8).
+ * Returns how many. */
 typedef void dns_address_visit(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s);
 size_t dns_response_addresses(const uint8_t *msg, size_t len, dns_address_visit *visit, void *arg);
 
-/* Turns a checked upstream response into the answer to q in buf: the records byte for byte and with their TTLs (MSB set
- * becomes 0), but id, RD, CD and the question's case of q; QR and RA set, AA cleared, AD only if q had AD or DO (RFC
- * 6840 5.7); upstream's OPT dropped (hop by hop, RFC 6891 6.2.6), ours added if q had one; truncated to limit with TC.
- * Returns the length; buf holds limit bytes. */
-size_t dns_response_relay(uint8_t *buf, size_t limit, const uint8_t *msg, size_t len, const struct dns_query *q);
+/* Turns a checked upstream response into the answer to q in buf: the records byte for byte and with
+ * their TTLs (MSB set becomes 0), but id, RD, CD and the question's case of q; QR and RA set, AA
+ * cleared, AD only if q had AD or DO (RFC 6840 5.7); upstream's OPT dropped (hop by hop, RFC
+ * 6891 6.2.6), ours added if q had one; truncated to limit with TC (the additional section alone
+ * goes without, RFC 2181 9). What cannot be the answer to q (another question, an extended rcode,
+ * which is between upstream and us) becomes SERVFAIL. Returns the length; buf holds limit bytes and
+ * is not msg. */
+size_t dns_response_relay(
+	uint8_t *buf, size_t limit, const uint8_t *msg, size_t len, const struct dns_query *q);
 
-/* Names of types for texts: "A", "HTTPS", "TYPE65280" (RFC 3597). buf[16]. Parsing knows the same; -EINVAL. */
+/* Names of types for texts: "A", "HTTPS", "TYPE65280" (RFC 3597). buf[16]. Parsing knows the same;
+ * -EINVAL. */
 const char *dns_type_format(uint16_t type, char *buf);
 int dns_type_parse(const char *text, uint16_t *ret);
 

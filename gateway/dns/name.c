@@ -2,8 +2,7 @@
 
 #include <errno.h>
 
-/* Names need at most 127 pointers, one a label; more are pointers to pointers, made to cost time.
- */
+/* One a label is the most that a name needs; more are pointers to pointers, made to cost time. */
 #define POINTERS_MAX 127
 
 /* 'A' to 'Z' of eight bytes at once to lower case. Length bytes are below 'A', so whole wire names
@@ -60,7 +59,7 @@ static int name_walk(const uint8_t *msg, size_t len, size_t *off, struct dns_nam
 			memcpy(ret->b + total, msg + run, at - run);
 		total += at - run;
 		at = (c & 0x3f) << 8 | msg[at + 1];
-		if (at >= run || at < DNS_HEADER_SIZE)
+		if (at < DNS_HEADER_SIZE)
 			return -EBADMSG;
 		len = run;
 		run = at;

@@ -212,6 +212,10 @@ static void truncates_whole_sets(void **state)
 	assert_int_equal(many(512, 29, 0, &flags, &answers), 24 + 29 * 16 + OPT_SIZE + EDE_SIZE);
 	assert_int_equal(many(512, 30, 0, &flags, &answers), 24 + OPT_SIZE + EDE_SIZE);
 	assert_true(flags & DNS_TC);
+	assert_int_equal(many(24 + 30 * 16 + OPT_SIZE + EDE_SIZE, 30, 0, &flags, &answers), 521);
+	assert_false(flags & DNS_TC);
+	many(24 + 30 * 16 + OPT_SIZE + EDE_SIZE - 1, 30, 0, &flags, &answers);
+	assert_true(flags & DNS_TC);
 	assert_int_equal(many(DNS_MESSAGE_MAX, 4000, 0, &flags, &answers),
 		24 + 4000 * 16 + OPT_SIZE + EDE_SIZE);
 	assert_int_equal(answers, 4000);

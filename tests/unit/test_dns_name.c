@@ -163,6 +163,7 @@ static void read_refuses(void **state)
 		{"\xc0\x00\0", 3, 12, true},	   /* the header */
 		{"\xc0\x0b\0", 3, 12, true}, {"\xff\xff\0", 3, 12, true},
 		{"\3xyz\1a\xc0\x0c", 8, 16, true}, /* back, but on through itself */
+		{"\4x\xc0\x0cx\0", 6, 14, true},   /* the same, and out behind */
 		{"\x40"
 		 "a\0",
 			3, 12, false}, /* reserved types of labels */
