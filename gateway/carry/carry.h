@@ -8,7 +8,7 @@
 #include "fakeip/fakeip.h"
 #include "gateway/carry/inject.h"
 #include "gateway/generation.h"
-#include "gateway/query/hosts.h"
+#include "netlink/hosts.h"
 
 struct carry;
 

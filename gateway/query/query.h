@@ -8,7 +8,7 @@
 
 #include "fakeip/fakeip.h"
 #include "gateway/generation.h"
-#include "gateway/query/hosts.h"
+#include "netlink/hosts.h"
 
 enum query_listener { QUERY_TUN, QUERY_TPROXY, QUERY_UDP, QUERY_TCP };
 

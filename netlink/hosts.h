@@ -1,7 +1,7 @@
 /* This host's own addresses, for telling a loop from a client. Written by the main thread when the kernel says that they
  * changed, read by any thread. */
-#ifndef TUNGATE_QUERY_HOSTS_H
-#define TUNGATE_QUERY_HOSTS_H
+#ifndef TUNGATE_NETLINK_HOSTS_H
+#define TUNGATE_NETLINK_HOSTS_H
 
 #include "netlink/rt.h"
 

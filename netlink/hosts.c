@@ -1,4 +1,4 @@
-#include "gateway/query/hosts.h"
+#include "netlink/hosts.h"
 
 #include <errno.h>
 #include <pthread.h>
