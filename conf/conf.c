@@ -50,8 +50,11 @@ static void text_read(struct conf_reader *r, const char *text, size_t len)
 		conf_say_at(r, 1, 1, "file", "is larger than %d bytes", CONF_FILE_BYTES_MAX);
 		return;
 	}
-	if (conf_yaml_read(r, text, len, &r->root))
+	if (conf_yaml_read(r, text, len, &r->root)) {
+		if (!r->n_errors)
+			conf_say_at(r, 1, 1, "file", "there is not enough memory to read it");
 		return;
+	}
 	if (!r->root) {
 		/* An empty file is an empty map. */
 		r->root = arena_alloc(r->scratch, sizeof *r->root);
