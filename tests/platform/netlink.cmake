@@ -1,0 +1,5 @@
+tungate_platform(test_rt tg_netlink tg_tun PkgConfig::CMOCKA)
+tungate_platform(test_mirred tg_netlink tg_tun tg_base PkgConfig::CMOCKA)
+tungate_platform(test_monitor tg_netlink PkgConfig::CMOCKA)
+tungate_platform(test_nflog tg_netlink tg_tun tg_base PkgConfig::CMOCKA)
+tungate_platform(test_tun_device tg_tun PkgConfig::CMOCKA)

@@ -1,0 +1,211 @@
+/* netlink/monitor.h against the kernel: which changes are told, and which never reach us. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "netlink/monitor.h"
+#include "tests/platform/netns.h"
+
+static struct monitor *m;
+
+static bool readable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* The news that a command makes; nothing was pending before. */
+static struct monitor_news after(const char *command)
+{
+	struct monitor_news news = {0};
+
+	assert_int_equal(netns_run(command), 0);
+	/* The notification is queued when the command's system call returns; IPv6 addresses of a
+	 * link come a little later. */
+	assert_int_equal(monitor_read(m, &news), 0);
+	assert_false(readable(monitor_nft_fd(m)));
+	assert_false(readable(monitor_route_fd(m)));
+	return news;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	if (netns_run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1; ip link add d0 type veth "
+		      "peer name p0;"
+		      "ip link set d0 up; ip link set p0 up; ip link set lo up; nft add table inet "
+		      "other") != 0)
+		return -1;
+	return monitor_open(&m);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	monitor_close(m);
+	monitor_close(NULL);
+	return 0;
+}
+
+static void quiet_at_first(void **state)
+{
+	struct monitor_news news = {0};
+	const struct monitor_news none = {0};
+
+	(void)state;
+	assert_int_equal(monitor_read(m, &news), 0);
+	assert_memory_equal(&news, &none, sizeof none);
+}
+
+static void sets_and_tables(void **state)
+{
+	struct monitor_news n;
+
+	(void)state;
+	n = after("nft add set inet other s '{ type ipv4_addr; flags timeout; }'");
+	assert_true(n.nft_sets);
+	assert_false(n.nft_rules || n.links || n.addresses || n.ours_removed || n.lost);
+	n = after("nft delete set inet other s");
+	assert_true(n.nft_sets && !n.nft_rules);
+	n = after("nft 'add table ip more; add set ip more s { type ipv4_addr; }'");
+	assert_true(n.nft_sets);
+	n = after("nft delete table ip more");
+	assert_true(n.nft_sets && n.nft_rules);
+}
+
+static void elements_are_not_told(void **state)
+{
+	(void)state;
+	(void)after("nft add set inet other s '{ type ipv4_addr; flags timeout; }'");
+	assert_int_equal(
+		netns_run("nft add element inet other s '{ 1.1.1.1 timeout 1m, 2.2.2.2 }'"), 0);
+	assert_false(readable(monitor_nft_fd(m)));
+	assert_int_equal(netns_run("nft delete element inet other s '{ 1.1.1.1 }'"), 0);
+	assert_false(readable(monitor_nft_fd(m)));
+	assert_int_equal(netns_run("nft flush set inet other s"), 0);
+	assert_false(readable(monitor_nft_fd(m)));
+	/* A set that comes with its elements is a set. */
+	assert_true(after("nft 'add set inet other t { type ipv4_addr; };"
+			  " add element inet other t { 3.3.3.3 }'")
+			    .nft_sets);
+}
+
+static void rules(void **state)
+{
+	struct monitor_news n;
+
+	(void)state;
+	n = after("nft add chain inet other c '{ type filter hook forward priority 0; }'");
+	assert_true(n.nft_rules && !n.nft_sets);
+	n = after("nft add rule inet other c drop");
+	assert_true(n.nft_rules && !n.nft_sets);
+	n = after("nft flush chain inet other c");
+	assert_true(n.nft_rules && !n.nft_sets);
+}
+
+/* Ours are made by us; what has the same name in another family is not ours. */
+static void our_table_is_no_news(void **state)
+{
+	struct monitor_news n;
+
+	(void)state;
+	n = after("nft 'add table inet tungate; add chain inet tungate c; add rule inet tungate c "
+		  "drop;"
+		  " add set inet tungate s { type ipv4_addr; }'");
+	assert_false(n.nft_sets || n.nft_rules);
+	n = after("nft delete table inet tungate");
+	assert_false(n.nft_sets || n.nft_rules);
+	n = after("nft add table ip tungate");
+	assert_true(n.nft_sets);
+}
+
+static void flush_ruleset(void **state)
+{
+	struct monitor_news n = after("nft flush ruleset");
+
+	(void)state;
+	assert_true(n.nft_sets && n.nft_rules);
+}
+
+static void links_and_addresses(void **state)
+{
+	struct monitor_news n;
+
+	(void)state;
+	n = after("ip link add d1 type veth peer name p1");
+	assert_true(n.links && !n.addresses);
+	n = after("ip link set d1 up");
+	assert_true(n.links);
+	n = after("ip addr add 10.1.1.1/24 dev d1");
+	assert_true(n.addresses && !n.links && !n.ours_removed);
+	n = after("ip addr del 10.1.1.1/24 dev d1");
+	assert_true(n.addresses);
+	n = after("ip link del d1");
+	assert_true(n.links);
+}
+
+static void removals_of_ours(void **state)
+{
+	struct monitor_news n;
+
+	(void)state;
+	/* Others' routes do not even wake us, nor do ours that come. */
+	assert_int_equal(
+		netns_run("ip route add 10.2.0.0/16 dev d0 && ip route del 10.2.0.0/16 dev d0 &&"
+			  "ip route add 10.3.0.0/16 dev d0 proto 198 &&"
+			  "ip rule add pref 50 lookup 50 protocol 198"),
+		0);
+	assert_false(readable(monitor_route_fd(m)));
+	n = after("ip route del 10.3.0.0/16 dev d0 proto 198");
+	assert_true(n.ours_removed && !n.links && !n.addresses);
+	n = after("ip rule del pref 50");
+	assert_true(n.ours_removed);
+	n = after("ip rule add pref 51 lookup 51 && ip rule del pref 51");
+	assert_false(n.ours_removed);
+}
+
+/* A queue that overflows says so, once, and the next news are read as ever. */
+static void overflow(void **state)
+{
+	struct monitor_news n = {0};
+
+	(void)state;
+	assert_int_equal(netns_run("nft add table inet other;"
+				   "for i in $(seq 1 40); do for j in $(seq 1 250); do"
+				   " echo \"add chain inet other c${i}x$j\"; done; done > "
+				   "/tmp/tg-monitor.$PPID;"
+				   "for i in 1 2 3 4 5 6; do nft -f /tmp/tg-monitor.$PPID &&"
+				   " nft 'delete table inet other; add table inet other'; done;"
+				   "rm -f /tmp/tg-monitor.$PPID"),
+		0);
+	for (int i = 0; i < 1000 && (readable(monitor_nft_fd(m)) || i == 0); i++)
+		assert_int_equal(monitor_read(m, &n), 0);
+	assert_true(n.lost);
+	n = after("nft add set inet other s '{ type ipv4_addr; }'");
+	assert_true(n.nft_sets && !n.lost);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(quiet_at_first),
+		cmocka_unit_test(sets_and_tables),
+		cmocka_unit_test(elements_are_not_told),
+		cmocka_unit_test(rules),
+		cmocka_unit_test(our_table_is_no_news),
+		cmocka_unit_test(flush_ruleset),
+		cmocka_unit_test(links_and_addresses),
+		cmocka_unit_test(removals_of_ours),
+		cmocka_unit_test(overflow),
+	};
+
+	netns_enter();
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
