@@ -1,7 +1,7 @@
 /* Start, stop and reload, in the order that keeps the LAN's DNS alive:
  *
- *   start   configuration, table of fake addresses, rights and descriptors → threads → the kernel's table last
- *   stop    the kernel's table first → rules and routes → workers → everything else
+ *   start   configuration, table of fake addresses, rights and descriptors → threads → the kernel's
+ * table last stop    the kernel's table first → rules and routes → workers → everything else
  *
  * An error at start is one line on stderr that says what to do, and leaves nothing behind. */
 #include "gateway/daemon_internal.h"
@@ -22,9 +22,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define HOLD_S		   3600 /* fakeip.hold's default; its key comes with the table's hardening */
-#define WORKERS_AUTO_MAX   4
-#define WORKER_DEAD_MS	   1000 /* no turn for so long: no heartbeat */
+#define HOLD_S		 3600 /* fakeip.hold's default; its key comes with the table's hardening */
+#define WORKERS_AUTO_MAX 4
+#define WORKER_DEAD_MS	 1000 /* no turn for so long: no heartbeat */
 
 uint32_t daemon_clock_s(void)
 {
@@ -81,11 +81,25 @@ static unsigned workers_wanted(const struct config *config)
 
 /* --- start: what needs no rights --- */
 
+/* As query hashes names, for those that come from the store. */
+static uint64_t hash_name(const uint8_t *name, size_t name_len, uint64_t key)
+{
+	struct dns_name n;
+
+	memset(n.b, 0, sizeof n.b);
+	memcpy(n.b, name, name_len);
+	n.len = (uint8_t)name_len;
+	return dns_name_hash(&n, key);
+}
+
 static int start_table(struct daemon *d)
 {
 	const struct conf_fakeip *f = &d->config->fakeip;
-	struct fakeip_pool_config pools = {
-		.len4 = f->pool4.len, .len6 = f->pool6.len, .ttl_s = f->ttl_s, .hold_s = HOLD_S};
+	struct fakeip_pool_config pools = {.len4 = f->pool4.len,
+		.len6 = f->pool6.len,
+		.ttl_s = f->ttl_s,
+		.hold_s = HOLD_S,
+		.hash = hash_name};
 	struct fakeip_load_result loaded;
 	int error, pid;
 
@@ -100,18 +114,23 @@ static int start_table(struct daemon *d)
 		return error;
 	error = store_open(f->store, d->fakeip, daemon_clock_s(), &d->store, &pid, &loaded);
 	if (error == -EBUSY) {
-		log_error("%s is held by process %d: is another tungate running? Stop it, or give this one a fakeip.store of "
+		log_error("%s is held by process %d: is another tungate running? Stop it, or give "
+			  "this one a fakeip.store of "
 			  "its own",
 			f->store, pid);
 		return error;
 	}
 	if (error)
-		daemon_set_problem(d, PROBLEM_STORE, "fakeip.store %s: %s; the table is kept in memory only", f->store,
+		daemon_set_problem(d, PROBLEM_STORE,
+			"fakeip.store %s: %s; the table is kept in memory only", f->store,
 			strerror(-error));
 	else if (loaded.foreign)
-		log_warn("fakeip.store %s was written for other pools or by another version; started anew", f->store);
+		log_warn("fakeip.store %s was written for other pools or by another version; "
+			 "started anew",
+			f->store);
 	else if (loaded.lost)
-		daemon_set_problem(d, PROBLEM_STORE, "fakeip.store %s: %u damaged records were left out, %u mappings loaded",
+		daemon_set_problem(d, PROBLEM_STORE,
+			"fakeip.store %s: %u damaged records were left out, %u mappings loaded",
 			f->store, loaded.lost, loaded.loaded);
 	return 0;
 }
@@ -122,7 +141,8 @@ static const char *socket_hint(int error)
 {
 	switch (-error) {
 	case EADDRINUSE:
-		return "the port is taken: stop the program that holds it (ss -lnp), or listen elsewhere";
+		return "the port is taken: stop the program that holds it (ss -lnp), or listen "
+		       "elsewhere";
 	case EACCES:
 	case EPERM:
 		return "not allowed: run as root, or with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE";
@@ -132,7 +152,8 @@ static const char *socket_hint(int error)
 }
 
 /* One socket for each worker; at->port is filled in where it was 0. */
-static int open_sockets(struct daemon *d, struct serve_socket_config *c, enum query_listener listener, const char *what)
+static int open_sockets(struct daemon *d, struct serve_socket_config *c,
+	enum query_listener listener, const char *what)
 {
 	int error = c->transparent ? 0 : serve_socket_probe(c);
 
@@ -158,7 +179,8 @@ static int open_sockets(struct daemon *d, struct serve_socket_config *c, enum qu
 static int open_tproxy(struct daemon *d, struct ip_port *at, bool stream, const char *what)
 {
 	struct plumbing_marks marks = plumbing_marks(&d->config->gateway);
-	struct serve_socket_config c = {.at = *at, .stream = stream, .transparent = true, .mark = marks.value};
+	struct serve_socket_config c = {
+		.at = *at, .stream = stream, .transparent = true, .mark = marks.value};
 	int error;
 
 	if (at->addr.family == IP_NONE)
@@ -189,7 +211,8 @@ static int start_sockets(struct daemon *d)
 			.mark = plumbing_marks(&d->config->gateway).value};
 
 		if (d->n_sockets == sizeof d->sockets[0] / sizeof d->sockets[0][0]) {
-			log_error("listen: more than %zu addresses", sizeof d->sockets[0] / sizeof d->sockets[0][0] - 4);
+			log_error("listen: more than %zu addresses",
+				sizeof d->sockets[0] / sizeof d->sockets[0][0] - 4);
 			return -ENOSPC;
 		}
 		error = open_sockets(d, &c, c.stream ? QUERY_TCP : QUERY_UDP, e->url);
@@ -265,12 +288,15 @@ static const char *plumbing_hint(int error, const char *what)
 {
 	if (strcmp(what, "tun") == 0) {
 		if (error == -ENOENT)
-			return "there is no /dev/net/tun: load the tun module (modprobe tun; OpenWrt: kmod-tun)";
+			return "there is no /dev/net/tun: load the tun module (modprobe tun; "
+			       "OpenWrt: kmod-tun)";
 		if (error == -EBUSY)
-			return "the device is in use: is another tungate running? Set another gateway.tun";
+			return "the device is in use: is another tungate running? Set another "
+			       "gateway.tun";
 	}
 	if (error == -EPERM || error == -EACCES)
-		return "not allowed: run as root, or with CAP_NET_ADMIN, and with access to /dev/net/tun";
+		return "not allowed: run as root, or with CAP_NET_ADMIN, and with access to "
+		       "/dev/net/tun";
 	return strerror(-error);
 }
 
@@ -279,7 +305,8 @@ static const char *table_hint(int error)
 	if (error == -EPERM || error == -EACCES)
 		return "not allowed: run as root, or with CAP_NET_ADMIN";
 	if (error == -EOPNOTSUPP || error == -ENOENT)
-		return "the kernel lacks this part of nftables (OpenWrt: kmod-nft-tproxy, kmod-nft-socket, kmod-nft-nat)";
+		return "the kernel lacks this part of nftables (OpenWrt: kmod-nft-tproxy, "
+		       "kmod-nft-socket, kmod-nft-nat)";
 	return strerror(-error);
 }
 
@@ -290,7 +317,8 @@ static int start_kernel(struct daemon *d)
 	int error = plumbing_up(&d->plumbing, d->config, d->n_workers, &what);
 
 	if (error) {
-		log_error("gateway.tun %s (%s): %s", d->config->gateway.tun, what, plumbing_hint(error, what));
+		log_error("gateway.tun %s (%s): %s", d->config->gateway.tun, what,
+			plumbing_hint(error, what));
 		return error;
 	}
 	d->probe_target.to = d->plumbing.probe;
@@ -298,13 +326,16 @@ static int start_kernel(struct daemon *d)
 	if (!error)
 		error = inject_new(marks.value, &d->inject);
 	if (error) {
-		log_error("raw socket: %s", error == -EPERM ? "not allowed: run as root, or with CAP_NET_RAW" : strerror(-error));
+		log_error("raw socket: %s",
+			error == -EPERM ? "not allowed: run as root, or with CAP_NET_RAW"
+					: strerror(-error));
 		return error;
 	}
 	error = nflog_open(PLUMBING_NFLOG_GROUP, &d->nflog);
 	if (error) /* only interception by tproxy needs it */
-		daemon_set_problem(d, PROBLEM_INJECT, "nfnetlink_log: %s; behind a firewall that does not forward to TUN, "
-						      "traffic to fake addresses cannot be carried",
+		daemon_set_problem(d, PROBLEM_INJECT,
+			"nfnetlink_log: %s; behind a firewall that does not forward to TUN, "
+			"traffic to fake addresses cannot be carried",
 			strerror(-error));
 	return start_sockets(d);
 }
@@ -328,7 +359,8 @@ static int start_intercept(struct daemon *d)
 	int error = daemon_choose_intercept(d, true, &what);
 
 	if (error)
-		log_error("nftables%s%s: %s", what ? ", " : "", what ? what : "", table_hint(error));
+		log_error(
+			"nftables%s%s: %s", what ? ", " : "", what ? what : "", table_hint(error));
 	return error;
 }
 
@@ -336,10 +368,12 @@ static int start_control(struct daemon *d)
 {
 	const struct config *c = d->config;
 	int pid = 0;
-	int error = control_open(d->loop, d, c->control_socket, c->control_mode, c->control_group, &pid, &d->control);
+	int error = control_open(d->loop, d, c->control_socket, c->control_mode, c->control_group,
+		&pid, &d->control);
 
 	if (error == -EADDRINUSE)
-		log_error("control.socket %s is held by process %d: another tungate is running", c->control_socket, pid);
+		log_error("control.socket %s is held by process %d: another tungate is running",
+			c->control_socket, pid);
 	else if (error)
 		log_error("control.socket %s: %s", c->control_socket, strerror(-error));
 	return error;
@@ -502,9 +536,11 @@ int daemon_main(const char *config_path)
 	error = start(d);
 	if (!error) {
 		d->state = DAEMON_RUNNING;
-		log_info("ready in %lld ms: %u workers, interception by %s", (long long)(clock_ms() - d->started_ms),
-			d->n_workers, d->plumbing.mode == CONF_INTERCEPT_TUN ? "tun"
-				      : d->plumbing.mode == CONF_INTERCEPT_TPROXY ? "tproxy" : "nobody (intercept: off)");
+		log_info("ready in %lld ms: %u workers, interception by %s",
+			(long long)(clock_ms() - d->started_ms), d->n_workers,
+			d->plumbing.mode == CONF_INTERCEPT_TUN	    ? "tun"
+			: d->plumbing.mode == CONF_INTERCEPT_TPROXY ? "tproxy"
+								    : "nobody (intercept: off)");
 		error = loop_run(d->loop);
 	}
 	finish(d);
@@ -550,7 +586,8 @@ static void tell_kept(const struct config *old, const struct config *fresh, stru
 	} keys[] = {
 		{strcmp(old->gateway.tun, fresh->gateway.tun) != 0, "gateway.tun"},
 		{old->gateway.workers != fresh->gateway.workers, "gateway.workers"},
-		{old->gateway.mark.value != fresh->gateway.mark.value || old->gateway.mark.mask != fresh->gateway.mark.mask,
+		{old->gateway.mark.value != fresh->gateway.mark.value ||
+				old->gateway.mark.mask != fresh->gateway.mark.mask,
 			"gateway.mark"},
 		{!same_prefix(&old->fakeip.pool4, &fresh->fakeip.pool4), "fakeip.pool4"},
 		{!same_prefix(&old->fakeip.pool6, &fresh->fakeip.pool6), "fakeip.pool6"},
@@ -584,14 +621,16 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 	int error = conf_load(d->config_path, tell_conf, &r, &fresh);
 
 	if (error) {
-		log_error("reload: %s has errors; the running configuration stays in force", d->config_path);
+		log_error("reload: %s has errors; the running configuration stays in force",
+			d->config_path);
 		return -EINVAL;
 	}
 	tell_kept(old, fresh, &r);
 	keep_fixed(fresh, old);
 	error = generation_new(fresh, d->writer, tell_lists, &r, &gen);
 	if (error) {
-		log_error("reload: the lists have errors; the running configuration stays in force");
+		log_error(
+			"reload: the lists have errors; the running configuration stays in force");
 		conf_free(fresh);
 		return -EINVAL;
 	}
@@ -603,10 +642,12 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 	log_set_level((enum log_level)fresh->log_level);
 	error = daemon_choose_intercept(d, true, &what);
 	if (error)
-		daemon_set_problem(d, PROBLEM_INTERCEPT, "nftables%s%s: %s; the table of before stays in force", what ? ", " : "",
+		daemon_set_problem(d, PROBLEM_INTERCEPT,
+			"nftables%s%s: %s; the table of before stays in force", what ? ", " : "",
 			what ? what : "", strerror(-error));
 	conf_free(old);
-	r.tell(r.arg, false, "rules, lists, upstreams, egresses and interception are in force as configured");
+	r.tell(r.arg, false,
+		"rules, lists, upstreams, egresses and interception are in force as configured");
 	log_info("reloaded %s", d->config_path);
 	return 0;
 }

@@ -1,5 +1,5 @@
-/* The daemon: the order of start, stop and reload; owner of every long-lived object. What is declared here is all that
- * the control room may call. Main thread only. */
+/* The daemon: the order of start, stop and reload; owner of every long-lived object. What is
+ * declared here is all that the control room may call. Main thread only. */
 #ifndef TUNGATE_DAEMON_H
 #define TUNGATE_DAEMON_H
 
@@ -54,12 +54,15 @@ struct daemon_mapping {
 	uint32_t last_answer_s;	   /* ago */
 	uint32_t expires_in_s;	   /* until the answer's TTL is over; 0: it is */
 };
-int daemon_mapping_next(struct daemon *d, uint32_t after, struct daemon_mapping *ret); /* see fakeip_next() */
+int daemon_mapping_next(
+	struct daemon *d, uint32_t after, struct daemon_mapping *ret); /* see fakeip_next() */
 /* query: a name or an address. Up to max mappings (several views of a name). 0: none. */
-size_t daemon_mapping_find(struct daemon *d, const char *query, struct daemon_mapping *ret, size_t max);
+size_t daemon_mapping_find(
+	struct daemon *d, const char *query, struct daemon_mapping *ret, size_t max);
 
-/* `explain`. name, type (a text, NULL: A) and client (NULL: unknown) as users write them. -EINVAL and *ret_error tells
- * which is wrong. The winner and its question; sink gets the lists and rules on the way. */
+/* `explain`. name, type (a text, NULL: A) and client (NULL: unknown) as users write them. -EINVAL
+ * and *ret_error tells which is wrong. The winner and its question; sink gets the lists and rules
+ * on the way. */
 struct daemon_explanation {
 	char name[1025];
 	char type[16];
@@ -69,10 +72,11 @@ struct daemon_explanation {
 	struct daemon_mapping mapping;
 };
 int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
-	const struct policy_explain_sink *sink, struct daemon_explanation *ret, const char **ret_error);
+	const struct policy_explain_sink *sink, struct daemon_explanation *ret,
+	const char **ret_error);
 
-/* Reads the configuration again. Errors and warnings, and what changed, are told line by line. 0; -EINVAL: the running
- * configuration stays in force. */
+/* Reads the configuration again. Errors and warnings, and what changed, are told line by line. 0;
+ * -EINVAL: the running configuration stays in force. */
 typedef void daemon_tell(void *arg, bool is_error, const char *text);
 int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg);
 

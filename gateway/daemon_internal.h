@@ -1,5 +1,6 @@
-/* What the files of the daemon share: daemon.c (start, stop, reload), daemon_watch.c (the kernel's news, repair, the
- * firewall probe), daemon_view.c (what daemon.h tells the control room). Main thread only. */
+/* What the files of the daemon share: daemon.c (start, stop, reload), daemon_watch.c (the kernel's
+ * news, repair, the firewall probe), daemon_view.c (what daemon.h tells the control room). Main
+ * thread only. */
 #ifndef TUNGATE_DAEMON_INTERNAL_H
 #define TUNGATE_DAEMON_INTERNAL_H
 
@@ -52,8 +53,8 @@ struct daemon {
 	char *problems[DAEMON_PROBLEMS_MAX]; /* by kind, NULL: none */
 };
 
-/* One text for each kind of trouble that `status` shows; set again, it replaces; NULL takes it away. Logged when it is
- * new. */
+/* One text for each kind of trouble that `status` shows; set again, it replaces; NULL takes it
+ * away. Logged when it is new. */
 enum daemon_problem {
 	PROBLEM_STORE,
 	PROBLEM_IPV6,
@@ -74,8 +75,10 @@ int daemon_watch_start(struct daemon *d);
 void daemon_watch_stop(struct daemon *d); /* the loop must run on until daemon_watch_idle() */
 bool daemon_watch_idle(const struct daemon *d);
 void daemon_watch_free(struct daemon *d);
-void daemon_check_routes(struct daemon *d); /* foreign routes inside the pools, forwarding: into the problems */
-/* Chooses the way of interception by probing, or as configured, and commits the table if it changes or force is set. */
+void daemon_check_routes(
+	struct daemon *d); /* foreign routes inside the pools, forwarding: into the problems */
+/* Chooses the way of interception by probing, or as configured, and commits the table if it changes
+ * or force is set. */
 int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what);
 
 #endif

@@ -46,7 +46,9 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 	ret->state = d->state;
 	ret->uptime_s = (clock_ms() - d->started_ms) / 1000;
 	ret->workers = d->n_workers;
-	ret->intercept = mode == CONF_INTERCEPT_TUN ? "tun" : mode == CONF_INTERCEPT_TPROXY ? "tproxy" : "off";
+	ret->intercept = mode == CONF_INTERCEPT_TUN	 ? "tun"
+			 : mode == CONF_INTERCEPT_TPROXY ? "tproxy"
+							 : "off";
 	ret->mark_value = marks.value;
 	ret->mark_mask = marks.mask;
 	ret->mark_tun = marks.tun;
@@ -56,9 +58,10 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 	fakeip_stats(d->fakeip, daemon_clock_s(), &ret->fakeip);
 	pool_text(&d->plumbing.pool4, ret->pool4);
 	pool_text(&d->plumbing.pool6, ret->pool6);
-	ret->store = !d->config->fakeip.store[0] ? "memory" : fakeip_is_persistent(d->fakeip) ? d->config->fakeip.store
-				: d->problems[PROBLEM_STORE]				       ? d->problems[PROBLEM_STORE]
-												: "memory: the file cannot be written";
+	ret->store = !d->config->fakeip.store[0]       ? "memory"
+		     : fakeip_is_persistent(d->fakeip) ? d->config->fakeip.store
+		     : d->problems[PROBLEM_STORE]      ? d->problems[PROBLEM_STORE]
+						       : "memory: the file cannot be written";
 	writer_counter(d->writer, "stray", &ret->stray);
 	writer_counter(d->writer, "outside", &ret->outside);
 }
@@ -125,20 +128,24 @@ static bool find_address(struct daemon *d, const struct ip_addr *a, struct fakei
 {
 	uint32_t index;
 
-	return (a->family == IP_V4 ? fakeip_index4(d->fakeip, a->b, &index) : fakeip_index6(d->fakeip, a->b, &index)) &&
-		fakeip_get(d->fakeip, index, ret) == 0;
+	return (a->family == IP_V4 ? fakeip_index4(d->fakeip, a->b, &index)
+				   : fakeip_index6(d->fakeip, a->b, &index)) &&
+	       fakeip_get(d->fakeip, index, ret) == 0;
 }
 
-static size_t find_name(struct daemon *d, const struct dns_name *name, struct fakeip_mapping *ret, size_t max)
+static size_t find_name(
+	struct daemon *d, const struct dns_name *name, struct fakeip_mapping *ret, size_t max)
 {
-	size_t n = fakeip_find(d->fakeip, name->b, name->len, dns_name_hash(name, d->hash_key), ret, max);
+	size_t n = fakeip_find(
+		d->fakeip, name->b, name->len, dns_name_hash(name, d->hash_key), ret, max);
 
 	return n < max ? n : max;
 }
 
 #define VIEWS_MAX 64
 
-size_t daemon_mapping_find(struct daemon *d, const char *query, struct daemon_mapping *ret, size_t max)
+size_t daemon_mapping_find(
+	struct daemon *d, const char *query, struct daemon_mapping *ret, size_t max)
 {
 	struct fakeip_mapping found[VIEWS_MAX];
 	struct dns_name name;
@@ -163,7 +170,8 @@ size_t daemon_mapping_find(struct daemon *d, const char *query, struct daemon_ma
 /* --- explain --- */
 
 int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
-	const struct policy_explain_sink *sink, struct daemon_explanation *ret, const char **ret_error)
+	const struct policy_explain_sink *sink, struct daemon_explanation *ret,
+	const char **ret_error)
 {
 	struct fakeip_mapping found[VIEWS_MAX];
 	struct dns_name wire;

@@ -1,6 +1,7 @@
-/* The kernel's news and what the daemon does about them: interfaces that come and go, addresses, rules and routes that
- * somebody removed, a firewall that was reloaded, users' sets that were re-created, a TUN device that was deleted. News
- * are gathered until they pause for a moment, then acted on once. */
+/* The kernel's news and what the daemon does about them: interfaces that come and go, addresses,
+ * rules and routes that somebody removed, a firewall that was reloaded, users' sets that were
+ * re-created, a TUN device that was deleted. News are gathered until they pause for a moment, then
+ * acted on once. */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
@@ -42,14 +43,19 @@ void daemon_check_routes(struct daemon *d)
 	for (size_t i = 0; i < 2; i++) {
 		struct overlap o = {.pool = pools[i], .own_ifindex = d->plumbing.tun_index};
 
-		if (pools[i]->addr.family == IP_NONE || rt_routes_overlapping(d->plumbing.rt, pools[i], note_overlap, &o))
+		if (pools[i]->addr.family == IP_NONE ||
+			rt_routes_overlapping(d->plumbing.rt, pools[i], note_overlap, &o))
 			continue;
 		if (o.text[0])
-			daemon_set_problem(d, PROBLEM_POOL, "the pool %s overlaps the route to %s: choose another fakeip.pool%c",
+			daemon_set_problem(d, PROBLEM_POOL,
+				"the pool %s overlaps the route to %s: choose another "
+				"fakeip.pool%c",
 				ip_prefix_format(pools[i], pool), o.text, i == 0 ? '4' : '6');
 	}
-	if (d->config->gateway.lan.n && rt_sysctl_get("ipv4/ip_forward", &forwarding) == 0 && !forwarding)
-		daemon_set_problem(d, PROBLEM_FORWARD, "net.ipv4.ip_forward is 0: this host forwards nothing for its LAN");
+	if (d->config->gateway.lan.n && rt_sysctl_get("ipv4/ip_forward", &forwarding) == 0 &&
+		!forwarding)
+		daemon_set_problem(d, PROBLEM_FORWARD,
+			"net.ipv4.ip_forward is 0: this host forwards nothing for its LAN");
 	else
 		daemon_clear_problem(d, PROBLEM_FORWARD);
 }
@@ -61,8 +67,8 @@ static enum conf_intercept probe_mode(struct daemon *d)
 	unsigned ifindex = 0;
 	char lan[IF_NAMESIZE] = "?";
 	const char *tun = d->plumbing.tun;
-	enum probe_result result =
-		probe_run(&d->plumbing, d->config, d->writer, d->inject, &d->probe_target, &ifindex);
+	enum probe_result result = probe_run(
+		&d->plumbing, d->config, d->writer, d->inject, &d->probe_target, &ifindex);
 
 	if_indextoname(ifindex, lan);
 	switch (result) {
@@ -72,11 +78,13 @@ static enum conf_intercept probe_mode(struct daemon *d)
 	case PROBE_LAN_TO_TUN_BLOCKED:
 	case PROBE_TUN_TO_LAN_BLOCKED:
 		daemon_set_problem(d, PROBLEM_INTERCEPT,
-			"this host's firewall does not forward %s→%s: intercepting by tproxy. For TUN let both ways pass: "
-			"iifname \"%s\" oifname \"%s\" accept; iifname \"%s\" oifname \"%s\" accept (OpenWrt: put %s into the lan "
+			"this host's firewall does not forward %s→%s: intercepting by tproxy. For "
+			"TUN let both ways pass: "
+			"iifname \"%s\" oifname \"%s\" accept; iifname \"%s\" oifname \"%s\" "
+			"accept (OpenWrt: put %s into the lan "
 			"zone)",
-			result == PROBE_LAN_TO_TUN_BLOCKED ? lan : tun, result == PROBE_LAN_TO_TUN_BLOCKED ? tun : lan, lan, tun,
-			tun, lan, tun);
+			result == PROBE_LAN_TO_TUN_BLOCKED ? lan : tun,
+			result == PROBE_LAN_TO_TUN_BLOCKED ? tun : lan, lan, tun, tun, lan, tun);
 		return CONF_INTERCEPT_TPROXY;
 	case PROBE_UNKNOWN:
 		break;
@@ -91,9 +99,11 @@ int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
 	int error;
 
 	if (wanted == CONF_INTERCEPT_AUTO) {
-		/* The probe needs the table and its devices; tproxy is the mode that is right while we do not know. */
+		/* The probe needs the table and its devices; tproxy is the mode that is right while
+		 * we do not know. */
 		if (running == CONF_INTERCEPT_AUTO || force) {
-			error = plumbing_table(&d->plumbing, d->config, d->writer, d->inject, CONF_INTERCEPT_TPROXY, ret_what);
+			error = plumbing_table(&d->plumbing, d->config, d->writer, d->inject,
+				CONF_INTERCEPT_TPROXY, ret_what);
 			if (error)
 				return error;
 			running = CONF_INTERCEPT_TPROXY;
@@ -127,9 +137,11 @@ static void remake_tun(struct daemon *d)
 
 	if (d->has_old_tun) /* the workers have not let go of the one before */
 		close_old_tun(d);
-	error = d->has_old_tun ? -EBUSY : plumbing_remake_tun(&d->plumbing, d->config, d->old_tun_fds);
+	error = d->has_old_tun ? -EBUSY
+			       : plumbing_remake_tun(&d->plumbing, d->config, d->old_tun_fds);
 	if (error) {
-		daemon_set_problem(d, PROBLEM_TUN, "the device %s is gone and cannot be made again: %s; DNS goes the old way",
+		daemon_set_problem(d, PROBLEM_TUN,
+			"the device %s is gone and cannot be made again: %s; DNS goes the old way",
 			d->plumbing.tun, strerror(-error));
 		loop_timer_set(d->loop, &d->remake, loop_now_ms(d->loop) + REMAKE_MS);
 		return;
@@ -185,15 +197,17 @@ static void settled(struct loop_timer *t)
 		int error = plumbing_repair(&d->plumbing, d->config);
 
 		if (error)
-			log_warn("routes or rules of ours were removed and cannot be put back: %s", strerror(-error));
+			log_warn("routes or rules of ours were removed and cannot be put back: %s",
+				strerror(-error));
 	}
-	/* A new interface of the LAN needs its device for putting packets back, so the table is set again for it. */
+	/* A new interface of the LAN needs its device for putting packets back, so the table is set
+	 * again for it. */
 	if (news.links || news.addresses || news.nft_rules || news.lost) {
 		int error = daemon_choose_intercept(d, false, &what);
 
 		if (error)
-			daemon_set_problem(d, PROBLEM_INTERCEPT, "nftables%s%s: %s", what ? ", " : "", what ? what : "",
-				strerror(-error));
+			daemon_set_problem(d, PROBLEM_INTERCEPT, "nftables%s%s: %s",
+				what ? ", " : "", what ? what : "", strerror(-error));
 	}
 }
 
@@ -205,7 +219,8 @@ static void arrived(struct daemon *d)
 		log_warn("the kernel's news cannot be read: %s", strerror(-error));
 	if (d->news.nft_sets)
 		writer_sets_changed(d->writer); /* answers wait for sets: at once */
-	loop_timer_set(d->loop, &d->settle, loop_now_ms(d->loop) + (d->news.lost ? SETTLE_LOST_MS : SETTLE_MS));
+	loop_timer_set(d->loop, &d->settle,
+		loop_now_ms(d->loop) + (d->news.lost ? SETTLE_LOST_MS : SETTLE_MS));
 }
 
 static void nft_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool last)
@@ -238,10 +253,13 @@ int daemon_watch_start(struct daemon *d)
 	loop_on_wake(d->loop, &d->waker);
 	daemon_check_routes(d);
 	if (d->plumbing.no_ipv6)
-		daemon_set_problem(d, PROBLEM_IPV6, "this host has no IPv6: AAAA questions are answered, nothing is carried");
-	error = loop_poll_start(d->loop, &d->nft_op, monitor_nft_fd(d->monitor), POLLIN, nft_arrived);
+		daemon_set_problem(d, PROBLEM_IPV6,
+			"this host has no IPv6: AAAA questions are answered, nothing is carried");
+	error = loop_poll_start(
+		d->loop, &d->nft_op, monitor_nft_fd(d->monitor), POLLIN, nft_arrived);
 	if (!error)
-		error = loop_poll_start(d->loop, &d->route_op, monitor_route_fd(d->monitor), POLLIN, route_arrived);
+		error = loop_poll_start(
+			d->loop, &d->route_op, monitor_route_fd(d->monitor), POLLIN, route_arrived);
 	return error;
 }
 

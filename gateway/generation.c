@@ -21,8 +21,8 @@ static int take_sets(struct generation *g, struct writer *writer)
 	return 0;
 }
 
-int generation_new(const struct config *config, struct writer *writer, policy_report *report, void *arg,
-	struct generation **ret)
+int generation_new(const struct config *config, struct writer *writer, policy_report *report,
+	void *arg, struct generation **ret)
 {
 	struct generation *g = calloc(1, sizeof *g);
 	int error;

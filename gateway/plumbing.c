@@ -7,14 +7,15 @@
 #include <unistd.h>
 
 /* Tables and preferences that the tested recipes use (facts/kernel.md, a). */
-#define TABLE_TUN	198
-#define TABLE_TPROXY	199
-#define PREF_TUN	900
-#define PREF_TPROXY	901
-#define METRIC_LAST	4294967295u
-#define TUN_QUEUE_LEN	4000 /* packets; a burst of the LAN waits here */
+#define TABLE_TUN     198
+#define TABLE_TPROXY  199
+#define PREF_TUN      900
+#define PREF_TPROXY   901
+#define METRIC_LAST   4294967295u
+#define TUN_QUEUE_LEN 4000 /* packets; a burst of the LAN waits here */
 
-/* Where the tproxy sockets are bound. Nobody sends there: the rule hands them packets for other addresses. */
+/* Where the tproxy sockets are bound. Nobody sends there: the rule hands them packets for other
+ * addresses. */
 static const uint8_t tproxy4[4] = {127, 1, 1, 53};
 static const uint8_t tproxy6_default[16] = {0xfd, 0x00, 0x01, 0x98, 0x00, 0x18, [15] = 1};
 
@@ -24,8 +25,10 @@ struct plumbing_marks plumbing_marks(const struct conf_gateway *g)
 
 	while (top && !(g->mark.mask & 1u << top))
 		top--;
-	return (struct plumbing_marks){
-		.value = g->mark.value, .mask = g->mark.mask, .tun = 2u << top, .tproxy = 4u << top};
+	return (struct plumbing_marks){.value = g->mark.value,
+		.mask = g->mark.mask,
+		.tun = 2u << top,
+		.tproxy = 4u << top};
 }
 
 /* The n-th address of a prefix; n < 256. */
@@ -50,7 +53,8 @@ static struct ip_addr last_address(const struct ip_prefix *p)
 void plumbing_init(struct plumbing *p, const struct config *config)
 {
 	static const uint8_t documentation[4] = {192, 0, 2, 53};
-	bool has4 = config->fakeip.pool4.addr.family != IP_NONE, has6 = config->fakeip.pool6.addr.family != IP_NONE;
+	bool has4 = config->fakeip.pool4.addr.family != IP_NONE,
+	     has6 = config->fakeip.pool6.addr.family != IP_NONE;
 
 	memset(p, 0, sizeof *p);
 	strncpy(p->tun, config->gateway.tun, sizeof p->tun - 1);
@@ -61,7 +65,8 @@ void plumbing_init(struct plumbing *p, const struct config *config)
 	p->tun4 = nth(&p->pool4, 1);
 	p->tun6 = nth(&p->pool6, 1);
 	p->udp4 = (struct ip_port){.addr = ip_addr_v4(tproxy4), .port = 53};
-	p->udp6 = (struct ip_port){.addr = has6 ? p->tun6 : ip_addr_v6(tproxy6_default), .port = 53};
+	p->udp6 =
+		(struct ip_port){.addr = has6 ? p->tun6 : ip_addr_v6(tproxy6_default), .port = 53};
 	p->tcp4 = (struct ip_port){.addr = p->udp4.addr};
 	p->tcp6 = (struct ip_port){.addr = p->udp6.addr};
 	/* The last address of the pool is reserved, so no mapping can be meant by it. */
@@ -76,8 +81,12 @@ static int add_rules(struct plumbing *p, const struct config *config, uint8_t fa
 	struct plumbing_marks m = plumbing_marks(&config->gateway);
 	struct rt_rule tun = {family, PREF_TUN, m.tun, m.tun, TABLE_TUN};
 	struct rt_rule tproxy = {family, PREF_TPROXY, m.tproxy, m.tproxy, TABLE_TPROXY};
-	struct rt_route to_tun = {.to.addr.family = family, .type = RT_UNICAST, .ifindex = p->tun_index, .table = TABLE_TUN};
-	struct rt_route to_local = {.to.addr.family = family, .type = RT_LOCAL, .ifindex = 1, .table = TABLE_TPROXY};
+	struct rt_route to_tun = {.to.addr.family = family,
+		.type = RT_UNICAST,
+		.ifindex = p->tun_index,
+		.table = TABLE_TUN};
+	struct rt_route to_local = {
+		.to.addr.family = family, .type = RT_LOCAL, .ifindex = 1, .table = TABLE_TPROXY};
 	int error = rt_route_add(p->rt, &to_local);
 
 	if (!error)
@@ -89,7 +98,8 @@ static int add_rules(struct plumbing *p, const struct config *config, uint8_t fa
 	return error;
 }
 
-/* The pool goes to TUN; when TUN is gone, nowhere: clients fail fast and nothing leaks to the provider. */
+/* The pool goes to TUN; when TUN is gone, nowhere: clients fail fast and nothing leaks to the
+ * provider. */
 static int add_pool(struct plumbing *p, const struct ip_prefix *pool)
 {
 	struct rt_route to_tun = {.to = *pool, .type = RT_UNICAST, .ifindex = p->tun_index};
@@ -109,8 +119,9 @@ static int add_address(struct plumbing *p, const struct ip_addr *a)
 	return a->family == IP_NONE ? 0 : rt_address_add(p->rt, p->tun_index, &host);
 }
 
-/* Replies come out of TUN with any source. Effective rp_filter is the greater of all and the interface's own; strict on
- * one side and off on the other breaks, loose (2) wins over strict; 0 also works without a default route (facts a4). */
+/* Replies come out of TUN with any source. Effective rp_filter is the greater of all and the
+ * interface's own; strict on one side and off on the other breaks, loose (2) wins over strict; 0
+ * also works without a default route (facts a4). */
 static void set_sysctls(const struct plumbing *p)
 {
 	char path[64];
@@ -159,7 +170,8 @@ static bool host_has_ipv6(void)
 	return rt_sysctl_get("ipv6/conf/all/disable_ipv6", &off) == 0 && !off;
 }
 
-int plumbing_up(struct plumbing *p, const struct config *config, unsigned queues, const char **ret_what)
+int plumbing_up(
+	struct plumbing *p, const struct config *config, unsigned queues, const char **ret_what)
 {
 	int error;
 
@@ -210,7 +222,8 @@ int plumbing_repair(struct plumbing *p, const struct config *config)
 	return configure(p, config, &what);
 }
 
-int plumbing_remake_tun(struct plumbing *p, const struct config *config, int old_fds[PLUMBING_WORKERS_MAX])
+int plumbing_remake_tun(
+	struct plumbing *p, const struct config *config, int old_fds[PLUMBING_WORKERS_MAX])
 {
 	int fresh[PLUMBING_WORKERS_MAX];
 	int error = tun_device_open(p->tun, p->queues, fresh);
@@ -230,7 +243,8 @@ static bool lan_matches(const struct config *config, const char *name)
 		const char *want = config->gateway.lan.v[i];
 		size_t n = strlen(want);
 
-		if (n && want[n - 1] == '*' ? strncmp(name, want, n - 1) == 0 : strcmp(name, want) == 0)
+		if (n && want[n - 1] == '*' ? strncmp(name, want, n - 1) == 0
+					    : strcmp(name, want) == 0)
 			return true;
 	}
 	return false;
@@ -254,7 +268,8 @@ static void lan_address(void *arg, unsigned ifindex, const struct ip_addr *addre
 	struct plumbing_lan *lan = ((struct lan_search *)arg)->lan;
 
 	for (size_t i = 0; i < lan->n; i++)
-		if (lan->ifindex[i] == ifindex && address->family == IP_V4 && lan->address[i].addr.family == IP_NONE)
+		if (lan->ifindex[i] == ifindex && address->family == IP_V4 &&
+			lan->address[i].addr.family == IP_NONE)
 			lan->address[i] = (struct ip_prefix){.addr = *address, .len = len};
 }
 
@@ -268,7 +283,8 @@ int plumbing_lan(struct plumbing *p, const struct config *config, struct plumbin
 	return error ? error : rt_addresses(p->rt, lan_address, &search);
 }
 
-static void point_inject(struct plumbing *p, const struct config *config, struct inject *inject, enum conf_intercept mode)
+static void point_inject(struct plumbing *p, const struct config *config, struct inject *inject,
+	enum conf_intercept mode)
 {
 	struct plumbing_lan lan;
 
@@ -278,8 +294,8 @@ static void point_inject(struct plumbing *p, const struct config *config, struct
 		inject_use_firewall_path(inject, p->rt, lan.ifindex, lan.n);
 }
 
-int plumbing_table(struct plumbing *p, const struct config *config, struct writer *w, struct inject *inject,
-	enum conf_intercept mode, const char **ret_what)
+int plumbing_table(struct plumbing *p, const struct config *config, struct writer *w,
+	struct inject *inject, enum conf_intercept mode, const char **ret_what)
 {
 	struct plumbing_marks marks = plumbing_marks(&config->gateway);
 	struct table_mark *egress_marks = calloc(config->n_egresses + 1, sizeof *egress_marks);
@@ -313,7 +329,8 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 	if (!egress_marks)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->n_egresses; i++)
-		egress_marks[i] = (struct table_mark){config->egresses[i].mark.value, config->egresses[i].mark.mask};
+		egress_marks[i] = (struct table_mark){
+			config->egresses[i].mark.value, config->egresses[i].mark.mask};
 	point_inject(p, config, inject, mode);
 	error = writer_table_set(w, &t, ret_what);
 	free(egress_marks);

@@ -1,5 +1,6 @@
-/* What the gateway puts into the kernel: the TUN device with its addresses, the rules and routes that lead to it, and the
- * nft table. Knows the order in which they go in and out, so that the LAN keeps its DNS at every moment. Main thread. */
+/* What the gateway puts into the kernel: the TUN device with its addresses, the rules and routes
+ * that lead to it, and the nft table. Knows the order in which they go in and out, so that the LAN
+ * keeps its DNS at every moment. Main thread. */
 #ifndef TUNGATE_PLUMBING_H
 #define TUNGATE_PLUMBING_H
 
@@ -16,7 +17,8 @@
 struct plumbing_marks {
 	uint32_t value, mask, tun, tproxy;
 };
-struct plumbing_marks plumbing_marks(const struct conf_gateway *g); /* the two bits above the mask's highest */
+struct plumbing_marks plumbing_marks(
+	const struct conf_gateway *g); /* the two bits above the mask's highest */
 
 struct plumbing {
 	struct rt *rt;
@@ -33,25 +35,30 @@ struct plumbing {
 /* Fills in the addresses that follow from the pools. */
 void plumbing_init(struct plumbing *p, const struct config *config);
 
-/* Makes the device with its queues, addresses and sysctls; removes what a killed predecessor left (protocol 198), then
- * adds rules and routes. On error nothing is left behind, and *ret_what says what failed (for the one line that the user
- * gets). */
-int plumbing_up(struct plumbing *p, const struct config *config, unsigned queues, const char **ret_what);
+/* Makes the device with its queues, addresses and sysctls; removes what a killed predecessor left
+ * (protocol 198), then adds rules and routes. On error nothing is left behind, and *ret_what says
+ * what failed (for the one line that the user gets). */
+int plumbing_up(
+	struct plumbing *p, const struct config *config, unsigned queues, const char **ret_what);
 /* Rules, routes and device go; the table must be gone before (writer_stop or writer_table_drop). */
 void plumbing_down(struct plumbing *p);
 /* Puts back rules, routes and addresses that somebody removed. */
 int plumbing_repair(struct plumbing *p, const struct config *config);
-/* The device was deleted: makes it again. tun_fds are new; the caller hands them to the workers and closes old_fds. */
-int plumbing_remake_tun(struct plumbing *p, const struct config *config, int old_fds[PLUMBING_WORKERS_MAX]);
+/* The device was deleted: makes it again. tun_fds are new; the caller hands them to the workers and
+ * closes old_fds. */
+int plumbing_remake_tun(
+	struct plumbing *p, const struct config *config, int old_fds[PLUMBING_WORKERS_MAX]);
 
-/* Commits the table for this mode (never AUTO) and points `inject` the same way. *ret_what: see writer_table_set(). */
-int plumbing_table(struct plumbing *p, const struct config *config, struct writer *w, struct inject *inject,
-	enum conf_intercept mode, const char **ret_what);
+/* Commits the table for this mode (never AUTO) and points `inject` the same way. *ret_what: see
+ * writer_table_set(). */
+int plumbing_table(struct plumbing *p, const struct config *config, struct writer *w,
+	struct inject *inject, enum conf_intercept mode, const char **ret_what);
 
 /* Interfaces that gateway.lan names and that are there now. */
 struct plumbing_lan {
 	unsigned ifindex[PLUMBING_LAN_MAX];
-	struct ip_prefix address[PLUMBING_LAN_MAX]; /* its first IPv4 address with host bits and length; IP_NONE: none */
+	struct ip_prefix address[PLUMBING_LAN_MAX]; /* its first IPv4 address with host bits and
+						       length; IP_NONE: none */
 	size_t n;
 };
 int plumbing_lan(struct plumbing *p, const struct config *config, struct plumbing_lan *ret);

@@ -24,10 +24,11 @@ int privileges_drop(void)
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {0};
 
-	/* The bounding set needs CAP_SETPCAP, which a service manager may have taken already: then it is small anyway. */
+	/* The bounding set needs CAP_SETPCAP, which a service manager may have taken already: then
+	 * it is small anyway. */
 	for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-		if (!(cap < 32 && kept & 1u << cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) && errno != EPERM &&
-			errno != EINVAL)
+		if (!(cap < 32 && kept & 1u << cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) &&
+			errno != EPERM && errno != EINVAL)
 			return fail("capability bounding set");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return fail("no_new_privs");

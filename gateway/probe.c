@@ -17,21 +17,23 @@ struct payload {
 	uint32_t nonce;
 } __attribute__((packed));
 
-/* A neighbour of this address on its own subnet: strict rp_filter would not let our own address come in there. */
+/* A neighbour of this address on its own subnet: strict rp_filter would not let our own address
+ * come in there. */
 static bool neighbour(const struct ip_prefix *own, struct ip_addr *ret)
 {
 	if (own->addr.family != IP_V4 || own->len > 30)
 		return false;
 	*ret = own->addr;
-	ret->b[3] ^= 1; /* neither network nor broadcast unless the own address is one of the two beside them */
+	ret->b[3] ^= 1; /* neither network nor broadcast unless the own address is one of the two
+			   beside them */
 	if ((ret->b[3] & 3) == 0 || (ret->b[3] & 3) == 3)
 		ret->b[3] = own->addr.b[3] ^ 3;
 	return true;
 }
 
 /* An IPv4 UDP packet with the payload. */
-static size_t build(uint8_t *out, const struct ip_addr *from, uint16_t from_port, const struct ip_addr *to,
-	uint16_t to_port, const struct payload *payload)
+static size_t build(uint8_t *out, const struct ip_addr *from, uint16_t from_port,
+	const struct ip_addr *to, uint16_t to_port, const struct payload *payload)
 {
 	uint8_t blank[28] = {0x45, 0, 0, 28, [8] = 64, [9] = 17};
 	struct tun_packet reverse;
@@ -60,7 +62,8 @@ static void pause_ms(long ms)
 	nanosleep(&t, NULL);
 }
 
-static bool lan_to_tun(struct inject *inject, struct worker_probe *target, unsigned ifindex, const struct ip_addr *client)
+static bool lan_to_tun(struct inject *inject, struct worker_probe *target, unsigned ifindex,
+	const struct ip_addr *client)
 {
 	struct payload payload = {.magic = MAGIC, .nonce = atomic_fetch_add(&target->nonce, 1) + 1};
 	uint8_t packet[128];
@@ -74,7 +77,8 @@ static bool lan_to_tun(struct inject *inject, struct worker_probe *target, unsig
 	return atomic_load(&target->seen) == payload.nonce;
 }
 
-static bool tun_to_lan(struct plumbing *p, struct writer *w, struct worker_probe *target, const struct ip_addr *client)
+static bool tun_to_lan(struct plumbing *p, struct writer *w, struct worker_probe *target,
+	const struct ip_addr *client)
 {
 	struct payload payload = {.magic = MAGIC};
 	uint64_t before = 0, after = 0;
@@ -92,8 +96,8 @@ static bool tun_to_lan(struct plumbing *p, struct writer *w, struct worker_probe
 	return after != before;
 }
 
-enum probe_result probe_run(struct plumbing *p, const struct config *config, struct writer *w, struct inject *inject,
-	struct worker_probe *target, unsigned *ret_ifindex)
+enum probe_result probe_run(struct plumbing *p, const struct config *config, struct writer *w,
+	struct inject *inject, struct worker_probe *target, unsigned *ret_ifindex)
 {
 	enum probe_result result = PROBE_UNKNOWN;
 	struct plumbing_lan lan;

@@ -102,8 +102,8 @@ static int read_all(int fd, uint8_t **ret, size_t *ret_len)
 	return 0;
 }
 
-int store_open(const char *path, struct fakeip_table *table, uint32_t now_s, struct store **ret, int *ret_pid,
-	struct fakeip_load_result *ret_result)
+int store_open(const char *path, struct fakeip_table *table, uint32_t now_s, struct store **ret,
+	int *ret_pid, struct fakeip_load_result *ret_result)
 {
 	struct fakeip_log_io io = {.append = append, .truncate = cut};
 	struct store *s = calloc(1, sizeof *s);

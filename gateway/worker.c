@@ -177,7 +177,7 @@ static void stop_check(struct loop_hook *hook)
 	if (w->resolver_stopped && query_engine_idle(w->engine) && carry_idle(w->carry))
 		serve_tcp_stop(w->tcp); /* what was parked has been answered */
 	busy = !w->resolver_stopped || !query_engine_idle(w->engine) || !carry_idle(w->carry) ||
-		!serve_tcp_idle(w->tcp) || loop_op_busy(&w->tun_op) || loop_op_busy(&w->nflog_op);
+	       !serve_tcp_idle(w->tcp) || loop_op_busy(&w->tun_op) || loop_op_busy(&w->nflog_op);
 	for (size_t i = 0; i < w->n_udp; i++)
 		busy |= !serve_udp_idle(w->udp[i]);
 	if (!busy)
@@ -264,8 +264,8 @@ static int open_sockets(struct worker *w)
 		else if (w->n_udp == UDP_SOCKETS_MAX)
 			error = -ENOSPC;
 		else
-			error = serve_udp_start(w->loop, w->udp_buffers, w->engine, w->out, s->fd, s->listener,
-				&w->udp[w->n_udp]);
+			error = serve_udp_start(w->loop, w->udp_buffers, w->engine, w->out, s->fd,
+				s->listener, &w->udp[w->n_udp]);
 		if (!error && !s->stream)
 			w->n_udp++;
 	}
@@ -280,7 +280,8 @@ static int start_reading(struct worker *w)
 	w->tun_fd = w->c.tun_fd;
 	error = loop_read_start(w->loop, &w->tun_op, w->c.tun_fd, w->tun_buffers, tun_read);
 	if (!error && w->c.nflog)
-		error = loop_poll_start(w->loop, &w->nflog_op, nflog_fd(w->c.nflog), POLLIN, nflog_ready);
+		error = loop_poll_start(
+			w->loop, &w->nflog_op, nflog_fd(w->c.nflog), POLLIN, nflog_ready);
 	return error;
 }
 

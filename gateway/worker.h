@@ -1,5 +1,5 @@
-/* A worker: one thread with its loop, its TUN queue, its sockets, its upstream connections. Started and stopped by the
- * daemon; everything but what is declared here is its own thread's business. */
+/* A worker: one thread with its loop, its TUN queue, its sockets, its upstream connections. Started
+ * and stopped by the daemon; everything but what is declared here is its own thread's business. */
 #ifndef TUNGATE_WORKER_H
 #define TUNGATE_WORKER_H
 
@@ -10,11 +10,12 @@
 
 struct worker;
 
-/* What TUN packets tell about the way through the host's firewall; see probe.h. Shared by all workers. */
+/* What TUN packets tell about the way through the host's firewall; see probe.h. Shared by all
+ * workers. */
 struct worker_probe {
-	struct ip_addr to;	 /* a UDP packet to this address… */
-	_Atomic uint32_t nonce;	 /* …that begins with "tungate probe" and this number */
-	_Atomic uint32_t seen;	 /* is noted here */
+	struct ip_addr to;	/* a UDP packet to this address… */
+	_Atomic uint32_t nonce; /* …that begins with "tungate probe" and this number */
+	_Atomic uint32_t seen;	/* is noted here */
 };
 
 struct worker_socket {
@@ -25,9 +26,9 @@ struct worker_socket {
 
 struct worker_config {
 	unsigned number;
-	int tun_fd;		/* owned by the daemon */
+	int tun_fd; /* owned by the daemon */
 	unsigned mtu;
-	struct nflog *nflog;	/* NULL: not this worker's; owned by the daemon */
+	struct nflog *nflog;		     /* NULL: not this worker's; owned by the daemon */
 	const struct worker_socket *sockets; /* owned by the worker from now on */
 	size_t n_sockets;
 	struct fakeip_table *fakeip;
@@ -44,15 +45,17 @@ struct worker_config {
 };
 
 int worker_start(const struct worker_config *config, struct worker **ret);
-/* From its next turn on the worker decides by g. Main thread; the worker takes its own reference. */
+/* From its next turn on the worker decides by g. Main thread; the worker takes its own reference.
+ */
 void worker_use(struct worker *w, struct generation *g);
-/* Reads TUN packets from fd from its next turn on; the old descriptor's operation has ended when worker_tun_fd() is fd. */
+/* Reads TUN packets from fd from its next turn on; the old descriptor's operation has ended when
+ * worker_tun_fd() is fd. */
 void worker_set_tun(struct worker *w, int fd);
 int worker_tun_fd(const struct worker *w);
 /* Gives everything up that is parked, ends the thread and frees. */
 void worker_stop(struct worker *w);
 
-void worker_poke(struct worker *w);			/* makes it finish a turn; any thread */
+void worker_poke(struct worker *w);		     /* makes it finish a turn; any thread */
 int64_t worker_last_turn_ms(const struct worker *w); /* any thread */
 
 const struct query_counters *worker_query_counters(const struct worker *w);

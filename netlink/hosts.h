@@ -1,5 +1,5 @@
-/* This host's own addresses, for telling a loop from a client. Written by the main thread when the kernel says that they
- * changed, read by any thread. */
+/* This host's own addresses, for telling a loop from a client. Written by the main thread when the
+ * kernel says that they changed, read by any thread. */
 #ifndef TUNGATE_NETLINK_HOSTS_H
 #define TUNGATE_NETLINK_HOSTS_H
 

@@ -1,5 +1,6 @@
 /* Addresses as the whole house passes them: one type for both families, in network byte order.
- * Pure; any thread. A v4-mapped IPv6 address never occurs here: who reads one from outside calls ip_addr_unmap(). */
+ * Pure; any thread. A v4-mapped IPv6 address never occurs here: who reads one from outside calls
+ * ip_addr_unmap(). */
 #ifndef TUNGATE_BASE_ADDR_H
 #define TUNGATE_BASE_ADDR_H
 
@@ -22,8 +23,8 @@ struct ip_prefix {
 
 struct ip_port {
 	struct ip_addr addr;
-	uint16_t port;	 /* host order */
-	uint32_t scope;	 /* interface index of a link-local address, else 0 */
+	uint16_t port;	/* host order */
+	uint32_t scope; /* interface index of a link-local address, else 0 */
 };
 
 /* Longest text: "[v6%scope]:port" with its NUL. */
@@ -39,7 +40,8 @@ uint64_t ip_addr_hash(const struct ip_addr *a);
 
 /* Text to value: 0, or -EINVAL. The whole string must be the value. */
 int ip_addr_parse(const char *text, struct ip_addr *ret);
-int ip_prefix_parse(const char *text, struct ip_prefix *ret); /* a bare address is /32 or /128; host bits set: -ERANGE */
+int ip_prefix_parse(const char *text,
+	struct ip_prefix *ret); /* a bare address is /32 or /128; host bits set: -ERANGE */
 /* "127.0.0.1:53", "[::1]:53", a bare address takes default_port. "%eth0" is looked up. */
 int ip_port_parse(const char *text, uint16_t default_port, struct ip_port *ret);
 

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-int64_t clock_ms(void);	  /* monotonic, milliseconds; never steps back */
-int64_t clock_us(void);	  /* monotonic, microseconds */
+int64_t clock_ms(void);	    /* monotonic, milliseconds; never steps back */
+int64_t clock_us(void);	    /* monotonic, microseconds */
 int64_t clock_wall_s(void); /* seconds since 1970; may step */
 
 #endif

@@ -1,5 +1,5 @@
-/* The log: one line a message on stderr, "<level> text". Only those who decide log (daemon, workers' rooms);
- * library code returns an errno. Any thread; a line is one write(2). */
+/* The log: one line a message on stderr, "<level> text". Only those who decide log (daemon,
+ * workers' rooms); library code returns an errno. Any thread; a line is one write(2). */
 #ifndef TUNGATE_BASE_LOG_H
 #define TUNGATE_BASE_LOG_H
 
@@ -16,7 +16,8 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
 #define log_info(...)  log_write(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
-/* A gate for messages that packets can cause: true at most once in every_ms. Zero-initialise; any thread. */
+/* A gate for messages that packets can cause: true at most once in every_ms. Zero-initialise; any
+ * thread. */
 struct log_gate {
 	_Atomic int64_t next_ms;
 };

@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DECIDING_MAX	512
-#define BUCKETS		256
-#define HELD_EACH	8   /* packets of one flow's beginning */
-#define HELD_MAX	512 /* in all */
-#define PACKET_MAX	9216
-#define DECIDE_MS	6000 /* above any group's own total */
-#define ELEMENT_MIN_S	60
-#define ELEMENT_MAX_S	3600
+#define DECIDING_MAX  512
+#define BUCKETS	      256
+#define HELD_EACH     8	  /* packets of one flow's beginning */
+#define HELD_MAX      512 /* in all */
+#define PACKET_MAX    9216
+#define DECIDE_MS     6000 /* above any group's own total */
+#define ELEMENT_MIN_S 60
+#define ELEMENT_MAX_S 3600
 
 struct held {
 	struct held *next;
@@ -48,7 +48,8 @@ struct carry {
 
 static void count(_Atomic uint64_t *counter)
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+		memory_order_relaxed);
 }
 
 int carry_new(const struct carry_config *config, struct carry **ret)
@@ -95,11 +96,13 @@ const struct carry_counters *carry_counters(const struct carry *c)
 /* --- what the sender is told --- */
 
 /* Nobody is there: a TCP client gets a reset, others an ICMP error. */
-static void refuse(struct carry *c, const struct tun_packet *p, unsigned ifindex, enum tun_error error, bool reset)
+static void refuse(struct carry *c, const struct tun_packet *p, unsigned ifindex,
+	enum tun_error error, bool reset)
 {
 	uint8_t out[TUN_ERROR_MAX];
-	size_t n = reset && p->protocol == IPPROTO_TCP ? tun_packet_tcp_reset(out, p)
-							: tun_packet_icmp_error(out, p, error, NULL, 0);
+	size_t n = reset && p->protocol == IPPROTO_TCP
+			   ? tun_packet_tcp_reset(out, p)
+			   : tun_packet_icmp_error(out, p, error, NULL, 0);
 
 	if (n)
 		inject_error(c->c.inject, c->c.tun_fd, out, n, ifindex);
@@ -174,7 +177,8 @@ static void put_back(struct deciding *d, const struct tun_packet *p, unsigned if
 	struct ip_addr source = tun_packet_source(p);
 	bool own = hosts_contain(c->c.hosts, &source);
 
-	/* What was made on this machine may not have its checksum yet (NFLOG sees it before the device would). */
+	/* What was made on this machine may not have its checksum yet (NFLOG sees it before the
+	 * device would). */
 	if (ifindex && p->fragment == TUN_WHOLE)
 		tun_packet_checksum_set(p);
 	if (inject_put_back(c->c.inject, c->c.tun_fd, p->data, p->len, ifindex, own))
@@ -213,8 +217,8 @@ struct pick {
 	uint32_t ttl_s;
 };
 
-/* The first address of the fake one's family that is not ourselves: neither in a pool nor this host's (never dial
- * ourselves). */
+/* The first address of the fake one's family that is not ourselves: neither in a pool nor this
+ * host's (never dial ourselves). */
 static void pick_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct pick *pick = arg;
@@ -222,7 +226,8 @@ static void pick_address(void *arg, const uint8_t *address, size_t size, uint32_
 
 	if (pick->real.family != IP_NONE || size != pick->size || ip_addr_size(&a) != size)
 		return;
-	if (fakeip_in_pools(pick->carry->c.fakeip, address, size) || hosts_contain(pick->carry->c.hosts, &a))
+	if (fakeip_in_pools(pick->carry->c.fakeip, address, size) ||
+		hosts_contain(pick->carry->c.hosts, &a))
 		return;
 	pick->real = a;
 	pick->ttl_s = ttl_s;
@@ -240,7 +245,9 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 		fail(d);
 		return;
 	}
-	timeout_s = pick.ttl_s < ELEMENT_MIN_S ? ELEMENT_MIN_S : pick.ttl_s > ELEMENT_MAX_S ? ELEMENT_MAX_S : pick.ttl_s;
+	timeout_s = pick.ttl_s < ELEMENT_MIN_S	 ? ELEMENT_MIN_S
+		    : pick.ttl_s > ELEMENT_MAX_S ? ELEMENT_MAX_S
+						 : pick.ttl_s;
 	d->job.client = d->carry->c.writer_client;
 	d->job.done = written;
 	d->job.n = 0;
@@ -254,8 +261,8 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 	writer_submit(d->carry->c.writer, &d->job);
 }
 
-static void decide(struct carry *c, const struct tun_packet *p, unsigned ifindex, const struct fakeip_mapping *m,
-	const struct verdict *v)
+static void decide(struct carry *c, const struct tun_packet *p, unsigned ifindex,
+	const struct fakeip_mapping *m, const struct verdict *v)
 {
 	struct deciding *d = c->n_deciding < DECIDING_MAX ? calloc(1, sizeof *d) : NULL;
 
@@ -274,16 +281,29 @@ static void decide(struct carry *c, const struct tun_packet *p, unsigned ifindex
 	*bucket(c, &d->fake) = d;
 	c->n_deciding++;
 	hold(d, p, ifindex);
-	resolve_ask(c->c.resolver, d->gen->groups, v->upstream, &d->name, d->fake.family == IP_V4 ? DNS_A : DNS_AAAA, 0,
-		loop_now_ms(c->c.loop) + DECIDE_MS, &d->request, resolved);
+	resolve_ask(c->c.resolver, d->gen->groups, v->upstream, &d->name,
+		d->fake.family == IP_V4 ? DNS_A : DNS_AAAA, 0, loop_now_ms(c->c.loop) + DECIDE_MS,
+		&d->request, resolved);
 }
 
-/* A segment of a connection that the kernel no longer knows: the other end must hear that it is gone. */
+/* A segment of a connection that the kernel no longer knows: the other end must hear that it is
+ * gone. */
 static bool is_stray(const struct tun_packet *p)
 {
 	struct tun_tcp tcp;
 
-	return tun_packet_tcp(p, &tcp) && (tcp.flags & (TUN_TCP_SYN | TUN_TCP_ACK | TUN_TCP_RST)) != TUN_TCP_SYN;
+	return tun_packet_tcp(p, &tcp) &&
+	       (tcp.flags & (TUN_TCP_SYN | TUN_TCP_ACK | TUN_TCP_RST)) != TUN_TCP_SYN;
+}
+
+/* The index behind an address, kept from being given to another name from now on. */
+static bool touch(struct carry *c, const struct ip_addr *target, uint32_t *ret_index)
+{
+	if (!(target->family == IP_V4 ? fakeip_index4(c->c.fakeip, target->b, ret_index)
+				      : fakeip_index6(c->c.fakeip, target->b, ret_index)))
+		return false;
+	fakeip_touch(c->c.fakeip, *ret_index, c->c.clock_s());
+	return true;
 }
 
 void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex)
@@ -300,14 +320,13 @@ void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex
 	count(&c->counters.packets);
 	target = tun_packet_target(&p);
 	source = tun_packet_source(&p);
-	if (!(target.family == IP_V4 ? fakeip_index4(c->c.fakeip, target.b, &index)
-				     : fakeip_index6(c->c.fakeip, target.b, &index)) ||
-		fakeip_get(c->c.fakeip, index, &m)) {
+	if (!touch(c, &target, &index) || fakeip_get(c->c.fakeip, index, &m)) {
 		count(&c->counters.unmapped);
-		refuse(c, &p, ifindex, p.protocol == IPPROTO_UDP ? TUN_PORT_UNREACHABLE : TUN_HOST_UNREACHABLE, true);
+		refuse(c, &p, ifindex,
+			p.protocol == IPPROTO_UDP ? TUN_PORT_UNREACHABLE : TUN_HOST_UNREACHABLE,
+			true);
 		return;
 	}
-	fakeip_touch(c->c.fakeip, index, c->c.clock_s());
 	if (is_stray(&p)) {
 		refuse(c, &p, ifindex, TUN_HOST_UNREACHABLE, true);
 		return;

@@ -1,7 +1,8 @@
-/* Traffic to fake addresses that the kernel does not carry yet. The first packet of a flow comes here (from TUN or by
- * NFLOG), is held, decided (verdict.h), the decision written into our nft maps, and the packet put back: from then on the
- * kernel carries. What cannot be carried is answered with a RST or an ICMP error at once; nothing is dropped in silence.
- * One a worker, its thread's. Bounded: flows being decided, packets held for each and in all. */
+/* Traffic to fake addresses that the kernel does not carry yet. The first packet of a flow comes
+ * here (from TUN or by NFLOG), is held, decided (verdict.h), the decision written into our nft
+ * maps, and the packet put back: from then on the kernel carries. What cannot be carried is
+ * answered with a RST or an ICMP error at once; nothing is dropped in silence. One a worker, its
+ * thread's. Bounded: flows being decided, packets held for each and in all. */
 #ifndef TUNGATE_CARRY_CARRY_H
 #define TUNGATE_CARRY_CARRY_H
 
@@ -35,8 +36,8 @@ void carry_use(struct carry *c, struct generation *g);
 void carry_set_tun(struct carry *c, int tun_fd);
 const struct carry_counters *carry_counters(const struct carry *c);
 
-/* A packet to an address of a pool. ifindex: where NFLOG saw it come in; 0: it was read from TUN. The packet is only used
- * during the call. */
+/* A packet to an address of a pool. ifindex: where NFLOG saw it come in; 0: it was read from TUN.
+ * The packet is only used during the call. */
 void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex);
 
 #endif

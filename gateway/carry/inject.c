@@ -29,12 +29,14 @@ struct inject {
 static int raw_socket(int family, uint32_t mark)
 {
 	int one = 1;
-	int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW); /* headers are included */
+	int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		IPPROTO_RAW); /* headers are included */
 
 	if (fd < 0)
 		return -errno;
 	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) ||
-		(family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_HDRINCL, &one, sizeof one))) {
+		(family == AF_INET6 &&
+			setsockopt(fd, IPPROTO_IPV6, IPV6_HDRINCL, &one, sizeof one))) {
 		int error = -errno;
 
 		close(fd);
@@ -176,10 +178,13 @@ static int send_raw(struct inject *i, const uint8_t *packet, size_t len)
 		return -EAFNOSUPPORT;
 	to.addr = v6 ? ip_addr_v6(packet + 24) : ip_addr_v4(packet + 16);
 	sa_len = ip_port_to_sockaddr(&to, &sa);
-	return sendto(v6 ? i->raw6 : i->raw4, packet, len, 0, (struct sockaddr *)&sa, sa_len) < 0 ? -errno : 0;
+	return sendto(v6 ? i->raw6 : i->raw4, packet, len, 0, (struct sockaddr *)&sa, sa_len) < 0
+		       ? -errno
+		       : 0;
 }
 
-int inject_put_back(struct inject *i, int tun_fd, const uint8_t *packet, size_t len, unsigned ifindex, bool own)
+int inject_put_back(
+	struct inject *i, int tun_fd, const uint8_t *packet, size_t len, unsigned ifindex, bool own)
 {
 	const struct device *device;
 	int error;

@@ -13,7 +13,8 @@ struct dns_name verdict_name(const struct fakeip_mapping *m)
 	return name;
 }
 
-struct verdict verdict_make(const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client)
+struct verdict verdict_make(
+	const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client)
 {
 	struct dns_name name = verdict_name(m);
 	struct policy_question question = {
@@ -21,8 +22,8 @@ struct verdict verdict_make(const struct policy *p, const struct fakeip_mapping 
 	const struct policy_rule *rule = policy_decide(p, &question);
 	struct verdict v = {.way = VERDICT_REJECT, .rule = rule};
 
-	/* A rule that has changed its mind about faking still says where the name's traffic goes. One that has no egress
-	 * leaves the traffic to the rule that made the mapping. */
+	/* A rule that has changed its mind about faking still says where the name's traffic goes.
+	 * One that has no egress leaves the traffic to the rule that made the mapping. */
 	if (rule->answer != CONF_ANSWER_BLOCK && !rule->egress) {
 		const struct policy_rule *maker = policy_rule_by_id(p, m->rule);
 

@@ -1,5 +1,6 @@
-/* The verdict on a mapping: which egress carries traffic to its fake address, and how. Made from the current policy when
- * the first packet comes, for the client that sent it; so a reload that moves a name takes effect with new flows. */
+/* The verdict on a mapping: which egress carries traffic to its fake address, and how. Made from
+ * the current policy when the first packet comes, for the client that sent it; so a reload that
+ * moves a name takes effect with new flows. */
 #ifndef TUNGATE_CARRY_VERDICT_H
 #define TUNGATE_CARRY_VERDICT_H
 
@@ -19,6 +20,7 @@ struct verdict {
 };
 
 struct dns_name verdict_name(const struct fakeip_mapping *m);
-struct verdict verdict_make(const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client);
+struct verdict verdict_make(
+	const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client);
 
 #endif

@@ -1,5 +1,5 @@
-/* Queries that wait: for upstream, then for the kernel. Slab objects of one engine, bounded; no allocation once the slab
- * has grown, but for answers that are larger than UDP takes. */
+/* Queries that wait: for upstream, then for the kernel. Slab objects of one engine, bounded; no
+ * allocation once the slab has grown, but for answers that are larger than UDP takes. */
 #ifndef TUNGATE_QUERY_PARKED_H
 #define TUNGATE_QUERY_PARKED_H
 
@@ -18,8 +18,8 @@ struct parked {
 	struct resolve_request request;
 	struct writer_job job;
 	size_t pushed; /* elements handed to the writer so far */
-	/* Upstream's response, kept while elements of it are pushed; and the answer made of it. Either is in the object if
-	 * it fits there, else allocated. */
+	/* Upstream's response, kept while elements of it are pushed; and the answer made of it.
+	 * Either is in the object if it fits there, else allocated. */
 	uint8_t *response, *answer;
 	size_t response_len, answer_len, answer_size;
 	uint8_t small[DNS_UDP_MAX], small_response[DNS_UDP_MAX];
@@ -36,7 +36,8 @@ struct parked *parked_get(struct parked_slab *s); /* NULL: full, or no memory */
 void parked_put(struct parked_slab *s, struct parked *p);
 void parked_slab_fini(struct parked_slab *s);
 
-/* Makes room for the answer to a response of len bytes, at most limit, and keeps the response itself if asked. -ENOMEM. */
+/* Makes room for the answer to a response of len bytes, at most limit, and keeps the response
+ * itself if asked. -ENOMEM. */
 int parked_keep(struct parked *p, const uint8_t *msg, size_t len, bool keep_response, size_t limit);
 
 void parked_drop_answer(struct parked *p); /* back to the room in the object */

@@ -1,9 +1,9 @@
 /* Theory of operation: a query walks through this file from top to bottom.
  *
  *   decide   the policy names the rule that wins
- *   answer   block, local and fake answers are written at once; a real one parks the query until upstream has answered
- *   push     the addresses of a real answer go into the rule's sets; the query stays parked until the kernel has them
- *   reply    on the way it came
+ *   answer   block, local and fake answers are written at once; a real one parks the query until
+ * upstream has answered push     the addresses of a real answer go into the rule's sets; the query
+ * stays parked until the kernel has them reply    on the way it came
  */
 #include "gateway/query/query.h"
 #include "gateway/base/clock.h"
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOP_SIGHTINGS_MAX 3	 /* the third within one flight is stopped */
+#define LOOP_SIGHTINGS_MAX 3 /* the third within one flight is stopped */
 #define LOOP_LOG_EVERY_MS  60000
 #define ASK_DEADLINE_MS	   30000 /* above any group's own total */
 
@@ -29,7 +29,8 @@ struct query_engine {
 
 static void count(_Atomic uint64_t *counter) /* one writer: no locked instruction needed */
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+		memory_order_relaxed);
 }
 
 int query_engine_new(const struct query_engine_config *config, struct query_engine **ret)
@@ -83,7 +84,8 @@ void query_engine_commit(struct query_engine *e)
 	e->commit_due = false;
 	error = fakeip_commit(e->c.fakeip);
 	if (error)
-		log_error("fakeip.store: %s; the table is kept in memory only from now on", strerror(-error));
+		log_error("fakeip.store: %s; the table is kept in memory only from now on",
+			strerror(-error));
 }
 
 static size_t limit_of(const struct query_origin *o, const struct dns_query *q)
@@ -93,14 +95,18 @@ static size_t limit_of(const struct query_origin *o, const struct dns_query *q)
 
 /* --- answer: block, local, fake --- */
 
-static size_t answer_block(struct query_engine *e, const struct dns_query *q, uint8_t *out, size_t limit)
+static size_t answer_block(
+	struct query_engine *e, const struct dns_query *q, uint8_t *out, size_t limit)
 {
 	count(&e->counters.block);
-	return dns_answer_empty(out, limit, q, DNS_NXDOMAIN, e->gen->fake_ttl_s ? e->gen->fake_ttl_s : 1, DNS_EDE_BLOCKED);
+	return dns_answer_empty(out, limit, q, DNS_NXDOMAIN,
+		e->gen->fake_ttl_s ? e->gen->fake_ttl_s : 1, DNS_EDE_BLOCKED);
 }
 
-/* A reverse question for an address of a pool never leaves the house, mapped or not. 0: not such a question. */
-static size_t answer_reverse(struct query_engine *e, const struct dns_query *q, uint8_t *out, size_t limit)
+/* A reverse question for an address of a pool never leaves the house, mapped or not. 0: not such a
+ * question. */
+static size_t answer_reverse(
+	struct query_engine *e, const struct dns_query *q, uint8_t *out, size_t limit)
 {
 	uint32_t ttl_s = e->gen->fake_ttl_s, index;
 	struct fakeip_mapping mapping;
@@ -109,23 +115,27 @@ static size_t answer_reverse(struct query_engine *e, const struct dns_query *q, 
 	size_t size;
 	bool known;
 
-	if (!dns_name_reverse_address(&q->name, address, &size) || !fakeip_in_pools(e->c.fakeip, address, size))
+	if (!dns_name_reverse_address(&q->name, address, &size) ||
+		!fakeip_in_pools(e->c.fakeip, address, size))
 		return 0;
 	count(&e->counters.local);
-	known = (size == 4 ? fakeip_index4(e->c.fakeip, address, &index) : fakeip_index6(e->c.fakeip, address, &index)) &&
+	known = (size == 4 ? fakeip_index4(e->c.fakeip, address, &index)
+			   : fakeip_index6(e->c.fakeip, address, &index)) &&
 		fakeip_get(e->c.fakeip, index, &mapping) == 0;
 	if (!known)
-		return dns_answer_empty(out, limit, q, DNS_NXDOMAIN, ttl_s ? ttl_s : 1, DNS_EDE_NONE);
+		return dns_answer_empty(
+			out, limit, q, DNS_NXDOMAIN, ttl_s ? ttl_s : 1, DNS_EDE_NONE);
 	if (q->type != DNS_PTR)
-		return dns_answer_empty(out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_NONE);
+		return dns_answer_empty(
+			out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_NONE);
 	dns_answer_begin(&w, out, limit, q, DNS_NOERROR, DNS_AA);
 	dns_answer_ptr(&w, mapping.name, ttl_s);
 	return dns_answer_end(&w, DNS_EDE_NONE);
 }
 
 /* 0: no fake address is free. */
-static size_t answer_fake(struct query_engine *e, const struct dns_query *q, const struct policy_rule *rule, uint8_t *out,
-	size_t limit)
+static size_t answer_fake(struct query_engine *e, const struct dns_query *q,
+	const struct policy_rule *rule, uint8_t *out, size_t limit)
 {
 	uint32_t ttl_s = e->gen->fake_ttl_s;
 	struct fakeip_pair pair;
@@ -133,15 +143,18 @@ static size_t answer_fake(struct query_engine *e, const struct dns_query *q, con
 
 	if (q->type != DNS_A && q->type != DNS_AAAA) {
 		count(&e->counters.fake);
-		return dns_answer_empty(out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_FORGED);
+		return dns_answer_empty(
+			out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_FORGED);
 	}
-	if (fakeip_assign(e->c.fakeip, q->name.b, q->name.len, dns_name_hash(&q->name, e->c.hash_key), rule->view, rule->id,
-		    e->c.clock_s(), &pair) < 0)
+	if (fakeip_assign(e->c.fakeip, q->name.b, q->name.len,
+		    dns_name_hash(&q->name, e->c.hash_key), rule->view, rule->id, e->c.clock_s(),
+		    &pair) < 0)
 		return 0;
 	count(&e->counters.fake);
 	e->commit_due |= pair.pending;
 	if (q->type == DNS_A ? !pair.has4 : !pair.has6)
-		return dns_answer_empty(out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_FORGED);
+		return dns_answer_empty(
+			out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_FORGED);
 	dns_answer_begin(&w, out, limit, q, DNS_NOERROR, DNS_AA);
 	if (q->type == DNS_A)
 		dns_answer_address(&w, pair.v4, 4, ttl_s);
@@ -152,25 +165,29 @@ static size_t answer_fake(struct query_engine *e, const struct dns_query *q, con
 
 /* --- answer: real --- */
 
-static size_t answer_failed(struct query_engine *e, const struct dns_query *q, enum dns_ede ede, uint8_t *out, size_t limit)
+static size_t answer_failed(struct query_engine *e, const struct dns_query *q, enum dns_ede ede,
+	uint8_t *out, size_t limit)
 {
 	count(&e->counters.failed);
 	return dns_answer_empty(out, limit, q, DNS_SERVFAIL, 0, ede);
 }
 
-/* interface.md, "Loops": our own question has come back to us, through a local resolver or a configured server. */
+/* interface.md, "Loops": our own question has come back to us, through a local resolver or a
+ * configured server. */
 static bool is_loop(struct query_engine *e, const struct query_origin *o, const struct dns_query *q)
 {
 	static struct log_gate gate;
 	char client[IP_TEXT_MAX], name[DNS_NAME_TEXT_MAX];
 
-	if (!hosts_contain(e->c.hosts, &o->client.addr) && !resolve_is_server(e->gen->groups, &o->client.addr))
+	if (!hosts_contain(e->c.hosts, &o->client.addr) &&
+		!resolve_is_server(e->gen->groups, &o->client.addr))
 		return false;
 	if (resolve_sighted(e->gen->groups, &q->name, q->type) < LOOP_SIGHTINGS_MAX)
 		return false;
 	count(&e->counters.loops);
 	if (log_gate_open(&gate, LOOP_LOG_EVERY_MS))
-		log_warn("loop: the question %s came back from %s while it is being asked upstream; stopped with SERVFAIL. "
+		log_warn("loop: the question %s came back from %s while it is being asked "
+			 "upstream; stopped with SERVFAIL. "
 			 "Exempt that resolver (gateway.exempt) or ask another upstream",
 			dns_name_format(q->name.b, name), ip_addr_format(&o->client.addr, client));
 	return true;
@@ -232,8 +249,8 @@ static void collect_address(void *arg, const uint8_t *address, size_t size, uint
 
 static void pushed(struct writer_job *job);
 
-/* Hands the next elements to the writer; false if none are left. An answer with more than a job's worth of them goes in
- * several jobs, one after the other. */
+/* Hands the next elements to the writer; false if none are left. An answer with more than a job's
+ * worth of them goes in several jobs, one after the other. */
 static bool push(struct parked *p)
 {
 	struct collect c = {.p = p, .skip = p->pushed};
@@ -271,7 +288,8 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 	size_t limit = limit_of(&p->origin, &p->q);
 
 	if (error || dns_message_rcode(msg) == DNS_SERVFAIL) {
-		reply_failed(p, !error || error == -ETIMEDOUT ? DNS_EDE_NO_REACHABLE_AUTHORITY : DNS_EDE_NETWORK_ERROR);
+		reply_failed(p, !error || error == -ETIMEDOUT ? DNS_EDE_NO_REACHABLE_AUTHORITY
+							      : DNS_EDE_NETWORK_ERROR);
 		return;
 	}
 	if (parked_keep(p, msg, len, p->rule->n_sets > 0, limit)) {
@@ -285,8 +303,8 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 }
 
 /* Parks the query, or answers at once that it cannot. */
-static size_t answer_real(struct query_engine *e, const struct query_origin *o, const struct dns_query *q,
-	const struct policy_rule *rule, uint8_t *out, size_t limit)
+static size_t answer_real(struct query_engine *e, const struct query_origin *o,
+	const struct dns_query *q, const struct policy_rule *rule, uint8_t *out, size_t limit)
 {
 	unsigned flags = (q->flags & DNS_CD ? RESOLVE_CD : 0) | (q->dnssec_ok ? RESOLVE_DO : 0);
 	struct parked *p;
@@ -312,8 +330,8 @@ static size_t answer_real(struct query_engine *e, const struct query_origin *o, 
 
 /* --- decide --- */
 
-size_t query_handle(struct query_engine *e, const struct query_origin *o, const uint8_t *msg, size_t len,
-	uint8_t *out)
+size_t query_handle(struct query_engine *e, const struct query_origin *o, const uint8_t *msg,
+	size_t len, uint8_t *out)
 {
 	const struct policy_rule *rule;
 	struct policy_question question;
@@ -337,7 +355,8 @@ size_t query_handle(struct query_engine *e, const struct query_origin *o, const 
 	n = answer_reverse(e, &q, out, limit);
 	if (n)
 		return n;
-	question = (struct policy_question){.name = &q.name, .type = q.type, .client = o->client.addr};
+	question =
+		(struct policy_question){.name = &q.name, .type = q.type, .client = o->client.addr};
 	rule = policy_decide(e->gen->policy, &question);
 	if (rule->answer == CONF_ANSWER_BLOCK)
 		return answer_block(e, &q, out, limit);

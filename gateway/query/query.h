@@ -1,8 +1,10 @@
-/* The life of a query: decide, answer, push, reply. One engine a worker; all functions belong to its thread.
+/* The life of a query: decide, answer, push, reply. One engine a worker; all functions belong to
+ * its thread.
  *
- * A query never blocks the loop: query_handle() either answers at once into the caller's buffer, or parks the query and
- * answers later through the origin's reply function. An answer that came at once must not leave before
- * query_engine_commit() has run (new fake mappings reach the log first); serve calls it once a turn. */
+ * A query never blocks the loop: query_handle() either answers at once into the caller's buffer, or
+ * parks the query and answers later through the origin's reply function. An answer that came at
+ * once must not leave before query_engine_commit() has run (new fake mappings reach the log first);
+ * serve calls it once a turn. */
 #ifndef TUNGATE_QUERY_QUERY_H
 #define TUNGATE_QUERY_QUERY_H
 
@@ -12,14 +14,15 @@
 
 enum query_listener { QUERY_TUN, QUERY_TPROXY, QUERY_UDP, QUERY_TCP };
 
-/* Where a query came from and how its answer goes back. Copied when the query is parked, so `route` must not point to
- * what ends with the packet. */
+/* Where a query came from and how its answer goes back. Copied when the query is parked, so `route`
+ * must not point to what ends with the packet. */
 #define QUERY_ROUTE_SIZE 64
 struct query_origin {
 	struct ip_port client;
 	enum query_listener listener;
 	bool stream; /* TCP: no size limit, no TC */
-	/* Sends the answer of a query that was parked: called exactly once for each. msg is valid until it returns. */
+	/* Sends the answer of a query that was parked: called exactly once for each. msg is valid
+	 * until it returns. */
 	void (*reply)(const struct query_origin *o, const uint8_t *msg, size_t len);
 	_Alignas(8) uint8_t route[QUERY_ROUTE_SIZE];
 };
@@ -42,20 +45,23 @@ struct query_engine_config {
 
 struct query_engine;
 int query_engine_new(const struct query_engine_config *config, struct query_engine **ret);
-void query_engine_free(struct query_engine *e); /* after the resolver has stopped and no push is out */
-void query_engine_stop(struct query_engine *e); /* from now on queries are left unanswered; parked ones end as they do */
+void query_engine_free(
+	struct query_engine *e); /* after the resolver has stopped and no push is out */
+void query_engine_stop(struct query_engine
+		*e); /* from now on queries are left unanswered; parked ones end as they do */
 bool query_engine_idle(const struct query_engine *e); /* nothing is parked */
 /* From now on queries are decided by g; the engine takes a reference. */
 void query_engine_use(struct query_engine *e, struct generation *g);
 const struct query_counters *query_engine_counters(const struct query_engine *e);
 
-/* out: at least DNS_MESSAGE_MAX for a stream, else DNS_UDP_MAX bytes. Returns the length of the answer in out; 0: it gets
- * no answer; QUERY_PARKED: origin->reply will send it. */
+/* out: at least DNS_MESSAGE_MAX for a stream, else DNS_UDP_MAX bytes. Returns the length of the
+ * answer in out; 0: it gets no answer; QUERY_PARKED: origin->reply will send it. */
 #define QUERY_PARKED ((size_t)-1)
-size_t query_handle(struct query_engine *e, const struct query_origin *origin, const uint8_t *msg, size_t len,
-	uint8_t *out);
+size_t query_handle(struct query_engine *e, const struct query_origin *origin, const uint8_t *msg,
+	size_t len, uint8_t *out);
 
-/* Writes the records of the mappings that were made since the last call. Cheap if there are none. */
+/* Writes the records of the mappings that were made since the last call. Cheap if there are none.
+ */
 void query_engine_commit(struct query_engine *e);
 
 #endif

@@ -29,7 +29,8 @@ struct serve_out {
 
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+		memory_order_relaxed);
 }
 
 static void send_packet(struct serve_out *o, const struct slot *s)
@@ -42,11 +43,13 @@ static void send_packet(struct serve_out *o, const struct slot *s)
 	add(n < 0 ? &o->counters.send_errors : &o->counters.sent, 1);
 }
 
-/* Datagrams first..end of one socket. One that the kernel refuses is skipped, not allowed to hold up the others. */
+/* Datagrams first..end of one socket. One that the kernel refuses is skipped, not allowed to hold
+ * up the others. */
 static void send_datagrams(struct serve_out *o, unsigned first, unsigned end)
 {
 	while (first < end) {
-		int n = sendmmsg(o->slots[first].fd, o->messages + first, end - first, MSG_DONTWAIT);
+		int n = sendmmsg(
+			o->slots[first].fd, o->messages + first, end - first, MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -70,7 +73,8 @@ static void flush(struct serve_out *o)
 			send_packet(o, &o->slots[i++]);
 			continue;
 		}
-		for (end = i + 1; end < o->used && !o->slots[end].is_packet && o->slots[end].fd == o->slots[i].fd;)
+		for (end = i + 1; end < o->used && !o->slots[end].is_packet &&
+				  o->slots[end].fd == o->slots[i].fd;)
 			end++;
 		send_datagrams(o, i, end);
 		i = end;
@@ -129,7 +133,9 @@ static size_t put_source(uint8_t *control, const struct ip_addr *from, unsigned 
 	if (from->family == IP_V4) {
 		struct in_pktinfo *info = (struct in_pktinfo *)CMSG_DATA(c);
 
-		*c = (struct cmsghdr){.cmsg_level = IPPROTO_IP, .cmsg_type = IP_PKTINFO, .cmsg_len = CMSG_LEN(sizeof *info)};
+		*c = (struct cmsghdr){.cmsg_level = IPPROTO_IP,
+			.cmsg_type = IP_PKTINFO,
+			.cmsg_len = CMSG_LEN(sizeof *info)};
 		memset(info, 0, sizeof *info);
 		memcpy(&info->ipi_spec_dst, from->b, 4);
 		return CMSG_SPACE(sizeof *info);
@@ -137,8 +143,9 @@ static size_t put_source(uint8_t *control, const struct ip_addr *from, unsigned 
 	if (from->family == IP_V6) {
 		struct in6_pktinfo *info = (struct in6_pktinfo *)CMSG_DATA(c);
 
-		*c = (struct cmsghdr){
-			.cmsg_level = IPPROTO_IPV6, .cmsg_type = IPV6_PKTINFO, .cmsg_len = CMSG_LEN(sizeof *info)};
+		*c = (struct cmsghdr){.cmsg_level = IPPROTO_IPV6,
+			.cmsg_type = IPV6_PKTINFO,
+			.cmsg_len = CMSG_LEN(sizeof *info)};
 		memcpy(&info->ipi6_addr, from->b, 16);
 		info->ipi6_ifindex = scope;
 		return CMSG_SPACE(sizeof *info);
@@ -146,8 +153,8 @@ static size_t put_source(uint8_t *control, const struct ip_addr *from, unsigned 
 	return 0;
 }
 
-void serve_out_datagram(struct serve_out *o, int fd, const struct ip_port *to, const struct ip_addr *from,
-	unsigned from_scope, size_t len)
+void serve_out_datagram(struct serve_out *o, int fd, const struct ip_port *to,
+	const struct ip_addr *from, unsigned from_scope, size_t len)
 {
 	unsigned i = o->used++;
 	struct slot *s = &o->slots[i];

@@ -33,11 +33,14 @@ static int configure(int fd, const struct serve_socket_config *c, bool shared)
 	if (!error && v6)
 		error = set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	if (!error && !c->stream)
-		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+			   : set(fd, IPPROTO_IP, IP_PKTINFO, 1);
 	if (!error && c->transparent)
-		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1) : set(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+			   : set(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
 	else if (!error)
-		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1) : set(fd, IPPROTO_IP, IP_FREEBIND, 1);
+		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1)
+			   : set(fd, IPPROTO_IP, IP_FREEBIND, 1);
 	if (!error && c->mark)
 		error = set(fd, SOL_SOCKET, SO_MARK, (int)c->mark);
 	return error;

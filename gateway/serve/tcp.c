@@ -6,13 +6,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX	 512
-#define LISTENERS_MAX	 32
-#define IDLE_MS		 10000 /* without a whole query, RFC 7766 6.2.3 */
-#define OUT_BYTES_MAX	 (256 << 10)
-#define QUERY_MAX	 4096 /* a question with options; more is no query */
-#define IN_FLIGHT_MAX	 1024 /* of one connection; a client that asks more without waiting is cut off */
-#define ACCEPT_RETRY_MS	 100
+#define CONNECTIONS_MAX 512
+#define LISTENERS_MAX	32
+#define IDLE_MS		10000 /* without a whole query, RFC 7766 6.2.3 */
+#define OUT_BYTES_MAX	(256 << 10)
+#define QUERY_MAX	4096 /* a question with options; more is no query */
+#define IN_FLIGHT_MAX                                                                              \
+	1024 /* of one connection; a client that asks more without waiting is cut off */
+#define ACCEPT_RETRY_MS 100
 
 struct bytes {
 	uint8_t *v;
@@ -168,7 +169,8 @@ static void send_more(struct connection *c)
 
 static void sent(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct connection *c = (struct connection *)((char *)op - offsetof(struct connection, send));
+	struct connection *c =
+		(struct connection *)((char *)op - offsetof(struct connection, send));
 
 	(void)data;
 	(void)last;
@@ -216,7 +218,8 @@ static void reply_later(const struct query_origin *o, const uint8_t *msg, size_t
 
 static void handle(struct connection *c, const uint8_t *msg, size_t len)
 {
-	struct query_origin origin = {.client = c->peer, .listener = c->listener, .stream = true, .reply = reply_later};
+	struct query_origin origin = {
+		.client = c->peer, .listener = c->listener, .stream = true, .reply = reply_later};
 	struct route route = {.connection = c, .serial = c->serial};
 	size_t n;
 
@@ -259,7 +262,8 @@ static void drain(struct connection *c)
 
 static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct connection *c = (struct connection *)((char *)op - offsetof(struct connection, recv));
+	struct connection *c =
+		(struct connection *)((char *)op - offsetof(struct connection, recv));
 
 	while (res > 0 && !c->closing) {
 		size_t room = sizeof c->in - c->in_len, n = (size_t)res < room ? (size_t)res : room;
@@ -340,8 +344,10 @@ static void accepted(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 		close(res);
 	else if (res >= 0)
 		connection_start(l->tcp, l, res);
-	if (last && !l->tcp->stopping) /* out of descriptors or the like: the listener stays, but does not spin */
-		loop_timer_set(l->tcp->loop, &l->retry, loop_now_ms(l->tcp->loop) + ACCEPT_RETRY_MS);
+	if (last && !l->tcp->stopping) /* out of descriptors or the like: the listener stays, but
+					  does not spin */
+		loop_timer_set(
+			l->tcp->loop, &l->retry, loop_now_ms(l->tcp->loop) + ACCEPT_RETRY_MS);
 }
 
 static void accept_again(struct loop_timer *t)
@@ -352,7 +358,8 @@ static void accept_again(struct loop_timer *t)
 		loop_timer_set(l->tcp->loop, t, loop_now_ms(l->tcp->loop) + ACCEPT_RETRY_MS);
 }
 
-int serve_tcp_new(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine, struct serve_tcp **ret)
+int serve_tcp_new(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine,
+	struct serve_tcp **ret)
 {
 	struct serve_tcp *t = calloc(1, sizeof *t);
 
@@ -373,7 +380,8 @@ int serve_tcp_listen(struct serve_tcp *t, int fd, enum query_listener listener)
 
 	if (t->n_listeners == LISTENERS_MAX)
 		return -ENOSPC;
-	*l = (struct listener){.tcp = t, .fd = fd, .listener = listener, .retry = {.fire = accept_again}};
+	*l = (struct listener){
+		.tcp = t, .fd = fd, .listener = listener, .retry = {.fire = accept_again}};
 	t->n_listeners++;
 	return loop_accept_start(t->loop, &l->accept, fd, accepted);
 }

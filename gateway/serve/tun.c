@@ -4,7 +4,8 @@
 
 struct route { /* in query_origin.route */
 	struct serve_tun *tun;
-	uint8_t headers[TUN_UDP_HEADROOM_MAX]; /* of the query, made plain: what the answer's are built from */
+	uint8_t headers[TUN_UDP_HEADROOM_MAX]; /* of the query, made plain: what the answer's are
+						  built from */
 };
 _Static_assert(sizeof(struct route) <= QUERY_ROUTE_SIZE, "route fits its origin");
 
@@ -67,7 +68,8 @@ void serve_tun_packet(struct serve_tun *t, const struct tun_packet *p)
 	keep_headers(&route, p);
 	memcpy(origin.route, &route, sizeof route);
 	slot = serve_out_slot(t->out);
-	n = query_handle(t->engine, &origin, p->data + p->payload, p->payload_len, slot + tun_packet_udp_headroom(p));
+	n = query_handle(t->engine, &origin, p->data + p->payload, p->payload_len,
+		slot + tun_packet_udp_headroom(p));
 	if (n == 0 || n == QUERY_PARKED)
 		return;
 	n = tun_packet_udp_reply(slot, p, n);

@@ -1,4 +1,5 @@
-/* Queries that come as packets from TUN: UDP to port 53 of any address, answered from that address. One a worker. */
+/* Queries that come as packets from TUN: UDP to port 53 of any address, answered from that address.
+ * One a worker. */
 #ifndef TUNGATE_SERVE_TUN_H
 #define TUNGATE_SERVE_TUN_H
 
@@ -11,7 +12,8 @@ struct serve_tun {
 	int fd;
 };
 
-/* p: a whole UDP packet to port 53, from tun_packet_parse(). One with a wrong checksum is dropped. */
+/* p: a whole UDP packet to port 53, from tun_packet_parse(). One with a wrong checksum is dropped.
+ */
 void serve_tun_packet(struct serve_tun *t, const struct tun_packet *p);
 
 #endif

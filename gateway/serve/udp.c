@@ -26,7 +26,8 @@ static void reply_later(const struct query_origin *o, const uint8_t *msg, size_t
 
 	memcpy(&route, o->route, sizeof route);
 	memcpy(serve_out_slot(route.udp->out), msg, len);
-	serve_out_datagram(route.udp->out, route.udp->fd, &o->client, &route.asked, route.scope, len);
+	serve_out_datagram(
+		route.udp->out, route.udp->fd, &o->client, &route.asked, route.scope, len);
 }
 
 /* The address that was asked, and for a link-local one its interface. */
@@ -73,8 +74,8 @@ static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 		serve_out_datagram(u->out, u->fd, &origin.client, &route.asked, route.scope, n);
 }
 
-int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine, struct serve_out *out,
-	int fd, enum query_listener listener, struct serve_udp **ret)
+int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine,
+	struct serve_out *out, int fd, enum query_listener listener, struct serve_udp **ret)
 {
 	struct serve_udp *u = calloc(1, sizeof *u);
 	int error;

@@ -1,5 +1,6 @@
-/* Queries over UDP sockets: `listen` addresses and the tproxy sockets, which see the packets of the LAN with the address
- * that was asked still on them. Answers leave from that address. One object a socket and worker (SO_REUSEPORT). */
+/* Queries over UDP sockets: `listen` addresses and the tproxy sockets, which see the packets of the
+ * LAN with the address that was asked still on them. Answers leave from that address. One object a
+ * socket and worker (SO_REUSEPORT). */
 #ifndef TUNGATE_SERVE_UDP_H
 #define TUNGATE_SERVE_UDP_H
 
@@ -8,9 +9,10 @@
 struct serve_udp;
 
 /* fd: from serve_socket_open(); the object owns it from now on. */
-int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine, struct serve_out *out,
-	int fd, enum query_listener listener, struct serve_udp **ret);
-void serve_udp_stop(struct serve_udp *u); /* no more queries; the socket stays for the answers of parked ones */
+int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine,
+	struct serve_out *out, int fd, enum query_listener listener, struct serve_udp **ret);
+void serve_udp_stop(
+	struct serve_udp *u); /* no more queries; the socket stays for the answers of parked ones */
 bool serve_udp_idle(const struct serve_udp *u);
 void serve_udp_free(struct serve_udp *u); /* when idle and nothing is parked; NULL is fine */
 

@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Turns the query at d into its answer; returns the answer's length. Room for 16 bytes more must be there. */
+/* Turns the query at d into its answer; returns the answer's length. Room for 16 bytes more must be
+ * there. */
 static inline size_t echo_answer(uint8_t *d)
 {
 	static const uint8_t record[16] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 198, 18, 1, 2};

@@ -1,7 +1,8 @@
 /* DNS load: keeps a window of queries in flight on one UDP socket and counts the answers.
  *   load ADDRESS SECONDS WINDOW SUFFIX NAMES [PREFIX]
- * asks A of h0.SUFFIX to h<NAMES-1>.SUFFIX at random; NAMES 0: a new name each time. PREFIX keeps the new names of two runs
- * apart. Prints "answers_per_s lost wrong": wrong counts answers that are not NOERROR with at least one record. */
+ * asks A of h0.SUFFIX to h<NAMES-1>.SUFFIX at random; NAMES 0: a new name each time. PREFIX keeps
+ * the new names of two runs apart. Prints "answers_per_s lost wrong": wrong counts answers that are
+ * not NOERROR with at least one record. */
 #include <arpa/inet.h>
 #include <poll.h>
 #include <stdint.h>
@@ -28,7 +29,8 @@ static uint8_t *put_label(uint8_t *at, const char *text, size_t len)
 	return at + len;
 }
 
-static size_t question(uint8_t *q, uint16_t id, const char *prefix, unsigned long number, const char *suffix)
+static size_t question(
+	uint8_t *q, uint16_t id, const char *prefix, unsigned long number, const char *suffix)
 {
 	char label[64];
 	uint8_t *at = q + 12;
@@ -110,8 +112,10 @@ int main(int argc, char **argv)
 
 			for (int i = 0; i < n; i++) {
 				random = random * 1664525 + 1013904223;
-				out_vec[i].iov_len = question(out[i], (uint16_t)(sent + (unsigned long)i), prefix,
-					names ? (random >> 8) % names : sent + (unsigned long)i, argv[4]);
+				out_vec[i].iov_len = question(out[i],
+					(uint16_t)(sent + (unsigned long)i), prefix,
+					names ? (random >> 8) % names : sent + (unsigned long)i,
+					argv[4]);
 			}
 			n = sendmmsg(fd, send, (unsigned)n, 0);
 			if (n <= 0)

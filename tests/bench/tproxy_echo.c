@@ -1,5 +1,6 @@
-/* The limit over tproxy: a transparent UDP socket that answers every query with one fixed record from the asked address.
- * tproxy_echo MARK; bound to 127.1.1.53:53, prints "ready", ends with SIGTERM. */
+/* The limit over tproxy: a transparent UDP socket that answers every query with one fixed record
+ * from the asked address. tproxy_echo MARK; bound to 127.1.1.53:53, prints "ready", ends with
+ * SIGTERM. */
 #include "tests/bench/echo.h"
 
 #include <arpa/inet.h>

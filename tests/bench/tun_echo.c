@@ -1,5 +1,6 @@
-/* The limit over TUN: answers every IPv4 UDP packet with one fixed record, by the fastest way found: multishot read
- * (io_uring, kernel 6.7) and write(2). tun_echo DEVICE; makes the device, prints "ready", ends with SIGTERM. */
+/* The limit over TUN: answers every IPv4 UDP packet with one fixed record, by the fastest way
+ * found: multishot read (io_uring, kernel 6.7) and write(2). tun_echo DEVICE; makes the device,
+ * prints "ready", ends with SIGTERM. */
 #include "tests/bench/echo.h"
 
 #include <fcntl.h>
@@ -11,8 +12,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define BUFFERS	     1024
-#define BUFFER_BYTES 2048
+#define BUFFERS		  1024
+#define BUFFER_BYTES	  2048
 #define OP_READ_MULTISHOT 49
 
 static uint16_t fold(uint32_t sum)
@@ -73,8 +74,9 @@ static int open_tun(const char *name)
 
 int main(int argc, char **argv)
 {
-	struct io_uring_params params = {
-		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE, .cq_entries = 8192};
+	struct io_uring_params params = {.flags = IORING_SETUP_SINGLE_ISSUER |
+						  IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
+		.cq_entries = 8192};
 	struct io_uring_buf_ring *ring;
 	struct io_uring_buf_reg reg = {.ring_entries = BUFFERS};
 	struct io_uring uring;
@@ -93,7 +95,8 @@ int main(int argc, char **argv)
 	}
 	io_uring_buf_ring_init(ring);
 	for (unsigned i = 0; i < BUFFERS; i++)
-		io_uring_buf_ring_add(ring, buffers + i * BUFFER_BYTES, BUFFER_BYTES, (unsigned short)i, BUFFERS - 1, (int)i);
+		io_uring_buf_ring_add(ring, buffers + i * BUFFER_BYTES, BUFFER_BYTES,
+			(unsigned short)i, BUFFERS - 1, (int)i);
 	io_uring_buf_ring_advance(ring, BUFFERS);
 	puts("ready");
 	fflush(stdout);
@@ -115,13 +118,15 @@ int main(int argc, char **argv)
 			if (!(cqe->flags & IORING_CQE_F_MORE))
 				armed = 0;
 			if (cqe->flags & IORING_CQE_F_BUFFER) {
-				unsigned short id = (unsigned short)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+				unsigned short id =
+					(unsigned short)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
 				uint8_t *packet = buffers + id * BUFFER_BYTES;
 				size_t len = cqe->res > 0 ? answer(packet, (size_t)cqe->res) : 0;
 
 				if (len && write(fd, packet, len) < 0)
 					perror("write");
-				io_uring_buf_ring_add(ring, packet, BUFFER_BYTES, id, BUFFERS - 1, 0);
+				io_uring_buf_ring_add(
+					ring, packet, BUFFER_BYTES, id, BUFFERS - 1, 0);
 				io_uring_buf_ring_advance(ring, 1);
 			}
 		}
