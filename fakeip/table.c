@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -222,15 +221,14 @@ void table_bind(struct fakeip_table *t, const struct binding *b, uint64_t hash, 
 	uint32_t now_s)
 {
 	struct entry *e = &t->entries[b->index];
-	uint32_t packet_s = atomic_load(&e->last_packet_s);
 
 	atomic_store_explicit(&e->name, names_add(t, b->name, b->name_len), memory_order_release);
 	atomic_store_explicit(&e->view, b->view, memory_order_release);
 	atomic_store_explicit(&e->rule, b->rule, memory_order_release);
 	atomic_store_explicit(&e->record, record, memory_order_release);
 	atomic_store_explicit(&e->name_len, b->name_len, memory_order_release);
-	/* A packet that comes just now stays noted; flows are 0, or just begun. */
-	atomic_compare_exchange_strong(&e->last_packet_s, &packet_s, 0);
+	/* A packet that comes just now is forgotten; the answer keeps the index for longer. */
+	atomic_store_explicit(&e->last_packet_s, 0, memory_order_release);
 	raise_to(&e->last_answer_s, now_s);
 	e->hash = hash_fold(hash);
 	slots_add(t, e->hash, b->view, b->index);
@@ -270,10 +268,21 @@ static uint32_t index_take(struct fakeip_table *t, uint32_t now_s)
 
 /* --- assigning --- */
 
-/* The entry at index, found without or under lock, is answered now. False: it may have been given
- * to another name in between; then only its time was noted. See entry_take() in reuse.c for why
- * this order is safe. */
-static bool answer(struct fakeip_table *t, uint32_t index, uint32_t sequence, uint64_t rule,
+/* The answer as the entry has it. A rule is only written when it changes, see raise_to(). */
+static void tell(struct fakeip_table *t, uint32_t index, uint64_t record, uint64_t rule,
+	struct fakeip_pair *ret)
+{
+	struct entry *e = &t->entries[index];
+
+	if (atomic_load_explicit(&e->rule, memory_order_relaxed) != rule)
+		atomic_store_explicit(&e->rule, rule, memory_order_relaxed);
+	pool_pair(&t->pool, index, ret);
+	ret->pending = record > atomic_load_explicit(&t->written, memory_order_acquire);
+}
+
+/* Without lock. False: the index may have been given to another name meanwhile, or is about to be;
+ * then only its time was noted. See entry_take() in reuse.c for why the time is noted first. */
+static bool answer_known(struct fakeip_table *t, uint32_t index, uint32_t sequence, uint64_t rule,
 	uint32_t now_s, struct fakeip_pair *ret)
 {
 	struct entry *e = &t->entries[index];
@@ -283,10 +292,7 @@ static bool answer(struct fakeip_table *t, uint32_t index, uint32_t sequence, ui
 	record = atomic_load_explicit(&e->record, memory_order_acquire);
 	if (atomic_load(&e->sequence) != sequence)
 		return false;
-	if (atomic_load_explicit(&e->rule, memory_order_relaxed) != rule)
-		atomic_store_explicit(&e->rule, rule, memory_order_relaxed);
-	pool_pair(&t->pool, index, ret);
-	ret->pending = record > atomic_load_explicit(&t->written, memory_order_acquire);
+	tell(t, index, record, rule, ret);
 	return true;
 }
 
@@ -294,11 +300,13 @@ static bool answer(struct fakeip_table *t, uint32_t index, uint32_t sequence, ui
 static int assign_locked(struct fakeip_table *t, struct binding *b, uint64_t hash, uint32_t now_s,
 	struct fakeip_pair *ret)
 {
-	uint32_t sequence = 0;
 	struct entry *e;
 
-	b->index = slots_find(t, b->name, b->name_len, hash_fold(hash), b->view, &sequence);
-	if (!b->index) {
+	b->index = table_locate(t, b->name, b->name_len, hash, b->view);
+	if (b->index) {
+		e = &t->entries[b->index];
+		raise_to(&e->last_answer_s, now_s);
+	} else {
 		b->index = index_take(t, now_s);
 		if (!b->index) {
 			atomic_fetch_add_explicit(&t->exhausted, 1, memory_order_relaxed);
@@ -307,9 +315,9 @@ static int assign_locked(struct fakeip_table *t, struct binding *b, uint64_t has
 		e = &t->entries[b->index];
 		table_bind(t, b, hash, log_queue_record(t, b), now_s);
 		entry_end(e);
-		sequence = atomic_load_explicit(&e->sequence, memory_order_relaxed);
 	}
-	return answer(t, b->index, sequence, b->rule, now_s, ret) ? 0 : -EAGAIN;
+	tell(t, b->index, atomic_load_explicit(&e->record, memory_order_relaxed), b->rule, ret);
+	return 0;
 }
 
 static int assign_new(struct fakeip_table *t, struct binding *b, uint64_t hash, uint32_t now_s,
@@ -337,7 +345,7 @@ int fakeip_assign(struct fakeip_table *t, const uint8_t *name, size_t name_len, 
 	struct binding b = {.name = name, .view = view, .rule = rule};
 	uint32_t sequence, index = slots_find(t, name, name_len, hash_fold(hash), view, &sequence);
 
-	if (index && answer(t, index, sequence, rule, now_s, ret))
+	if (index && answer_known(t, index, sequence, rule, now_s, ret))
 		return 0;
 	if (name_len == 0 || name_len > FAKEIP_NAME_MAX)
 		return -EINVAL;

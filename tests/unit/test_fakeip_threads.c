@@ -146,6 +146,42 @@ static void a_held_mapping_stays(void **state)
 	fakeip_free(s.t);
 }
 
+/* Half of the threads give the indexes to one name after another, the others copy what is there:
+ * each copy must be of one mapping whole. The view says which name it belongs to. */
+static void *copy_what_changes(void *arg)
+{
+	struct worker *w = arg;
+	struct shared *s = w->s;
+
+	for (unsigned i = 0; i < s->rounds; i++) {
+		struct test_name n = test_name_number(pick(w, 100));
+		struct fakeip_mapping m;
+		struct fakeip_pair p;
+
+		if (w->number < THREADS / 2) {
+			test_assign(s->t, &n, n.hash, atomic_fetch_add(&s->now_s, 2), &p);
+			continue;
+		}
+		for (uint32_t index = 2; index < 7; index++)
+			if (fakeip_get(s->t, index, &m) == 0)
+				expect(s, m.view == test_hash(m.name, m.name_len, TEST_KEY));
+	}
+	return NULL;
+}
+
+static void a_copy_is_of_one_mapping(void **state)
+{
+	struct fakeip_pool_config c = test_pools(29, 64);
+	struct shared s = {.rounds = 200000, .now_s = 100};
+
+	(void)state;
+	c.ttl_s = c.hold_s = 0;
+	s.t = test_table(&c);
+	run_threads(&s, copy_what_changes);
+	test_bijection(s.t);
+	fakeip_free(s.t);
+}
+
 static ssize_t append_alone(void *arg, const void *data, size_t len)
 {
 	struct shared *s = arg;
@@ -230,12 +266,54 @@ static void whoever_answers_finds_the_record_written(void **state)
 	pthread_mutex_destroy(&s.file_lock);
 }
 
+/* Nobody commits until the end: the queue runs full under four threads and is written by whoever
+ * meets that. */
+static void *ask_without_commit(void *arg)
+{
+	struct worker *w = arg;
+	struct shared *s = w->s;
+
+	for (unsigned i = 0; i < s->rounds; i++) {
+		struct test_name n = test_name_number(w->number * s->rounds + i);
+		struct fakeip_pair p;
+
+		expect(s, test_assign(s->t, &n, 0, 10, &p) == 0);
+	}
+	expect(s, fakeip_commit(s->t) == 0);
+	return NULL;
+}
+
+static void a_full_queue_loses_nothing(void **state)
+{
+	struct fakeip_pool_config c = test_pools(15, 64);
+	struct shared s = {.rounds = 5000, .file = {.room = SIZE_MAX}};
+	struct fakeip_log_io io = {.arg = &s, .append = append_alone, .truncate = truncate_alone};
+	struct fakeip_load_result loaded;
+
+	(void)state;
+	pthread_mutex_init(&s.file_lock, NULL);
+	s.t = test_table(&c);
+	assert_int_equal(fakeip_load(s.t, NULL, 0, 9, &io, &loaded), 0);
+	run_threads(&s, ask_without_commit);
+	assert_in_range(s.file.appends, 5, 100);
+	fakeip_free(s.t);
+	s.t = test_open(&c, &s.file, 9, &loaded);
+	assert_int_equal(loaded.loaded, THREADS * s.rounds);
+	assert_int_equal(loaded.lost, 0);
+	test_bijection(s.t);
+	fakeip_free(s.t);
+	free(s.file.bytes);
+	pthread_mutex_destroy(&s.file_lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(threads_agree_on_every_name),
 		cmocka_unit_test(a_held_mapping_stays),
+		cmocka_unit_test(a_copy_is_of_one_mapping),
 		cmocka_unit_test(whoever_answers_finds_the_record_written),
+		cmocka_unit_test(a_full_queue_loses_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
