@@ -27,7 +27,7 @@ void resolve_groups_unref(struct resolve_groups *g); /* any thread */
 
 struct resolve_server_info {
 	const char *group, *url;
-	bool up; /* the last try did not fail */
+	bool up; /* the last try brought an answer, be it an error */
 	uint32_t rtt_us;
 	uint64_t queries, failures, wrong_answers;
 };
@@ -38,7 +38,7 @@ bool resolve_is_server(const struct resolve_groups *g, const struct ip_addr *a);
 
 int resolver_new(struct loop *loop, struct resolver **ret);
 /* Ends all flights with -ECANCELED and frees once the last operation has ended; calls done(arg)
- * then. */
+ * then, in a later turn. Also from a callback of its own; asking afterwards gives -ECANCELED. */
 void resolver_stop(struct resolver *r, void (*done)(void *arg), void *arg);
 
 enum resolve_flag {
@@ -55,19 +55,20 @@ struct resolve_request;
 typedef void resolve_done(struct resolve_request *rq, const uint8_t *msg, size_t len, int error);
 struct resolve_request {
 	resolve_done *done;
-	struct resolve_request *next, **prev; /* among those of the flight */
+	struct resolve_request *next,
+		**prev; /* from here on resolve's own: among those of the flight */
 	void *flight;
 	int64_t deadline_ms;
 };
 
 /* Asks group of g (an index of the configuration) for name and type. The flight holds a reference
  * to g. The callback may come before this returns only for errors found at once. deadline_ms: on
- * loop_now_ms()'s clock. */
+ * loop_now_ms()'s clock; of several who share a flight each has its own. */
 void resolve_ask(struct resolver *r, struct resolve_groups *g, int group,
 	const struct dns_name *name, uint16_t type, unsigned flags, int64_t deadline_ms,
 	struct resolve_request *rq, resolve_done *done);
-void resolve_cancel(
-	struct resolve_request *rq); /* no callback; also when it was answered already */
+/* No callback. Also when it was answered already. The last one who waited ends the flight. */
+void resolve_cancel(struct resolve_request *rq);
 
 /* Is this question in flight upstream in any worker? Counts such a sighting; used for the loop
  * detection (interface.md, "Loops"). Returns which sighting within the flight it is (1, 2, 3 …), 0

@@ -3,7 +3,8 @@
  *
  * Making and closing a socket is the dearest part of a question. So one whose try went well is
  * dissolved instead (connect to AF_UNSPEC, udp(7)): it has no port and receives nothing until the
- * next connect() gives it a new random one. Measured: 4 instead of 15 us. */
+ * next connect() gives it a new random one. Measured: 4 instead of 15 us. (It is unbound from its
+ * device, too: a socket with SO_BINDTODEVICE is not to be used again.) */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
