@@ -144,13 +144,17 @@ static int gid_read(struct conf_reader *r, const struct conf_option *o,
 const struct conf_type conf_type_gid = {
 	"group", "a group's name or number", sizeof(uint32_t), NULL, gid_read};
 
+/* Kept as a name, whichever was written. */
 static int group_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
 	uint32_t gid;
-	int err = gid_read(r, o, node, text, &gid);
+	const struct group *group = id_number(text, &gid) ? getgrnam(text) : getgrgid(gid);
 
-	return err ? err : conf_text_store(r, text, ret);
+	(void)o, (void)node;
+	if (!group)
+		return conf_wrong(r, "this host has no group %s", conf_quote(r, text));
+	return conf_text_store(r, group->gr_name, ret);
 }
 
 const struct conf_type conf_type_group = {

@@ -407,6 +407,17 @@ static void environment(void **state)
 	conf_free(c);
 }
 
+static void a_group_is_kept_by_name(void **state)
+{
+	struct messages m;
+	struct config *c = parse("control: {group: 0}", &m);
+
+	(void)state;
+	assert_non_null(c);
+	assert_string_equal(c->control_group, "root");
+	conf_free(c);
+}
+
 static void relative_paths(void **state)
 {
 	static const char text[] = "fakeip: { store: s }\n";
@@ -514,6 +525,7 @@ int main(void)
 		cmocka_unit_test(pools_off_and_store_empty),
 		cmocka_unit_test(words_and_times),
 		cmocka_unit_test(environment),
+		cmocka_unit_test(a_group_is_kept_by_name),
 		cmocka_unit_test(relative_paths),
 		cmocka_unit_test(shipped_files_are_right),
 		cmocka_unit_test(files_that_cannot_be_read),
