@@ -1,0 +1,161 @@
+/* explain: the whole decision about a name, in the order in which it is made. */
+#include "gateway/control/command_internal.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <linux/netfilter.h>
+#include <stdio.h>
+#include <string.h>
+
+struct way { /* what the policy tells on the way to the winner */
+	struct json_object *lists, *rules;
+};
+
+static void add_list(void *arg, const struct policy_explain_list *l)
+{
+	struct way *w = arg;
+	struct json_object *j = json_object_new_object();
+
+	reply_add_text(j, "list", l->list);
+	reply_add_text(j, "file", l->file);
+	if (l->line)
+		reply_add_number(j, "line", l->line);
+	else
+		reply_add_text(j, "line", NULL);
+	reply_add_text(j, "text", l->line ? l->text : NULL);
+	json_object_array_add(w->lists, j);
+}
+
+static void add_rule(void *arg, const struct policy_explain_rule *rule)
+{
+	struct way *w = arg;
+	struct json_object *j = json_object_new_object();
+
+	reply_add_text(j, "name", rule->name);
+	reply_add_bool(j, "matched", rule->matched);
+	reply_add_text(j, "why", rule->why);
+	json_object_array_add(w->rules, j);
+}
+
+/* --- sets, as dnsmasq and our configuration write them --- */
+
+static const char *nfproto_name(uint8_t nfproto)
+{
+	switch (nfproto) {
+	case NFPROTO_INET:
+		return "inet";
+	case NFPROTO_IPV4:
+		return "ip";
+	case NFPROTO_IPV6:
+		return "ip6";
+	case NFPROTO_ARP:
+		return "arp";
+	case NFPROTO_NETDEV:
+		return "netdev";
+	case NFPROTO_BRIDGE:
+		return "bridge";
+	default:
+		return "?";
+	}
+}
+
+static struct json_object *sets_json(const struct policy_rule *rule)
+{
+	struct json_object *all = json_object_new_array();
+	char text[512];
+
+	for (size_t i = 0; i < rule->n_sets; i++) {
+		const struct conf_set *s = &rule->sets[i];
+		const char *family = s->family == IP_V4 ? "4#" : s->family == IP_V6 ? "6#" : "";
+
+		if (s->is_ipset)
+			snprintf(text, sizeof text, "%s%s", family, s->name);
+		else
+			snprintf(text, sizeof text, "%s%s#%s#%s", family, nfproto_name(s->nfproto),
+				s->table, s->name);
+		json_object_array_add(all, reply_string(text));
+	}
+	return all;
+}
+
+/* --- the result --- */
+
+static const char *answer_name(enum conf_answer answer)
+{
+	switch (answer) {
+	case CONF_ANSWER_FAKE:
+		return "fake";
+	case CONF_ANSWER_REAL:
+		return "real";
+	case CONF_ANSWER_BLOCK:
+		break;
+	}
+	return "block";
+}
+
+static void add_note(struct json_object *notes, const char *text)
+{
+	json_object_array_add(notes, reply_string(text));
+}
+
+static struct json_object *notes_json(const struct daemon_explanation *e)
+{
+	struct json_object *notes = json_object_new_array();
+	bool is_a = strcmp(e->type, "A") == 0, is_aaaa = strcmp(e->type, "AAAA") == 0;
+
+	if (!e->rule->name)
+		add_note(notes, "no rule takes the name: the default decides");
+	if (e->rule->answer == CONF_ANSWER_FAKE) {
+		if (!is_a && !is_aaaa)
+			add_note(notes, "a fake name has only A and AAAA: NODATA");
+		else if (!e->has_mapping)
+			add_note(notes, "no fake address yet: the first answer gives it one");
+		else if (is_a ? !e->mapping.m.has4 : !e->mapping.m.has6)
+			add_note(notes, "this family's pool is off: NODATA");
+	}
+	if (e->rule->answer == CONF_ANSWER_REAL && !e->upstream)
+		add_note(notes, "there is no upstream to ask: SERVFAIL");
+	return notes;
+}
+
+static struct json_object *result_json(
+	const struct control_request *q, const struct daemon_explanation *e, const struct way *w)
+{
+	struct json_object *j = json_object_new_object();
+	const struct policy_rule *rule = e->rule;
+
+	reply_add_text(j, "name", e->name);
+	reply_add_text(j, "type", e->type);
+	reply_add_text(j, "client", q->client);
+	json_object_object_add(j, "lists", w->lists);
+	json_object_object_add(j, "rules", w->rules);
+	reply_add_text(j, "rule", rule->name);
+	reply_add_text(j, "answer", answer_name(rule->answer));
+	reply_add_text(j, "egress", rule->egress ? rule->egress->name : NULL);
+	reply_add_text(j, "upstream", e->upstream);
+	json_object_object_add(j, "sets", sets_json(rule));
+	reply_add_text(j, "cache", NULL);
+	json_object_object_add(j, "fakeip", e->has_mapping ? mapping_json(&e->mapping) : NULL);
+	reply_add_bool(j, "records", false);
+	json_object_object_add(j, "notes", notes_json(e));
+	return j;
+}
+
+void command_explain(struct daemon *d, const struct control_request *q, struct control_reply *r)
+{
+	struct way w = {json_object_new_array(), json_object_new_array()};
+	const struct policy_explain_sink sink = {&w, add_list, add_rule};
+	struct daemon_explanation e;
+	const char *error = NULL;
+
+	if (!q->name) {
+		reply_error(r, CONTROL_BAD_REQUEST, "explain wants name");
+	} else if (daemon_explain(d, q->name, q->type, q->client, &sink, &e, &error)) {
+		reply_error(r, CONTROL_BAD_REQUEST, "%s", error ? error : "not understood");
+	} else {
+		reply_result(r, result_json(q, &e, &w));
+		return;
+	}
+	json_object_put(w.lists);
+	json_object_put(w.rules);
+}

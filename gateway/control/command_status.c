@@ -1,0 +1,211 @@
+/* status: one object that shows the whole gateway. */
+#include "gateway/control/command_internal.h"
+
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SERVERS_MAX  1024
+#define SETS_MAX     4096
+#define PROBLEMS_MAX 64
+
+static const char *state_name(enum daemon_state state)
+{
+	switch (state) {
+	case DAEMON_STARTING:
+		return "starting";
+	case DAEMON_RUNNING:
+		return "running";
+	case DAEMON_STOPPING:
+		break;
+	}
+	return "lame_duck";
+}
+
+static void add_mark(struct json_object *marks, const char *key, uint32_t value, uint32_t mask)
+{
+	char text[32];
+
+	snprintf(text, sizeof text, "0x%" PRIx32 "/0x%" PRIx32, value, mask);
+	reply_add_text(marks, key, text);
+}
+
+static struct json_object *marks_json(const struct daemon_status *s)
+{
+	struct json_object *j = json_object_new_object();
+
+	add_mark(j, "own", s->mark_value, s->mark_mask);
+	add_mark(j, "tun", s->mark_tun, s->mark_tun);
+	add_mark(j, "tproxy", s->mark_tproxy, s->mark_tproxy);
+	return j;
+}
+
+static struct json_object *queries_json(const struct daemon_status *s)
+{
+	struct json_object *j = json_object_new_object();
+
+	reply_add_number(j, "total", s->queries.total);
+	reply_add_number(j, "fake", s->queries.fake);
+	reply_add_number(j, "real", s->queries.real);
+	reply_add_number(j, "block", s->queries.block);
+	reply_add_number(j, "local", s->queries.local);
+	reply_add_number(j, "failed", s->queries.failed);
+	return j;
+}
+
+static struct json_object *fakeip_json(const struct daemon_status *s)
+{
+	const struct fakeip_stats *f = &s->fakeip;
+	struct json_object *j = json_object_new_object();
+
+	reply_add_text(j, "pool4", s->pool4);
+	reply_add_text(j, "pool6", s->pool6);
+	reply_add_number(j, "size", f->size);
+	reply_add_number(j, "used", f->used);
+	reply_add_number(j, "free", f->size > f->used ? f->size - f->used : 0);
+	reply_add_number(j, "in_hold", f->in_hold);
+	reply_add_text(j, "store", s->store);
+	reply_add_number(j, "exhausted", f->exhausted);
+	return j;
+}
+
+/* There is no cache: that it holds nothing is the truth. */
+static struct json_object *cache_json(void)
+{
+	struct json_object *j = json_object_new_object();
+
+	reply_add_number(j, "entries", 0);
+	reply_add_number(j, "bytes", 0);
+	reply_add_number(j, "hits", 0);
+	reply_add_number(j, "misses", 0);
+	return j;
+}
+
+static struct json_object *server_json(const struct resolve_server_info *s)
+{
+	struct json_object *j = json_object_new_object();
+
+	reply_add_text(j, "group", s->group);
+	reply_add_text(j, "url", s->url);
+	reply_add_bool(j, "up", s->up);
+	reply_add_number(j, "rtt_us", s->rtt_us);
+	reply_add_number(j, "queries", s->queries);
+	reply_add_number(j, "failures", s->failures);
+	reply_add_number(j, "wrong_answers", s->wrong_answers);
+	return j;
+}
+
+static struct json_object *upstreams_json(struct daemon *d)
+{
+	struct json_object *all = json_object_new_array();
+	struct resolve_server_info *servers = calloc(SERVERS_MAX, sizeof *servers);
+	size_t n = servers ? daemon_servers(d, servers, SERVERS_MAX) : 0;
+
+	for (size_t i = 0; i < n && i < SERVERS_MAX; i++)
+		json_object_array_add(all, server_json(&servers[i]));
+	free(servers);
+	return all;
+}
+
+/* A direct egress is up as long as we are; its flows are the kernel's, who does not tell. */
+static struct json_object *egress_json(struct daemon *d)
+{
+	struct json_object *all = json_object_new_array();
+	const struct policy_egress *egresses;
+	size_t n = policy_egresses(daemon_policy(d), &egresses);
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *j = json_object_new_object();
+
+		reply_add_text(j, "name", egresses[i].name);
+		reply_add_text(
+			j, "type", egresses[i].type == CONF_EGRESS_DIRECT ? "direct" : "unknown");
+		reply_add_bool(j, "up", true);
+		reply_add_text(j, "flows", NULL);
+		json_object_array_add(all, j);
+	}
+	return all;
+}
+
+static struct json_object *sets_json(struct daemon *d)
+{
+	struct json_object *all = json_object_new_array();
+	struct writer_set_info *sets = calloc(SETS_MAX, sizeof *sets);
+	size_t n = sets ? daemon_sets(d, sets, SETS_MAX) : 0;
+
+	for (size_t i = 0; i < n && i < SETS_MAX; i++) {
+		struct json_object *j = json_object_new_object();
+
+		reply_add_text(j, "set", sets[i].text);
+		reply_add_text(j, "state", sets[i].state);
+		reply_add_number(j, "elements", sets[i].elements);
+		reply_add_number(j, "errors", sets[i].errors);
+		json_object_array_add(all, j);
+	}
+	free(sets);
+	return all;
+}
+
+static struct json_object *lists_json(struct daemon *d)
+{
+	struct json_object *all = json_object_new_array();
+	const struct policy_list_info *lists;
+	size_t n = policy_lists(daemon_policy(d), &lists);
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *j = json_object_new_object();
+
+		reply_add_text(j, "name", lists[i].name);
+		reply_add_number(j, "names", lists[i].names);
+		reply_add_number(j, "cidrs", lists[i].cidrs);
+		reply_add_number(j, "files", lists[i].files);
+		json_object_object_add(j, "loaded_at", json_object_new_int64(lists[i].loaded_at_s));
+		reply_add_text(j, "error", NULL);
+		json_object_array_add(all, j);
+	}
+	return all;
+}
+
+static struct json_object *problems_json(struct daemon *d)
+{
+	struct json_object *all = json_object_new_array();
+	const char *problems[PROBLEMS_MAX];
+	size_t n = daemon_problems(d, problems, PROBLEMS_MAX);
+
+	for (size_t i = 0; i < n && i < PROBLEMS_MAX; i++)
+		json_object_array_add(all, reply_string(problems[i]));
+	return all;
+}
+
+void command_status(struct daemon *d, const struct control_request *q, struct control_reply *r)
+{
+	struct json_object *j = json_object_new_object();
+	struct daemon_status s;
+
+	(void)q;
+	daemon_status(d, &s);
+	reply_add_text(j, "version", TUNGATE_VERSION);
+	reply_add_number(j, "pid", (uint64_t)getpid());
+	json_object_object_add(j, "uptime_s", json_object_new_int64(s.uptime_s));
+	reply_add_text(j, "state", state_name(s.state));
+	reply_add_number(j, "workers", s.workers);
+	reply_add_text(j, "intercept", s.intercept);
+	json_object_object_add(j, "marks", marks_json(&s));
+	json_object_object_add(j, "queries", queries_json(&s));
+	json_object_object_add(j, "fakeip", fakeip_json(&s));
+	json_object_object_add(j, "cache", cache_json());
+	json_object_object_add(j, "upstreams", upstreams_json(d));
+	json_object_object_add(j, "egress", egress_json(d));
+	reply_add_number(j, "leaks_stopped", 0);
+	reply_add_number(j, "loops_stopped", s.loops_stopped);
+	reply_add_number(j, "push_errors", s.push_errors);
+	reply_add_number(j, "stray", s.stray);
+	reply_add_number(j, "outside", s.outside);
+	reply_add_number(j, "unmapped", s.unmapped);
+	json_object_object_add(j, "sets", sets_json(d));
+	json_object_object_add(j, "lists", lists_json(d));
+	json_object_object_add(j, "problems", problems_json(d));
+	reply_result(r, j);
+}
