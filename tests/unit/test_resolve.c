@@ -30,7 +30,7 @@ void *__real_realloc(void *p, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
-static unsigned allocations;
+static _Atomic unsigned allocations;
 
 void *__wrap_malloc(size_t size)
 {
@@ -973,6 +973,96 @@ static void test_sightings_of_threads(void **state)
 	resolve_groups_unref(g);
 }
 
+/* --- workers --- */
+
+#define WORKER_QUESTIONS 300
+
+/* A worker's loop in a thread of its own; all share the groups. */
+struct worker {
+	pthread_t thread;
+	struct loop *loop;
+	struct resolver *resolver;
+	struct resolve_groups *groups;
+	struct resolve_request rq;
+	unsigned asked, answered;
+	bool stopped;
+	atomic_bool ended;
+};
+
+static void worker_ask(struct worker *w);
+
+static void worker_answered(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
+{
+	struct worker *w = container_of(rq, struct worker, rq);
+
+	(void)len;
+	(void)error;
+	w->answered += msg != NULL;
+	worker_ask(w);
+}
+
+static void worker_ask(struct worker *w)
+{
+	struct dns_name name;
+	char text[32];
+
+	if (w->asked == WORKER_QUESTIONS)
+		return;
+	snprintf(text, sizeof text, "n%u.test", w->asked++ % 10);
+	(void)dns_name_parse(text, strlen(text), &name);
+	resolve_ask(w->resolver, w->groups, 0, &name, DNS_A, 0, loop_now_ms(w->loop) + 5000, &w->rq,
+		worker_answered);
+	(void)resolve_sighted(w->groups, &name, DNS_A);
+}
+
+static void worker_stopped(void *arg)
+{
+	struct worker *w = arg;
+
+	w->stopped = true;
+}
+
+static void *worker_run(void *arg)
+{
+	struct worker *w = arg;
+
+	if (loop_new(&w->loop) < 0 || resolver_new(w->loop, &w->resolver) < 0)
+		return "no loop";
+	worker_ask(w);
+	for (int i = 0; i < 100000 && w->answered < WORKER_QUESTIONS; i++)
+		(void)loop_turn(w->loop, 1);
+	resolver_stop(w->resolver, worker_stopped, w);
+	for (int i = 0; i < 1000 && !w->stopped; i++)
+		(void)loop_turn(w->loop, 1);
+	loop_free(w->loop);
+	w->ended = true;
+	return w->answered == WORKER_QUESTIONS && w->stopped ? NULL : "not all were answered";
+}
+
+static void test_workers_share_groups(void **state)
+{
+	struct stage *s = stage_open(1, CONF_UDP);
+	struct worker w[3] = {0};
+	void *error;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		w[i].groups = s->groups;
+		assert_int_equal(pthread_create(&w[i].thread, NULL, worker_run, &w[i]), 0);
+	}
+	while (!w[0].ended || !w[1].ended || !w[2].ended)
+		stage_turn(s);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(pthread_join(w[i].thread, &error), 0);
+		assert_null(error);
+	}
+	/* Each worker asks for itself. */
+	assert_int_equal(server_info(s, 0).queries, 3 * WORKER_QUESTIONS);
+	for (size_t i = 0; i < SIGHTING_SLOTS; i++)
+		assert_int_equal(atomic_load(&s->groups->sightings[i]), 0);
+	stage_close(s);
+}
+
 /* --- groups --- */
 
 static void test_groups(void **state)
@@ -1043,6 +1133,7 @@ int main(void)
 		cmocka_unit_test(test_flight_bound),
 		cmocka_unit_test(test_sighted),
 		cmocka_unit_test(test_sightings_of_threads),
+		cmocka_unit_test(test_workers_share_groups),
 		cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_groups_outlive_reload),
 	};
