@@ -1,0 +1,204 @@
+#include "tests/unit/resolve_stage.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "gateway/base/clock.h"
+
+static unsigned count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+void groups_make(
+	struct stage *s, enum conf_transport transport, unsigned timeout_ms, unsigned total_ms)
+{
+	char url[SERVERS_MAX][64];
+	struct conf_endpoint servers[SERVERS_MAX];
+	struct conf_upstream upstream = {.name = (char[]){"up"},
+		.servers = servers,
+		.n_servers = s->n,
+		.timeout_ms = timeout_ms,
+		.total_ms = total_ms};
+	struct config config = {.upstreams = &upstream, .n_upstreams = 1};
+
+	for (size_t i = 0; i < s->n; i++) {
+		snprintf(url[i], sizeof url[i], "udp://%s:%u", s->up[i]->at, s->up[i]->port);
+		servers[i] = (struct conf_endpoint){.transport = transport, .url = url[i]};
+		servers[i].at.port = s->up[i]->port;
+		assert_int_equal(ip_addr_parse(s->up[i]->at, &servers[i].at.addr), 0);
+	}
+	resolve_groups_unref(s->groups);
+	assert_int_equal(resolve_groups_new(&config, &s->groups), 0);
+}
+
+struct stage *stage_open_at(const char *at, size_t n, enum conf_transport transport)
+{
+	struct stage *s = calloc(1, sizeof *s);
+
+	assert_non_null(s);
+	s->fds = count_fds();
+	s->n = n;
+	for (size_t i = 0; i < n; i++)
+		s->up[i] = upstream_new(at, (uint8_t)(i + 1));
+	groups_make(s, transport, TIMEOUT_MS, TOTAL_MS);
+	assert_int_equal(loop_new(&s->loop), 0);
+	assert_int_equal(resolver_new(s->loop, &s->resolver), 0);
+	return s;
+}
+
+struct stage *stage_open(size_t n, enum conf_transport transport)
+{
+	return stage_open_at("127.0.0.1", n, transport);
+}
+
+void stage_turn(struct stage *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		upstream_serve(s->up[i]);
+	assert_int_equal(loop_turn(s->loop, 1), 0);
+}
+
+void stage_play(struct stage *s, int64_t ms)
+{
+	for (int64_t end = clock_ms() + ms; clock_ms() < end;)
+		stage_turn(s);
+}
+
+void resolver_has_stopped(void *arg)
+{
+	struct stage *s = arg;
+
+	assert_false(s->stopped);
+	s->stopped = true;
+}
+
+void stage_close(struct stage *s)
+{
+	if (s->resolver)
+		resolver_stop(s->resolver, resolver_has_stopped, s);
+	for (int i = 0; i < 1000 && !s->stopped; i++)
+		stage_turn(s);
+	assert_true(s->stopped);
+	/* No flight kept its reference: the counters are freed here, or ASan tells. */
+	resolve_groups_unref(s->groups);
+	loop_free(s->loop);
+	for (size_t i = 0; i < s->n; i++)
+		upstream_free(s->up[i]);
+	assert_int_equal(count_fds(), s->fds);
+	free(s);
+}
+
+struct resolve_server_info server_info(const struct stage *s, size_t i)
+{
+	struct resolve_server_info info[SERVERS_MAX];
+
+	assert_int_equal(resolve_servers(s->groups, info, SERVERS_MAX), s->n);
+	return info[i];
+}
+
+struct dns_name name_of(const char *text)
+{
+	struct dns_name name;
+
+	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
+	return name;
+}
+
+static void address_seen(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
+{
+	struct asker *a = arg;
+
+	assert_int_equal(size, 4);
+	assert_int_equal(ttl_s, 60);
+	memcpy(a->address, address, 4);
+}
+
+void asker_done(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
+{
+	struct asker *a = container_of(rq, struct asker, rq);
+	struct dns_name again = name_of("again.test");
+
+	a->calls++;
+	a->error = error;
+	a->answered_ms = clock_ms();
+	assert_true(msg ? error == 0 : error < 0);
+	if (msg) {
+		a->len = len;
+		memcpy(a->head, msg, len < sizeof a->head ? len : sizeof a->head);
+		a->addresses = dns_response_addresses(msg, len, address_seen, a);
+	}
+	if (a->cancels)
+		resolve_cancel(&a->cancels->rq);
+	if (a->asks)
+		ask_name(a->stage, a->asks, &again, 1000);
+	if (a->stops)
+		resolver_stop(a->stage->resolver, resolver_has_stopped, a->stage);
+}
+
+void ask_name(struct stage *s, struct asker *a, const struct dns_name *name, int64_t within_ms)
+{
+	a->stage = s;
+	a->asked_ms = clock_ms();
+	resolve_ask(s->resolver, s->groups, 0, name, DNS_A, 0, loop_now_ms(s->loop) + within_ms,
+		&a->rq, asker_done);
+}
+
+void ask(struct stage *s, struct asker *a, const char *text, int64_t within_ms)
+{
+	struct dns_name name = name_of(text);
+
+	ask_name(s, a, &name, within_ms);
+}
+
+void play_until(struct stage *s, const struct asker *a)
+{
+	for (int64_t end = clock_ms() + 5000; !a->calls && clock_ms() < end;)
+		stage_turn(s);
+	assert_int_equal(a->calls, 1);
+}
+
+void ask_and_play(struct stage *s, struct asker *a, const char *text)
+{
+	*a = (struct asker){.stage = s};
+	loop_turn(s->loop, 0);
+	ask(s, a, text, 5000);
+	play_until(s, a);
+}
+
+void assert_answered_by(const struct asker *a, const struct upstream *u)
+{
+	assert_int_equal(a->error, 0);
+	assert_true(a->addresses >= 1);
+	assert_int_equal(a->address[3], u->id);
+}
+
+int64_t took_ms(const struct asker *a)
+{
+	return a->answered_ms - a->asked_ms;
+}
+
+void stage_raise_limits(void)
+{
+	struct rlimit files;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = files.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+}
