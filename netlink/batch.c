@@ -14,7 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Bounds of the kernel's queues, not allocations: a batch is one sendto(), and each message of it may fail. */
+/* Bounds of the kernel's queues, not allocations: a batch is one sendto(), and each message of it
+ * may fail. */
 #define SEND_BUFFER_BYTES    (8 << 20)
 #define RECEIVE_BUFFER_BYTES (4 << 20)
 #define BATCH_BYTES_MAX	     (6 << 20)
@@ -135,8 +136,8 @@ static int error_of(const struct nlmsghdr *h)
 }
 
 int nft_request(struct nft_socket *s, uint16_t type, uint16_t family, uint16_t flags,
-	void (*fill)(struct nlmsghdr *message, const void *arg), const void *fill_arg, nft_visit *visit,
-	void *arg, int timeout_ms)
+	void (*fill)(struct nlmsghdr *message, const void *arg), const void *fill_arg,
+	nft_visit *visit, void *arg, int timeout_ms)
 {
 	_Alignas(struct nlmsghdr) uint8_t buf[4096];
 	int64_t deadline_ms = clock_ms() + timeout_ms;
@@ -161,7 +162,8 @@ int nft_request(struct nft_socket *s, uint16_t type, uint16_t family, uint16_t f
 			s->stale = true;
 			return (int)n;
 		}
-		for (h = (struct nlmsghdr *)s->answer; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+		for (h = (struct nlmsghdr *)s->answer; mnl_nlmsg_ok(h, left);
+			h = mnl_nlmsg_next(h, &left)) {
 			if (h->nlmsg_seq != seq)
 				continue;
 			if (h->nlmsg_type == NLMSG_ERROR)
@@ -197,8 +199,42 @@ void nft_batch_begin(struct nft_batch *b, struct nft_socket *s)
 	b->last = 0;
 	b->first_seq = ++s->seq;
 	b->next_seq = b->first_seq + 1;
-	b->len = put_header(b->buf, NFNL_MSG_BATCH_BEGIN, AF_UNSPEC, 0, b->first_seq, NFNL_SUBSYS_NFTABLES)
+	b->len = put_header(
+		b->buf, NFNL_MSG_BATCH_BEGIN, AF_UNSPEC, 0, b->first_seq, NFNL_SUBSYS_NFTABLES)
 			 ->nlmsg_len;
+}
+
+void nft_batch_require(struct nft_batch *b, uint32_t generation)
+{
+	struct nlmsghdr *begin = (struct nlmsghdr *)b->buf;
+
+	mnl_attr_put_u32(begin, NFNL_BATCH_GENID, htonl(generation));
+	b->len = begin->nlmsg_len;
+}
+
+static int take_generation_attr(const struct nlattr *attr, void *arg)
+{
+	if (mnl_attr_get_type(attr) == NFTA_GEN_ID && mnl_attr_get_payload_len(attr) == 4)
+		*(uint32_t *)arg = ntohl(mnl_attr_get_u32(attr));
+	return MNL_CB_OK;
+}
+
+static int take_generation(void *arg, const struct nlmsghdr *answer)
+{
+	mnl_attr_parse(answer, sizeof(struct nfgenmsg), take_generation_attr, arg);
+	return 0;
+}
+
+int nft_generation(struct nft_socket *s, uint32_t *ret, int timeout_ms)
+{
+	uint32_t generation = 0;
+	int r = nft_request(s, NFT_MSG_GETGEN, AF_UNSPEC, 0, NULL, NULL, take_generation,
+		&generation, timeout_ms);
+
+	if (r < 0)
+		return r;
+	*ret = generation;
+	return 0;
 }
 
 /* Room for a message of this size and for the end of the batch behind it. */
@@ -268,18 +304,19 @@ static uint32_t blamed_offset(const struct nlmsghdr *h)
 		skip += e->msg.nlmsg_len - MNL_NLMSG_HDRLEN;
 	if (skip > h->nlmsg_len - MNL_NLMSG_HDRLEN)
 		return 0;
-	for (attr = mnl_nlmsg_get_payload_offset(h, skip);
-		mnl_attr_ok(attr, (int)((const char *)mnl_nlmsg_get_payload_tail(h) - (const char *)attr));
+	for (attr = mnl_nlmsg_get_payload_offset(h, skip); mnl_attr_ok(
+		     attr, (int)((const char *)mnl_nlmsg_get_payload_tail(h) - (const char *)attr));
 		attr = mnl_attr_next(attr)) {
-		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_OFFS && mnl_attr_get_payload_len(attr) >= 4)
+		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_OFFS &&
+			mnl_attr_get_payload_len(attr) >= 4)
 			return mnl_attr_get_u32(attr);
 	}
 	return 0;
 }
 
 /* Takes the errors of one datagram; true: the answer to the batch is complete. */
-static bool take_answer(const struct nft_batch *b, const uint8_t *data, ssize_t n, uint32_t last_seq,
-	nft_error_visit *visit, void *arg, int *result)
+static bool take_answer(const struct nft_batch *b, const uint8_t *data, ssize_t n,
+	uint32_t last_seq, nft_error_visit *visit, void *arg, int *result)
 {
 	const struct nlmsghdr *h = (const struct nlmsghdr *)data;
 	int left = (int)n;
@@ -308,8 +345,8 @@ static bool take_answer(const struct nft_batch *b, const uint8_t *data, ssize_t 
 	return false;
 }
 
-int nft_batch_commit(
-	struct nft_batch *b, struct nft_socket *s, int timeout_ms, nft_error_visit *visit, void *arg)
+int nft_batch_commit(struct nft_batch *b, struct nft_socket *s, int timeout_ms,
+	nft_error_visit *visit, void *arg)
 {
 	uint32_t last_seq = b->next_seq - 1;
 	int64_t deadline_ms;

@@ -19,12 +19,18 @@ int commit_init(struct commit *c, struct nft_socket *s)
 	int r = nft_batch_init(&c->batch, BATCH_BYTES);
 
 	c->socket = s;
+	c->epoch = 1; /* nothing was read at it */
 	return r < 0 ? r : nft_features_try(s, &c->batch, &c->features);
 }
 
 void commit_fini(struct commit *c)
 {
 	nft_batch_fini(&c->batch);
+}
+
+void commit_forget(struct commit *c)
+{
+	c->generation = 0;
 }
 
 void commit_begin(struct commit *c)
@@ -34,7 +40,8 @@ void commit_begin(struct commit *c)
 	memset(c->slots, 0, sizeof c->slots);
 }
 
-static int16_t *find_slot(struct commit *c, const struct commit_target *t, const struct ip_addr *key)
+static int16_t *find_slot(
+	struct commit *c, const struct commit_target *t, const struct ip_addr *key)
 {
 	uint64_t hash = ip_addr_hash(key) ^ (uint64_t)(uintptr_t)t * 0x9e3779b97f4a7c15ULL;
 
@@ -42,7 +49,8 @@ static int16_t *find_slot(struct commit *c, const struct commit_target *t, const
 	for (size_t i = (size_t)(hash ^ hash >> 32);; i++) {
 		int16_t *slot = &c->slots[i % COMMIT_SLOTS];
 
-		if (*slot == 0 || (c->items[*slot - 1].target == t && ip_addr_equal(&c->items[*slot - 1].key, key)))
+		if (*slot == 0 || (c->items[*slot - 1].target == t &&
+					  ip_addr_equal(&c->items[*slot - 1].key, key)))
 			return slot;
 	}
 }
@@ -69,8 +77,8 @@ static struct commit_item *new_item(struct commit *c, struct commit_target *t)
 	return item;
 }
 
-int commit_add(struct commit *c, struct commit_target *t, enum commit_op op, const struct ip_addr *key,
-	const struct ip_addr *data, uint64_t timeout_ms)
+int commit_add(struct commit *c, struct commit_target *t, enum commit_op op,
+	const struct ip_addr *key, const struct ip_addr *data, uint64_t timeout_ms)
 {
 	int16_t *slot = find_slot(c, t, key);
 	struct commit_item *item;
@@ -78,7 +86,8 @@ int commit_add(struct commit *c, struct commit_target *t, enum commit_op op, con
 	if (*slot) {
 		item = &c->items[*slot - 1];
 		if (op == COMMIT_ADD && item->op == COMMIT_ADD && item->timeout_ms != timeout_ms) {
-			if (item->timeout_ms == 0 || (timeout_ms != 0 && item->timeout_ms > timeout_ms))
+			if (item->timeout_ms == 0 ||
+				(timeout_ms != 0 && item->timeout_ms > timeout_ms))
 				timeout_ms = item->timeout_ms;
 		}
 	} else {
@@ -103,13 +112,15 @@ static bool takes_step(const struct commit *c, const struct commit_item *item, e
 		return false;
 	switch (item->op) {
 	case COMMIT_ADD:
-		/* Without the renewal an element that is there keeps its old life; so it is taken out in between. What is added
-		 * first makes sure that there is something to take out. */
+		/* Without the renewal an element that is there keeps its old life; so it is taken
+		 * out in between. What is added first makes sure that there is something to take
+		 * out. */
 		return step == STEP_NEW || (!c->features.renew && step != STEP_DESTROY);
 	case COMMIT_MAP:
 		if (c->features.destroy)
 			return step == STEP_DESTROY || step == STEP_NEW_AGAIN;
-		/* Most are fresh; the kernel says EEXIST of the others, and the next round replaces them. */
+		/* Most are fresh; the kernel says EEXIST of the others, and the next round replaces
+		 * them. */
 		return step == STEP_NEW ? item->way != ITEM_REPLACES
 					: item->way == ITEM_REPLACES && step != STEP_DESTROY;
 	case COMMIT_DELETE:
@@ -130,7 +141,8 @@ static void open_step(struct commit *c, const struct commit_target *t, enum step
 	uint16_t flags = NLM_F_CREATE;
 
 	if (step == STEP_DELETE || step == STEP_DESTROY) {
-		elements_open(&c->batch, &t->at, step == STEP_DELETE ? NFT_MSG_DELSETELEM : ELEMENTS_DESTROY, 0);
+		elements_open(&c->batch, &t->at,
+			step == STEP_DELETE ? NFT_MSG_DELSETELEM : ELEMENTS_DESTROY, 0);
 		return;
 	}
 	if (step == STEP_NEW && c->items[t->first].op != COMMIT_ADD)
@@ -143,7 +155,8 @@ static void close_step(struct commit *c, struct commit_target *t, int item, enum
 	uint32_t index = elements_close(&c->batch) - c->batch.first_seq;
 
 	if (index < COMMIT_MESSAGES) {
-		c->owners[index] = (struct commit_owner){.target = t, .item = item, .step = (uint8_t)step};
+		c->owners[index] =
+			(struct commit_owner){.target = t, .item = item, .step = (uint8_t)step};
 		c->n_owners = index + 1;
 	}
 }
@@ -181,7 +194,8 @@ static void write_beat(struct commit *c)
 		elements_open(&c->batch, &alive, adds ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
 			adds ? NLM_F_CREATE : 0);
 		for (size_t i = 0; i < sizeof families; i++)
-			elements_put_raw(&c->batch, &families[i], 1, adds ? BEAT_TIMEOUT_MS : ELEMENT_NO_TIMEOUT,
+			elements_put_raw(&c->batch, &families[i], 1,
+				adds ? BEAT_TIMEOUT_MS : ELEMENT_NO_TIMEOUT,
 				adds && c->features.renew);
 		close_step(c, NULL, -1, STEP_NEW);
 	}
@@ -237,8 +251,8 @@ static void settle_refused(struct commit *c, struct commit_target *t)
 	}
 }
 
-/* An item of its own message was refused: it is settled or written in another way in the next round. false: nothing that
- * is known here explains it. */
+/* An item of its own message was refused: it is settled or written in another way in the next
+ * round. false: nothing that is known here explains it. */
 static bool refused_item(struct commit_item *item, int failure)
 {
 	if (failure == -EEXIST && item->op == COMMIT_MAP && item->way == ITEM_FRESH)
@@ -256,14 +270,63 @@ static bool refused_item(struct commit_item *item, int failure)
 	return true;
 }
 
-/* Reads the description of the set again, once a commit. */
-static void look_again(struct commit *c, struct commit_target *t, int failure)
+/* The items were made for an older description of their set. */
+static void fit_items(struct commit *c, struct commit_target *t)
 {
-	int r = t->look && !t->looked ? t->look(t) : failure;
+	for (int i = t->first; i >= 0; i = c->items[i].next) {
+		struct commit_item *item = &c->items[i];
 
-	t->looked = true;
+		if (item->key.family != t->at.family)
+			settle_item(item, -EINVAL);
+		if (t->has_timeout || item->timeout_ms == ELEMENT_NO_TIMEOUT)
+			continue;
+		if (item->timeout_ms)
+			settle_item(item, -EOPNOTSUPP);
+		item->timeout_ms = ELEMENT_NO_TIMEOUT;
+	}
+}
+
+/* Reads the description of a set; one that is not usable settles its items. */
+static void look_at(struct commit *c, struct commit_target *t)
+{
+	int r = t->look(t);
+
 	if (r < 0)
 		settle_target(c, t, r);
+	else
+		fit_items(c, t);
+	t->seen = c->epoch;
+}
+
+/* The second look, once a commit, when the kernel's refusal is not clear. */
+static void look_again(struct commit *c, struct commit_target *t, int failure)
+{
+	if (t->look && !t->looked)
+		look_at(c, t);
+	else
+		settle_target(c, t, failure);
+	t->looked = true;
+}
+
+/* Makes sure that what is known about the users' sets of this commit is still so. */
+static bool check_descriptions(struct commit *c)
+{
+	bool relied_on = false;
+
+	for (struct commit_target *t = c->targets; t; t = t->next)
+		relied_on |= t->look != NULL;
+	if (!relied_on)
+		return false;
+	if (!c->generation) {
+		if (nft_generation(c->socket, &c->generation, ACK_TIMEOUT_MS) < 0)
+			c->generation = 0;
+		c->epoch++;
+	}
+	for (struct commit_target *t = c->targets; t; t = t->next) {
+		if (t->look && t->seen != c->epoch)
+			look_at(c, t);
+	}
+	return c->generation != 0;
 }
 
 static void refused_target(struct commit *c, struct commit_target *t)
@@ -320,28 +383,46 @@ static void tell_targets(struct commit *c)
 	}
 }
 
-/* One batch. 0: committed; -EAGAIN: some of it was refused; else nothing more can be done. */
-static int run_round(struct commit *c, bool beat)
+static void write_round(struct commit *c, bool beat, bool careful)
 {
-	int r;
+	bool relies = check_descriptions(c);
 
 	c->n_owners = 0;
 	c->whole_error = 0;
 	nft_batch_begin(&c->batch, c->socket);
+	if (relies && careful)
+		nft_batch_require(&c->batch, c->generation);
 	if (beat)
 		write_beat(c);
 	for (struct commit_target *t = c->targets; t; t = t->next) {
 		for (enum step step = STEP_NEW; step <= STEP_NEW_AGAIN; step++)
 			write_step(c, t, step);
 	}
+}
+
+/* One batch. 0: committed; -EAGAIN: some of it was refused; else nothing more can be done. */
+static int run_round(struct commit *c, bool beat, bool careful)
+{
+	int r;
+
+	write_round(c, beat, careful);
 	c->rounds++;
 	r = nft_batch_commit(&c->batch, c->socket, ACK_TIMEOUT_MS, take_error, c);
-	if (r == 0)
+	if (r == 0) {
+		if (c->generation && !nft_batch_empty(&c->batch) && ++c->generation == 0)
+			c->generation = 1;
 		return 0;
+	}
+	if (c->whole_error == -ERESTART) {
+		commit_forget(c);
+		return -EAGAIN;
+	}
 	if (c->whole_error)
 		return c->whole_error;
-	if (r == -ETIMEDOUT || r == -ENOBUFS)
+	if (r == -ETIMEDOUT || r == -ENOBUFS) {
+		commit_forget(c);
 		return -ETIMEDOUT;
+	}
 	for (struct commit_target *t = c->targets; t; t = t->next) {
 		if (t->failure) {
 			refused_target(c, t);
@@ -357,7 +438,9 @@ void commit_run(struct commit *c, bool beat, bool *ret_beaten)
 
 	c->beat_failed = false;
 	for (int round = 0; round < ROUNDS_MAX; round++) {
-		r = run_round(c, beat && !c->beat_failed);
+		/* Where others commit all the time the last rounds rely on what was read just
+		 * before. */
+		r = run_round(c, beat && !c->beat_failed, round < ROUNDS_MAX / 2);
 		if (r != -EAGAIN)
 			break;
 	}

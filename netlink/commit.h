@@ -1,9 +1,10 @@
-/* The group commit: elements of many jobs become one batch, and each gets its own outcome. When the kernel refuses the
- * batch, what it refused is taken out or written in another way, and the rest is sent again; so one bad set never hurts
- * another. Every round settles or changes something, and their number is bounded.
+/* The group commit: elements of many jobs become one batch, and each gets its own outcome. When the
+ * kernel refuses the batch, what it refused is taken out or written in another way, and the rest is
+ * sent again; so one bad set never hurts another. Every round settles or changes something, and
+ * their number is bounded.
  *
- * Two elements of one target with the same address become one item: the later operation wins, of two additions the
- * longer life. Writer's thread. */
+ * Two elements of one target with the same address become one item: the later operation wins, of
+ * two additions the longer life. Writer's thread. */
 #ifndef TUNGATE_NETLINK_COMMIT_H
 #define TUNGATE_NETLINK_COMMIT_H
 
@@ -21,8 +22,9 @@ enum commit_op {
 /* A set or map that items go to. Lives longer than the commit. */
 struct commit_target {
 	struct element_set at;
-	/* Reads the set's description again after the kernel refused an element for a reason that is not clear: 0: changed
-	 * or usable, try once more; else the errno of all its elements. NULL: nothing to read. */
+	bool has_timeout;
+	/* Reads the set's description into `at` and has_timeout: 0, or the errno of all its
+	 * elements. NULL: the set is ours, there is nothing to read. */
 	int (*look)(struct commit_target *t);
 	/* The outcome of one commit, once. error: the first of its items. NULL: not of interest. */
 	void (*settled)(struct commit_target *t, unsigned n_done, unsigned n_failed, int error);
@@ -31,7 +33,8 @@ struct commit_target {
 	int first, last; /* items */
 	unsigned n;
 	bool listed, single, looked;
-	int failure; /* the first of this round */
+	uint32_t seen; /* the commit's `epoch` at which its description was read */
+	int failure;   /* the first of this round */
 	uint8_t failed_step;
 };
 
@@ -40,14 +43,18 @@ struct commit_item {
 	struct ip_addr key, data;
 	uint64_t timeout_ms;
 	enum commit_op op;
-	enum { ITEM_FRESH, ITEM_REPLACES, ITEM_PLAIN } way; /* how a map's element is written, see commit.c */
+	enum {
+		ITEM_FRESH,
+		ITEM_REPLACES,
+		ITEM_PLAIN
+	} way; /* how a map's element is written, see commit.c */
 	bool settled;
 	int result;
 	int failure; /* of this round */
-	int next; /* of the same target, -1: none */
+	int next;    /* of the same target, -1: none */
 };
 
-struct commit_owner { /* of one message of the batch */
+struct commit_owner {		      /* of one message of the batch */
 	struct commit_target *target; /* NULL: the heartbeat */
 	int item;		      /* -1: all of the target */
 	uint8_t step;
@@ -65,7 +72,12 @@ struct commit {
 	int16_t slots[COMMIT_SLOTS]; /* hash of (target, key) → item + 1 */
 	struct commit_owner owners[COMMIT_MESSAGES];
 	uint32_t n_owners;
-	int whole_error;  /* of the batch itself */
+	int whole_error; /* of the batch itself */
+	/* The generation of the kernel's tables up to which nobody but us has changed anything, 0:
+	 * not known. While it holds, the descriptions of this epoch hold too: a batch that relies
+	 * on them names it, so that an element never lands in a set of another kind that has just
+	 * been made under the same name. */
+	uint32_t generation, epoch;
 	bool beat_failed;
 	uint64_t rounds;
 };
@@ -73,12 +85,16 @@ struct commit {
 int commit_init(struct commit *c, struct nft_socket *s);
 void commit_fini(struct commit *c);
 
+/* Somebody (or another part of us) may have changed the users' sets: read them again before they
+ * are used. */
+void commit_forget(struct commit *c);
+
 void commit_begin(struct commit *c);
 /* The item's index, or -ENOSPC. data: COMMIT_MAP only. */
-int commit_add(struct commit *c, struct commit_target *t, enum commit_op op, const struct ip_addr *key,
-	const struct ip_addr *data, uint64_t timeout_ms);
-/* beat: renew the heartbeat (set `alive` of our table) too; *ret_beaten tells whether it was. Every item has its result
- * afterwards. */
+int commit_add(struct commit *c, struct commit_target *t, enum commit_op op,
+	const struct ip_addr *key, const struct ip_addr *data, uint64_t timeout_ms);
+/* beat: renew the heartbeat (set `alive` of our table) too; *ret_beaten tells whether it was. Every
+ * item has its result afterwards. */
 void commit_run(struct commit *c, bool beat, bool *ret_beaten);
 
 #endif

@@ -52,7 +52,8 @@ static void put_end(struct nlmsghdr *h, const uint8_t *key, size_t size)
 	mnl_attr_nest_end(h, nest);
 }
 
-/* Adds one to bit `bit` (0: the highest) of an address; false: it ran over, the range ends with the address space. */
+/* Adds one to bit `bit` (0: the highest) of an address; false: it ran over, the range ends with the
+ * address space. */
 static bool advance(uint8_t *b, unsigned bit)
 {
 	unsigned carry = 0x80U >> bit % 8;

@@ -1,12 +1,13 @@
-/* Set elements as netlink attributes, written straight into a batch: the way that every heartbeat, mapping and pushed
- * address goes. No allocation. Writer's thread. */
+/* Set elements as netlink attributes, written straight into a batch: the way that every heartbeat,
+ * mapping and pushed address goes. No allocation. Writer's thread. */
 #ifndef TUNGATE_NETLINK_ELEMENTS_H
 #define TUNGATE_NETLINK_ELEMENTS_H
 
 #include "gateway/base/addr.h"
 #include "netlink/batch.h"
 
-/* An attribute's length is 16 bits; the largest element (IPv6 interval with its end) takes under 100 bytes. */
+/* An attribute's length is 16 bits; the largest element (IPv6 interval with its end) takes under
+ * 100 bytes. */
 #define ELEMENTS_PER_MESSAGE 600
 #define ELEMENT_NO_TIMEOUT   UINT64_MAX /* the set has no timeouts: say nothing */
 
@@ -17,14 +18,16 @@ struct element_set { /* where elements go; the strings are borrowed */
 	bool interval;
 };
 
-/* type: NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM or ELEMENTS_DESTROY; flags: NLM_F_CREATE, NLM_F_EXCL. At most ELEMENTS_PER_MESSAGE until the close,
- * which returns the message's sequence number. */
+/* type: NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM or ELEMENTS_DESTROY; flags: NLM_F_CREATE,
+ * NLM_F_EXCL. At most ELEMENTS_PER_MESSAGE until the close, which returns the message's sequence
+ * number. */
 void elements_open(
 	struct nft_batch *b, const struct element_set *set, uint16_t type, uint16_t flags);
 uint32_t elements_close(struct nft_batch *b);
 
-/* timeout_ms 0: permanent. renew: also set how much of it is left, which renews an element that is there (Linux 6.12; older
- * kernels look at it for a new element only). data NULL: a set. In an interval set the element is the address alone. */
+/* timeout_ms 0: permanent. renew: also set how much of it is left, which renews an element that is
+ * there (Linux 6.12; older kernels look at it for a new element only). data NULL: a set. In an
+ * interval set the element is the address alone. */
 void elements_put(struct nft_batch *b, const struct element_set *set, const struct ip_addr *key,
 	const struct ip_addr *data, uint64_t timeout_ms, bool renew);
 /* A raw key of up to 16 bytes. */
@@ -36,7 +39,8 @@ void elements_put_raw_left(
 /* All addresses of the prefix, permanent; interval sets only. */
 void elements_put_prefix(struct nft_batch *b, const struct ip_prefix *prefix);
 
-/* NFT_MSG_DESTROYSETELEM (Linux 6.3), which the headers of the oldest system that we build on lack. */
+/* NFT_MSG_DESTROYSETELEM (Linux 6.3), which the headers of the oldest system that we build on lack.
+ */
 #define ELEMENTS_DESTROY 30
 
 #endif

@@ -35,8 +35,8 @@ void rule_open(struct ruleset *r, const char *chain)
 void rule_close(struct ruleset *r)
 {
 	if (r->rule && !r->error) {
-		struct nlmsghdr *h = nft_batch_open(
-			r->batch, NFT_MSG_NEWRULE, NFPROTO_INET, NLM_F_CREATE | NLM_F_APPEND, RULE_BYTES_MAX);
+		struct nlmsghdr *h = nft_batch_open(r->batch, NFT_MSG_NEWRULE, NFPROTO_INET,
+			NLM_F_CREATE | NLM_F_APPEND, RULE_BYTES_MAX);
 
 		nftnl_rule_nlmsg_build_payload(h, r->rule);
 		nft_batch_close(r->batch);
@@ -64,7 +64,8 @@ static void put_u32(struct nftnl_expr *e, uint16_t attr, uint32_t value)
 		nftnl_expr_set_u32(e, attr, value);
 }
 
-static void put_data(struct ruleset *r, struct nftnl_expr *e, uint16_t attr, const void *data, size_t len)
+static void put_data(
+	struct ruleset *r, struct nftnl_expr *e, uint16_t attr, const void *data, size_t len)
 {
 	if (e && nftnl_expr_set(e, attr, data, (uint32_t)len) < 0)
 		r->error = -ENOMEM;
@@ -275,7 +276,8 @@ static void match_prefix(struct ruleset *r, enum rule_is is, const struct ip_pre
 	compare(r, is, prefix->addr.b, size);
 }
 
-void match_address(struct ruleset *r, enum rule_side side, enum rule_is is, const struct ip_prefix *prefix)
+void match_address(
+	struct ruleset *r, enum rule_side side, enum rule_is is, const struct ip_prefix *prefix)
 {
 	match_family(r, prefix->addr.family);
 	load_address(r, side, prefix->addr.family);
@@ -319,7 +321,8 @@ void match_ct_destination(struct ruleset *r, const struct ip_prefix *prefix)
 
 	match_family(r, prefix->addr.family);
 	e = add(r, "ct");
-	put_u32(e, NFTNL_EXPR_CT_KEY, prefix->addr.family == IP_V4 ? NFT_CT_DST_IP : NFT_CT_DST_IP6);
+	put_u32(e, NFTNL_EXPR_CT_KEY,
+		prefix->addr.family == IP_V4 ? NFT_CT_DST_IP : NFT_CT_DST_IP6);
 	put_u32(e, NFTNL_EXPR_CT_DREG, NFT_REG_1);
 	if (e)
 		nftnl_expr_set_u8(e, NFTNL_EXPR_CT_DIR, IP_CT_DIR_ORIGINAL);

@@ -94,8 +94,8 @@ static bool try_renew(struct nft_socket *s, struct nft_batch *b, const struct tr
 	elements_close(b);
 	if (nft_batch_commit(b, s, TRIAL_MS, NULL, NULL) < 0)
 		return false;
-	if (nft_request(s, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, fill_get, t, take_answer, &left_ms,
-		    TRIAL_MS) < 0)
+	if (nft_request(s, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, fill_get, t, take_answer,
+		    &left_ms, TRIAL_MS) < 0)
 		return false;
 	return left_ms <= SHORT_LIFE_MS;
 }

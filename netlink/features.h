@@ -1,4 +1,5 @@
-/* What this kernel's nf_tables can do, found by trying it in a table of our own that is gone afterwards. */
+/* What this kernel's nf_tables can do, found by trying it in a table of our own that is gone
+ * afterwards. */
 #ifndef TUNGATE_NETLINK_FEATURES_H
 #define TUNGATE_NETLINK_FEATURES_H
 
@@ -9,7 +10,8 @@ struct nft_features {
 	bool destroy; /* DESTROYSETELEM: a deletion that may find nothing (6.3) */
 };
 
-/* What cannot be tried counts as missing. 0; or the errno of the first batch (-EPERM, -EOPNOTSUPP: no owner flag). */
+/* What cannot be tried counts as missing. 0; or the errno of the first batch (-EPERM, -EOPNOTSUPP:
+ * no owner flag). */
 int nft_features_try(struct nft_socket *s, struct nft_batch *b, struct nft_features *ret);
 
 #endif

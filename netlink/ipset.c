@@ -51,7 +51,8 @@ void ipset_writer_close(struct ipset_writer *w)
 	free(w);
 }
 
-/* libipset tells what went wrong in words only; these are the ones of its table of errors that matter to us. */
+/* libipset tells what went wrong in words only; these are the ones of its table of errors that
+ * matter to us. */
 static int error_from_report(const struct ipset_session *session)
 {
 	static const struct {
@@ -93,7 +94,8 @@ static int choose(struct ipset_writer *w, const char *name, const struct ipset_t
 
 static uint8_t chosen_family(struct ipset_writer *w)
 {
-	return ipset_data_family(ipset_session_data(w->session)) == 2 /* NFPROTO_IPV4 */ ? IP_V4 : IP_V6;
+	return ipset_data_family(ipset_session_data(w->session)) == 2 /* NFPROTO_IPV4 */ ? IP_V4
+											 : IP_V6;
 }
 
 int ipset_writer_look(struct ipset_writer *w, const char *name, uint8_t *ret_family)
@@ -111,7 +113,8 @@ int ipset_writer_look(struct ipset_writer *w, const char *name, uint8_t *ret_fam
 	return r;
 }
 
-int ipset_writer_add(struct ipset_writer *w, const char *name, const struct ip_addr *addr, uint32_t timeout_s)
+int ipset_writer_add(
+	struct ipset_writer *w, const char *name, const struct ip_addr *addr, uint32_t timeout_s)
 {
 	const struct ipset_type *type;
 	char text[IP_TEXT_MAX];

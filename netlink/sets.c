@@ -26,10 +26,10 @@ struct nl_set {
 	struct sets *owner;
 	char text[256];
 	char *table, *name;
-	bool is_ipset, has_timeout;
+	bool is_ipset;
 	uint8_t want_family; /* of the rule; IP_NONE: the key's */
 	uint8_t nfproto;
-	int state; /* 0, or the errno that its elements get */
+	int state;  /* 0, or the errno that its elements get */
 	bool known; /* its description was read and is in force */
 	int64_t looked_ms, told_ms;
 	uint64_t added, errors;
@@ -55,8 +55,10 @@ static const char *state_name(int state)
 
 static void set_state(struct nl_set *set, int state)
 {
-	static const char *const meanings[] = {"there is no such set", "its elements are not single addresses of the family",
-		"it was made without `flags timeout`, and a permanent element would stay for ever", "it is full"};
+	static const char *const meanings[] = {"there is no such set",
+		"its elements are not single addresses of the family",
+		"it was made without `flags timeout`, and a permanent element would stay for ever",
+		"it is full"};
 	char line[512];
 	int64_t now = clock_ms();
 	const char *meaning;
@@ -66,16 +68,17 @@ static void set_state(struct nl_set *set, int state)
 	/* Good news about a set that was full waits, so that it cannot alternate. */
 	if (state == 0 && set->state == -ENFILE && now - set->told_ms < RECOVERED_AFTER_MS)
 		return;
-	meaning = state == -ENOENT ? meanings[0]
-		  : state == -EINVAL ? meanings[1]
+	meaning = state == -ENOENT	 ? meanings[0]
+		  : state == -EINVAL	 ? meanings[1]
 		  : state == -EOPNOTSUPP ? meanings[2]
-		  : state == -ENFILE ? meanings[3]
-				       : strerror(-state);
+		  : state == -ENFILE	 ? meanings[3]
+					 : strerror(-state);
 	if (state == 0)
-		snprintf(line, sizeof line, "%s %s: ok again", set->is_ipset ? "ipset" : "nftset", set->text);
+		snprintf(line, sizeof line, "%s %s: ok again", set->is_ipset ? "ipset" : "nftset",
+			set->text);
 	else
-		snprintf(line, sizeof line, "%s %s: %s: %s; answers leave without it", set->is_ipset ? "ipset" : "nftset",
-			set->text, state_name(state), meaning);
+		snprintf(line, sizeof line, "%s %s: %s: %s; answers leave without it",
+			set->is_ipset ? "ipset" : "nftset", set->text, state_name(state), meaning);
 	set->state = state;
 	set->told_ms = now;
 	if (set->owner->changed)
@@ -136,8 +139,8 @@ static int read_nft(struct nl_set *set)
 {
 	struct description d = {0};
 	uint8_t family;
-	int r = nft_request(set->owner->socket, NFT_MSG_GETSET, set->nfproto, 0, fill_get, set, take_answer, &d,
-		LOOK_TIMEOUT_MS);
+	int r = nft_request(set->owner->socket, NFT_MSG_GETSET, set->nfproto, 0, fill_get, set,
+		take_answer, &d, LOOK_TIMEOUT_MS);
 
 	if (r < 0)
 		return r;
@@ -146,7 +149,7 @@ static int read_nft(struct nl_set *set)
 		return -EINVAL;
 	set->target.at.family = family;
 	set->target.at.interval = d.flags & NFT_SET_INTERVAL;
-	set->has_timeout = d.flags & NFT_SET_TIMEOUT;
+	set->target.has_timeout = d.flags & NFT_SET_TIMEOUT;
 	return 0;
 }
 
@@ -166,7 +169,7 @@ static int read_ipset(struct nl_set *set)
 	if (set->want_family != IP_NONE && family != set->want_family)
 		return -EINVAL;
 	set->target.at.family = family;
-	set->has_timeout = true; /* the kernel says so itself when an element is added */
+	set->target.has_timeout = true; /* the kernel says so itself when an element is added */
 	return 0;
 }
 
@@ -204,7 +207,8 @@ static void settled(struct commit_target *t, unsigned n_done, unsigned n_failed,
 
 /* --- handles --- */
 
-void sets_init(struct sets *s, struct nft_socket *socket, void (*changed)(void *, const char *), void *arg)
+void sets_init(
+	struct sets *s, struct nft_socket *socket, void (*changed)(void *, const char *), void *arg)
 {
 	*s = (struct sets){.socket = socket, .changed = changed, .arg = arg};
 }
@@ -252,8 +256,8 @@ static void set_describe(struct nl_set *set)
 	if (set->is_ipset)
 		snprintf(set->text, sizeof set->text, "%s%s", family, set->name);
 	else
-		snprintf(set->text, sizeof set->text, "%s%s#%s#%s", family, proto_name(set->nfproto), set->table,
-			set->name);
+		snprintf(set->text, sizeof set->text, "%s%s#%s#%s", family,
+			proto_name(set->nfproto), set->table, set->name);
 }
 
 int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
@@ -264,8 +268,8 @@ int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
 		set = s->v[i];
 		if (set->is_ipset == conf->is_ipset && set->want_family == conf->family &&
 			strcmp(set->name, conf->name) == 0 &&
-			(set->is_ipset ||
-				(set->nfproto == conf->nfproto && strcmp(set->table, conf->table) == 0))) {
+			(set->is_ipset || (set->nfproto == conf->nfproto &&
+						  strcmp(set->table, conf->table) == 0))) {
 			*ret = set;
 			return 0;
 		}
@@ -285,8 +289,8 @@ int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
 	set->is_ipset = conf->is_ipset;
 	set->want_family = conf->family;
 	set->nfproto = conf->nfproto;
-	set->target.at =
-		(struct element_set){.table = set->table, .name = set->name, .nfproto = conf->nfproto};
+	set->target.at = (struct element_set){
+		.table = set->table, .name = set->name, .nfproto = conf->nfproto};
 	set->target.look = look_at_target;
 	set->target.settled = settled;
 	set_describe(set);
@@ -332,26 +336,30 @@ static int ipset_add(struct nl_set *set, const struct ip_addr *addr, uint32_t ti
 	return 0;
 }
 
-int sets_add(struct nl_set *set, const struct ip_addr *addr, uint32_t timeout_s, struct commit *c, int *ret_item)
+int sets_add(struct nl_set *set, const struct ip_addr *addr, uint32_t timeout_s, struct commit *c,
+	int *ret_item)
 {
 	uint64_t timeout_ms = (uint64_t)timeout_s * 1000;
 
 	*ret_item = -1;
 	if (set->want_family != IP_NONE && addr->family != set->want_family)
 		return 0;
-	if (!set->known && (clock_ms() - set->looked_ms < LOOK_EVERY_MS || look(set) < 0)) {
+	/* What cannot take this element is perhaps made anew: looked at once a second. */
+	if (!set->known || (!set->target.has_timeout && timeout_s)) {
+		if (clock_ms() - set->looked_ms >= LOOK_EVERY_MS)
+			look(set);
+	}
+	if (!set->known) {
 		set->errors++;
 		return set->state ? set->state : -ENOENT;
 	}
 	if (addr->family != set->target.at.family)
 		return 0;
-	if (!set->has_timeout && timeout_s) {
-		set->known = false; /* perhaps it is made anew */
+	if (!set->target.has_timeout && timeout_s)
 		return add_failed(set, -EOPNOTSUPP);
-	}
 	if (set->is_ipset)
 		return ipset_add(set, addr, timeout_s);
-	if (!set->has_timeout)
+	if (!set->target.has_timeout)
 		timeout_ms = ELEMENT_NO_TIMEOUT;
 	*ret_item = commit_add(c, &set->target, COMMIT_ADD, addr, NULL, timeout_ms);
 	return *ret_item < 0 ? *ret_item : 0;

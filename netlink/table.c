@@ -80,7 +80,8 @@ static const struct table_chain {
 
 static const char *const counters[] = {"taken_udp", "taken_tcp", "stray", "outside", "probe"};
 
-static struct nlmsghdr *message(struct nft_batch *b, uint16_t type, uint16_t flags, uint16_t table_attr)
+static struct nlmsghdr *message(
+	struct nft_batch *b, uint16_t type, uint16_t flags, uint16_t table_attr)
 {
 	struct nlmsghdr *h = nft_batch_open(b, type, NFPROTO_INET, flags, MESSAGE_BYTES_MAX);
 
@@ -92,7 +93,8 @@ static void add_table(struct nft_batch *b)
 {
 	struct nlmsghdr *h;
 
-	/* A table of this name that nobody owns is left over from somebody's experiment; ours begins empty. */
+	/* A table of this name that nobody owns is left over from somebody's experiment; ours
+	 * begins empty. */
 	message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE, NFTA_TABLE_NAME);
 	nft_batch_close(b);
 	message(b, NFT_MSG_DELTABLE, 0, NFTA_TABLE_NAME);
@@ -129,8 +131,10 @@ static void add_chain(struct nft_batch *b, const struct table_chain *chain)
 	nft_batch_close(b);
 }
 
-/* Rules go all, chains only when they are not needed any more: a base chain stays hooked all the time. */
-static void chains_build(struct table_plan *p, const struct table_state *old, struct table_state *next)
+/* Rules go all, chains only when they are not needed any more: a base chain stays hooked all the
+ * time. */
+static void chains_build(
+	struct table_plan *p, const struct table_state *old, struct table_state *next)
 {
 	struct nft_batch *b = p->rules.batch;
 
@@ -155,10 +159,20 @@ static void plan_init(struct table_plan *p, struct nft_batch *b, const struct ta
 {
 	p->c = c;
 	p->rules = (struct ruleset){.batch = b, .table = TABLE_NAME};
-	p->families[0] = (struct table_family){.family = IP_V4, .pool = c->pool4, .tun = c->tun4, .udp = c->udp4,
-		.tcp = c->tcp4, .nat = "nat4", .exempt = "exempt4"};
-	p->families[1] = (struct table_family){.family = IP_V6, .pool = c->pool6, .tun = c->tun6, .udp = c->udp6,
-		.tcp = c->tcp6, .nat = "nat6", .exempt = "exempt6"};
+	p->families[0] = (struct table_family){.family = IP_V4,
+		.pool = c->pool4,
+		.tun = c->tun4,
+		.udp = c->udp4,
+		.tcp = c->tcp4,
+		.nat = "nat4",
+		.exempt = "exempt4"};
+	p->families[1] = (struct table_family){.family = IP_V6,
+		.pool = c->pool6,
+		.tun = c->tun6,
+		.udp = c->udp6,
+		.tcp = c->tcp6,
+		.nat = "nat6",
+		.exempt = "exempt6"};
 	EACH_FAMILY(p, f)
 	{
 		f->taken = f->tun.family != IP_NONE || f->udp.addr.family != IP_NONE ||
@@ -217,7 +231,8 @@ static const struct nlattr *find_in_message(const struct nlmsghdr *h, uint16_t t
 {
 	size_t skip = MNL_ALIGN(sizeof(struct nfgenmsg));
 
-	return find((const char *)mnl_nlmsg_get_payload(h) + skip, mnl_nlmsg_get_payload_len(h) - skip, type);
+	return find((const char *)mnl_nlmsg_get_payload(h) + skip,
+		mnl_nlmsg_get_payload_len(h) - skip, type);
 }
 
 /* The name of the expression that lies around `offset` of a rule's message. */
@@ -277,7 +292,8 @@ const char *table_blame(
 		form = "set %s";
 		break;
 	case NFT_MSG_NEWTABLE:
-		text = error->error == -EPERM ? "another process owns the table " TABLE_NAME : "owner flag";
+		text = error->error == -EPERM ? "another process owns the table " TABLE_NAME
+					      : "owner flag";
 		break;
 	default:
 		text = "nf_tables";

@@ -1,8 +1,10 @@
 /* What comes in. Traps, all met in tests (facts/kernel.md a4, d3):
- * - tproxy stands first in its rule: without a listener the rest of the rule is skipped and the packet goes on as if we
- *   were not here;
- * - what comes from TUN to a pool and is taken by nobody would return to TUN for ever: it is dropped and counted;
- * - a flow that conntrack has seen once without NAT never gets NAT: what goes to TUN is not tracked. */
+ * - tproxy stands first in its rule: without a listener the rest of the rule is skipped and the
+ * packet goes on as if we were not here;
+ * - what comes from TUN to a pool and is taken by nobody would return to TUN for ever: it is
+ * dropped and counted;
+ * - a flow that conntrack has seen once without NAT never gets NAT: what goes to TUN is not
+ * tracked. */
 #include "netlink/table_internal.h"
 
 #include <linux/rtnetlink.h>
@@ -20,16 +22,16 @@ static void raw_build(struct table_plan *p)
 	RULE(r, "raw", match_iif(r, IS, c->tun), act_goto(r, "from_tun"));
 	/* What the output chain sent back to us. */
 	if (c->mode != CONF_INTERCEPT_OFF && (c->self || c->mode == CONF_INTERCEPT_TPROXY))
-		RULE(r, "raw", match_iif(r, IS, "lo"), match_mark(r, c->mark_tproxy, c->mark_tproxy),
-			act_goto(r, "tproxy"));
+		RULE(r, "raw", match_iif(r, IS, "lo"),
+			match_mark(r, c->mark_tproxy, c->mark_tproxy), act_goto(r, "tproxy"));
 	RULE(r, "raw", match_iif(r, IS, "lo"), act_accept(r));
 	for (size_t i = 0; i < c->n_lan; i++)
 		RULE(r, "raw", match_iif(r, IS, c->lan[i]), act_jump(r, "lan"));
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family != IP_NONE)
-			RULE(r, "raw", match_address(r, DESTINATION, IS, &f->pool), act_count(r, "outside"),
-				act_drop(r));
+			RULE(r, "raw", match_address(r, DESTINATION, IS, &f->pool),
+				act_count(r, "outside"), act_drop(r));
 	}
 }
 
@@ -46,14 +48,17 @@ static void lan_build(struct table_plan *p)
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family != IP_NONE)
-			RULE(r, "lan", match_address(r, DESTINATION, IS, &f->pool), act_goto(r, "fake"));
+			RULE(r, "lan", match_address(r, DESTINATION, IS, &f->pool),
+				act_goto(r, "fake"));
 	}
 }
 
-/* UDP to where routing can send it: into TUN. The router's own and link-local addresses it cannot. */
+/* UDP to where routing can send it: into TUN. The router's own and link-local addresses it cannot.
+ */
 static void dns_to_tun_build(struct table_plan *p, const struct table_family *f)
 {
-	static const struct ip_prefix link_local = {.addr = {.b = {0xfe, 0x80}, .family = IP_V6}, .len = 10};
+	static const struct ip_prefix link_local = {
+		.addr = {.b = {0xfe, 0x80}, .family = IP_V6}, .len = 10};
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
@@ -78,12 +83,14 @@ static void dns_build(struct table_plan *p)
 	struct ruleset *r = &p->rules;
 
 	for (size_t i = 0; c->exempt && i < c->exempt->n_mark; i++)
-		RULE(r, "dns", match_mark(r, c->exempt->mark[i].value, c->exempt->mark[i].mask), act_accept(r));
+		RULE(r, "dns", match_mark(r, c->exempt->mark[i].value, c->exempt->mark[i].mask),
+			act_accept(r));
 	RULE(r, "dns", match_mark(r, c->mark_value, c->mark_mask), act_accept(r));
 	EACH_FAMILY(p, f)
 	{
 		if (f->has_exempt)
-			RULE(r, "dns", match_address_in(r, DESTINATION, f->family, f->exempt), act_accept(r));
+			RULE(r, "dns", match_address_in(r, DESTINATION, f->family, f->exempt),
+				act_accept(r));
 	}
 	for (size_t i = 0; i < sizeof not_taken / sizeof not_taken[0]; i++)
 		RULE(r, "dns", match_destination_type(r, IS, not_taken[i]), act_accept(r));
@@ -105,8 +112,9 @@ static void tproxy_rule(struct table_plan *p, uint8_t protocol, const struct ip_
 	if (listener->addr.family == IP_NONE)
 		return;
 	RULE(r, "tproxy", match_family(r, listener->addr.family), match_protocol(r, protocol),
-		act_tproxy(r, listener), act_count(r, protocol == IPPROTO_UDP ? "taken_udp" : "taken_tcp"),
-		act_notrack(r), act_mark(r, bit, bit), act_accept(r));
+		act_tproxy(r, listener),
+		act_count(r, protocol == IPPROTO_UDP ? "taken_udp" : "taken_tcp"), act_notrack(r),
+		act_mark(r, bit, bit), act_accept(r));
 }
 
 /* To a pool, from where it is carried. */
@@ -117,7 +125,8 @@ static void fake_build(struct table_plan *p)
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family != IP_NONE)
-			RULE(r, "fake", match_address_in(r, DESTINATION, f->family, f->nat), act_accept(r));
+			RULE(r, "fake", match_address_in(r, DESTINATION, f->family, f->nat),
+				act_accept(r));
 	}
 	/* Of a direct connection that outlived its element: conntrack knows where it goes. */
 	RULE(r, "fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
@@ -131,15 +140,16 @@ static void from_tun_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
 
-	RULE(r, "from_tun", match_protocol(r, IPPROTO_UDP), match_port(r, SOURCE, DNS_PORT), act_notrack(r),
-		act_accept(r));
+	RULE(r, "from_tun", match_protocol(r, IPPROTO_UDP), match_port(r, SOURCE, DNS_PORT),
+		act_notrack(r), act_accept(r));
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family == IP_NONE)
 			continue;
-		RULE(r, "from_tun", match_address_in(r, DESTINATION, f->family, f->nat), act_accept(r));
-		RULE(r, "from_tun", match_address(r, DESTINATION, IS, &f->pool), act_count(r, "stray"),
-			act_drop(r));
+		RULE(r, "from_tun", match_address_in(r, DESTINATION, f->family, f->nat),
+			act_accept(r));
+		RULE(r, "from_tun", match_address(r, DESTINATION, IS, &f->pool),
+			act_count(r, "stray"), act_drop(r));
 	}
 	/* ICMP errors, RSTs and echo replies that we wrote. */
 	RULE(r, "from_tun", act_notrack(r), act_accept(r));

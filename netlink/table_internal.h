@@ -1,4 +1,5 @@
-/* The parts of table.c: which chains and sets a configuration needs, and what stands in them. Writer's thread. */
+/* The parts of table.c: which chains and sets a configuration needs, and what stands in them.
+ * Writer's thread. */
 #ifndef TUNGATE_NETLINK_TABLE_INTERNAL_H
 #define TUNGATE_NETLINK_TABLE_INTERNAL_H
 
@@ -23,15 +24,15 @@ struct table_plan {
 	table_note *note;
 	void *note_arg;
 };
-#define EACH_FAMILY(p, f) \
-	for (struct table_family *f = (p)->families; f < (p)->families + 2; f++)
+#define EACH_FAMILY(p, f) for (struct table_family *f = (p)->families; f < (p)->families + 2; f++)
 
 /* Longest name of one of our sets: "mark255_4". */
 #define TABLE_SET_NAME_MAX 16
 const char *table_mark_set_name(char *buf, size_t n, uint8_t family);
 
 /* table_sets.c */
-void table_sets_build(struct table_plan *p, const struct table_state *old, struct table_state *next);
+void table_sets_build(
+	struct table_plan *p, const struct table_state *old, struct table_state *next);
 
 /* table_in.c: what comes in: raw and the chains it jumps to, forward, postrouting's probe */
 void table_in_build(struct table_plan *p);

@@ -1,5 +1,6 @@
-/* What the kernel carries by itself: fake → real, the source where replies could not come back otherwise, and the marks
- * of egresses. A connection lives on its conntrack entry; the elements are only needed for its first packet. */
+/* What the kernel carries by itself: fake → real, the source where replies could not come back
+ * otherwise, and the marks of egresses. A connection lives on its conntrack entry; the elements are
+ * only needed for its first packet. */
 #include "netlink/table_internal.h"
 
 static void dnat_build(struct table_plan *p, const char *chain)
@@ -14,7 +15,8 @@ static void dnat_build(struct table_plan *p, const char *chain)
 	}
 }
 
-static void masquerade_rule(struct table_plan *p, const struct table_family *f, const struct ip_prefix *source)
+static void masquerade_rule(
+	struct table_plan *p, const struct table_family *f, const struct ip_prefix *source)
 {
 	struct ruleset *r = &p->rules;
 
@@ -29,10 +31,12 @@ static void masquerade_rule(struct table_plan *p, const struct table_family *f, 
 	rule_close(r);
 }
 
-/* IPv6 is rewritten only where the source could not be answered: a unique local address or TUN's own. */
+/* IPv6 is rewritten only where the source could not be answered: a unique local address or TUN's
+ * own. */
 static void snat_build(struct table_plan *p)
 {
-	static const struct ip_prefix unique_local = {.addr = {.b = {0xfc}, .family = IP_V6}, .len = 7};
+	static const struct ip_prefix unique_local = {
+		.addr = {.b = {0xfc}, .family = IP_V6}, .len = 7};
 
 	EACH_FAMILY(p, f)
 	{
@@ -50,8 +54,8 @@ static void snat_build(struct table_plan *p)
 	}
 }
 
-/* The mark goes into the connection by the set, and from the connection onto each packet, so that it stays when the
- * element is gone. */
+/* The mark goes into the connection by the set, and from the connection onto each packet, so that
+ * it stays when the element is gone. */
 static void mark_build(struct table_plan *p, const char *chain)
 {
 	struct ruleset *r = &p->rules;
@@ -66,7 +70,8 @@ static void mark_build(struct table_plan *p, const char *chain)
 				continue;
 			table_mark_set_name(set, i, f->family);
 			RULE(r, chain, match_address(r, DESTINATION, IS, &f->pool),
-				match_address_in(r, DESTINATION, f->family, set), act_ct_mark(r, value, mask));
+				match_address_in(r, DESTINATION, f->family, set),
+				act_ct_mark(r, value, mask));
 			RULE(r, chain, match_ct_original(r), match_ct_destination(r, &f->pool),
 				match_ct_mark(r, value, mask), act_mark(r, value, mask));
 		}

@@ -1,5 +1,5 @@
-/* What this host sends: our own packets leave untouched, other programs' queries are taken if gateway.self says so, and
- * packets to the pools go the same way as those of the LAN. */
+/* What this host sends: our own packets leave untouched, other programs' queries are taken if
+ * gateway.self says so, and packets to the pools go the same way as those of the LAN. */
 #include "netlink/table_internal.h"
 
 #include <errno.h>
@@ -63,14 +63,15 @@ static void exempt_cgroups(struct table_plan *p)
 	if (paths->n && !cgroup2_mount(mount, sizeof mount))
 		strcpy(mount, "/sys/fs/cgroup");
 	for (size_t i = 0; i < paths->n; i++) {
-		uint32_t level;
-		uint64_t id;
+		uint32_t level = 0;
+		uint64_t id = 0;
 
 		if (cgroup_find(mount, paths->v[i], &level, &id) == 0) {
 			RULE(r, "out_dns", match_cgroup(r, level, id), act_return(r));
 		} else if (p->note) {
 			snprintf(text, sizeof text,
-				"gateway.exempt: there is no cgroup %.200s below %.200s, it is not exempt",
+				"gateway.exempt: there is no cgroup %.200s below %.200s, it is not "
+				"exempt",
 				paths->v[i], mount);
 			p->note(p->note_arg, text);
 		}
@@ -92,7 +93,8 @@ static void exempt_build(struct table_plan *p)
 	EACH_FAMILY(p, f)
 	{
 		if (f->has_exempt)
-			RULE(r, "out_dns", match_address_in(r, DESTINATION, f->family, f->exempt), act_return(r));
+			RULE(r, "out_dns", match_address_in(r, DESTINATION, f->family, f->exempt),
+				act_return(r));
 	}
 }
 
@@ -103,15 +105,18 @@ static void out_tproxy_rule(struct table_plan *p, uint8_t protocol, const struct
 	uint32_t bit = p->c->mark_tproxy;
 
 	if (listener->addr.family != IP_NONE)
-		RULE(r, "out_dns", match_family(r, listener->addr.family), match_protocol(r, protocol),
-			act_notrack(r), act_mark(r, bit, bit), act_accept(r));
+		RULE(r, "out_dns", match_family(r, listener->addr.family),
+			match_protocol(r, protocol), act_notrack(r), act_mark(r, bit, bit),
+			act_accept(r));
 }
 
 static void out_dns_build(struct table_plan *p)
 {
 	static const uint32_t not_taken[] = {RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST};
-	/* A link-local target keeps its interface when it is routed again, so no mark leads it to us. */
-	static const struct ip_prefix link_local = {.addr = {.b = {0xfe, 0x80}, .family = IP_V6}, .len = 10};
+	/* A link-local target keeps its interface when it is routed again, so no mark leads it to
+	 * us. */
+	static const struct ip_prefix link_local = {
+		.addr = {.b = {0xfe, 0x80}, .family = IP_V6}, .len = 10};
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
@@ -123,9 +128,10 @@ static void out_dns_build(struct table_plan *p)
 	EACH_FAMILY(p, f)
 	{
 		if (c->mode == CONF_INTERCEPT_TUN && f->taken)
-			RULE(r, "out_dns", match_family(r, f->family), match_protocol(r, IPPROTO_UDP),
-				act_count(r, "taken_udp"), act_notrack(r),
-				act_mark(r, c->mark_tun, c->mark_tun), act_accept(r));
+			RULE(r, "out_dns", match_family(r, f->family),
+				match_protocol(r, IPPROTO_UDP), act_count(r, "taken_udp"),
+				act_notrack(r), act_mark(r, c->mark_tun, c->mark_tun),
+				act_accept(r));
 	}
 	out_tproxy_rule(p, IPPROTO_UDP, &c->udp4);
 	out_tproxy_rule(p, IPPROTO_UDP, &c->udp6);
@@ -141,11 +147,13 @@ static void own_build(struct table_plan *p)
 	struct ruleset *r = &p->rules;
 
 	for (size_t i = 0; i < sizeof protocols; i++)
-		RULE(r, "out", match_mark(r, c->mark_value, c->mark_mask), match_protocol(r, protocols[i]),
-			match_port(r, SOURCE, DNS_PORT), act_notrack(r), act_accept(r));
+		RULE(r, "out", match_mark(r, c->mark_value, c->mark_mask),
+			match_protocol(r, protocols[i]), match_port(r, SOURCE, DNS_PORT),
+			act_notrack(r), act_accept(r));
 	EACH_FAMILY(p, f)
 	{
-		struct ip_prefix tun = {.addr = f->tun, .len = (uint8_t)(ip_addr_size(&f->tun) * 8)};
+		struct ip_prefix tun = {
+			.addr = f->tun, .len = (uint8_t)(ip_addr_size(&f->tun) * 8)};
 
 		if (f->pool.addr.family == IP_NONE)
 			continue;
@@ -165,12 +173,13 @@ static void out_fake_build(struct table_plan *p, const struct table_family *f)
 	struct ruleset *r = &p->rules;
 
 	if (!p->c->self) {
-		RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool), act_count(r, "outside"), act_drop(r));
+		RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool), act_count(r, "outside"),
+			act_drop(r));
 		return;
 	}
 	RULE(r, "out", match_address_in(r, DESTINATION, f->family, f->nat), act_accept(r));
-	RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool), match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN),
-		act_accept(r));
+	RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool),
+		match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
 	RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool), act_notrack(r), act_accept(r));
 }
 

@@ -1,5 +1,5 @@
-/* The sets and maps of our table. nat4, nat6 and the mark sets are what the writer fills: a rebuild keeps them, with all
- * that is in them, as long as their pool and mark are the same. */
+/* The sets and maps of our table. nat4, nat6 and the mark sets are what the writer fills: a rebuild
+ * keeps them, with all that is in them, as long as their pool and mark are the same. */
 #include "netlink/table_internal.h"
 #include "netlink/elements.h"
 
@@ -38,11 +38,12 @@ static void put_be(struct nlmsghdr *h, uint16_t attr, uint32_t value)
 	mnl_attr_put_u32(h, attr, htonl(value));
 }
 
-static void add_set(struct table_plan *p, const char *name, uint32_t flags, uint32_t type, uint32_t size)
+static void add_set(
+	struct table_plan *p, const char *name, uint32_t flags, uint32_t type, uint32_t size)
 {
 	struct nft_batch *b = p->rules.batch;
-	struct nlmsghdr *h =
-		nft_batch_open(b, NFT_MSG_NEWSET, NFPROTO_INET, NLM_F_CREATE | NLM_F_EXCL, MESSAGE_BYTES_MAX);
+	struct nlmsghdr *h = nft_batch_open(
+		b, NFT_MSG_NEWSET, NFPROTO_INET, NLM_F_CREATE | NLM_F_EXCL, MESSAGE_BYTES_MAX);
 
 	mnl_attr_put_strz(h, NFTA_SET_TABLE, TABLE_NAME);
 	mnl_attr_put_strz(h, NFTA_SET_NAME, name);
@@ -75,13 +76,17 @@ static int prefix_compare(const void *a, const void *b)
 	return r ? r : (int)x->len - (int)y->len;
 }
 
-/* An interval set takes no overlapping ranges: after sorting, a prefix that lies in the one before it is left out. */
+/* An interval set takes no overlapping ranges: after sorting, a prefix that lies in the one before
+ * it is left out. */
 static void fill_exempt(struct table_plan *p, const struct table_family *f)
 {
 	const struct conf_prefixes *to = &p->c->exempt->to;
 	struct ip_prefix *sorted = malloc(to->n * sizeof *sorted);
-	struct element_set set = {.nfproto = NFPROTO_INET, .table = TABLE_NAME, .name = f->exempt,
-		.family = f->family, .interval = true};
+	struct element_set set = {.nfproto = NFPROTO_INET,
+		.table = TABLE_NAME,
+		.name = f->exempt,
+		.family = f->family,
+		.interval = true};
 	struct nft_batch *b = p->rules.batch;
 	const struct ip_prefix *last = NULL;
 	size_t n = 0, in_message = 0;
@@ -127,7 +132,8 @@ static void mark_sets_build(struct table_plan *p, const struct table_family *f, 
 		const struct table_mark *was = &old->marks[i], *is = &next->marks[i];
 		bool had = had_pool && i < old->n_marks && was->mask;
 		bool has = has_pool && i < next->n_marks && is->mask;
-		bool keep = had && has && same_pool && was->mask == is->mask && was->value == is->value;
+		bool keep =
+			had && has && same_pool && was->mask == is->mask && was->value == is->value;
 
 		table_mark_set_name(name, i, f->family);
 		if (had && !keep)
@@ -147,7 +153,8 @@ static void family_sets_build(struct table_plan *p, const struct table_family *f
 	if (had && !same)
 		delete_set(p, f->nat);
 	if (has && !same)
-		add_set(p, f->nat, NFT_SET_MAP | NFT_SET_TIMEOUT, key_type(f->family), key_size(f->family));
+		add_set(p, f->nat, NFT_SET_MAP | NFT_SET_TIMEOUT, key_type(f->family),
+			key_size(f->family));
 	mark_sets_build(p, f, same, had, old, next);
 	if (had_exempt)
 		delete_set(p, f->exempt);

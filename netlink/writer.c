@@ -1,6 +1,7 @@
-/* The writer's thread. Jobs come over a lock-free stack that the thread empties as a whole, so what has gathered while it
- * was in the kernel is its next batch; nothing sleeps to gather more. Everything else that other threads ask for (the
- * table, handles of sets, counters) is a call that this thread runs between two batches: all state is its own. */
+/* The writer's thread. Jobs come over a lock-free stack that the thread empties as a whole, so what
+ * has gathered while it was in the kernel is its next batch; nothing sleeps to gather more.
+ * Everything else that other threads ask for (the table, handles of sets, counters) is a call that
+ * this thread runs between two batches: all state is its own. */
 #include "netlink/writer.h"
 #include "gateway/base/clock.h"
 #include "netlink/sets.h"
@@ -23,8 +24,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define BEAT_EVERY_MS	 500
-#define BEAT_EARLY_MS	 250 /* a batch that leaves anyway takes the heartbeat along after this time */
+#define BEAT_EVERY_MS 500
+#define BEAT_EARLY_MS                                                                              \
+	250 /* a batch that leaves anyway takes the heartbeat along after this time                \
+	     */
 #define TABLE_TIMEOUT_MS 2000
 #define GET_TIMEOUT_MS	 200
 #define TABLE_BYTES	 (64 << 10)
@@ -61,12 +64,13 @@ struct writer {
 	struct table_state table;
 	struct commit_target nat4, nat6, marks[TABLE_MARKS_MAX][2];
 	char mark_names[TABLE_MARKS_MAX][2][16];
-	char what[64]; /* of the last writer_table_set() */
+	char what[64];		    /* of the last writer_table_set() */
 	struct writer_job *pending; /* in the order of submission */
 	struct writer_job **pending_end;
 	int64_t pulse_due_ms, beaten_ms;
 	bool alive;
-	int16_t element_items[COMMIT_ITEMS_MAX]; /* of the elements of a commit, in order; -1: none */
+	int16_t element_items[COMMIT_ITEMS_MAX]; /* of the elements of a commit, in order; -1: none
+						  */
 	int element_results[COMMIT_ITEMS_MAX];
 
 	_Atomic uint64_t n_batches, n_elements, n_errors, n_timeouts, n_beats;
@@ -87,8 +91,9 @@ static void wake(struct writer *w)
 		return; /* the counter is full: it is awake */
 }
 
-/* Sleeps until something was asked or the heartbeat is due. Whoever asks looks at `sleeping` after it has asked, and
- * `sleeping` is set before it is looked whether something was asked: one of the two sees the other. */
+/* Sleeps until something was asked or the heartbeat is due. Whoever asks looks at `sleeping` after
+ * it has asked, and `sleeping` is set before it is looked whether something was asked: one of the
+ * two sees the other. */
 static bool has_work(struct writer *w);
 static void sleep_until(struct writer *w, int64_t due_ms)
 {
@@ -152,13 +157,14 @@ static bool has_calls(struct writer *w)
 
 static bool has_work(struct writer *w)
 {
-	return atomic_load(&w->submitted) || atomic_load(&w->stopping) || atomic_load(&w->sets_changed) ||
-		has_calls(w);
+	return atomic_load(&w->submitted) || atomic_load(&w->stopping) ||
+	       atomic_load(&w->sets_changed) || has_calls(w);
 }
 
 /* --- jobs --- */
 
-static void push(struct writer_job *_Atomic *stack, struct writer_job *job, struct writer_job **ret_below)
+static void push(
+	struct writer_job *_Atomic *stack, struct writer_job *job, struct writer_job **ret_below)
 {
 	struct writer_job *below = atomic_load_explicit(stack, memory_order_relaxed);
 
@@ -199,7 +205,8 @@ static struct commit_target *nat_target(struct writer *w, const struct ip_addr *
 	return fake->family == IP_V4 ? &w->nat4 : &w->nat6;
 }
 
-static struct commit_target *mark_target(struct writer *w, unsigned number, const struct ip_addr *fake)
+static struct commit_target *mark_target(
+	struct writer *w, unsigned number, const struct ip_addr *fake)
 {
 	if (number >= w->table.n_marks || !w->table.marks[number].mask || !nat_target(w, fake))
 		return NULL;
@@ -214,7 +221,8 @@ static int add_element(struct writer *w, const struct writer_element *e, int *re
 	*ret_item = -1;
 	if (e->op == WRITER_SET_ADD)
 		return sets_add(e->set, &e->addr, e->timeout_s, &w->commit, ret_item);
-	t = e->op == WRITER_MARK_SET ? mark_target(w, e->number, &e->addr) : nat_target(w, &e->addr);
+	t = e->op == WRITER_MARK_SET ? mark_target(w, e->number, &e->addr)
+				     : nat_target(w, &e->addr);
 	if (!t)
 		return e->op == WRITER_NAT_DELETE ? 0 : -ENOENT;
 	if (e->op == WRITER_NAT_SET && e->real.family != e->addr.family)
@@ -301,7 +309,8 @@ static bool beat_is_due(struct writer *w, int64_t now_ms)
 		w->pulse_due_ms = now_ms + BEAT_EVERY_MS;
 		w->alive = !w->config.pulse || w->config.pulse(w->config.arg);
 	}
-	return w->alive && w->table.exists && (due || (w->pending && now_ms - w->beaten_ms >= BEAT_EARLY_MS));
+	return w->alive && w->table.exists &&
+	       (due || (w->pending && now_ms - w->beaten_ms >= BEAT_EARLY_MS));
 }
 
 static void *run(void *arg)
@@ -311,8 +320,10 @@ static void *run(void *arg)
 	while (!atomic_load(&w->stopping)) {
 		bool beat;
 
-		if (atomic_exchange(&w->sets_changed, false))
+		if (atomic_exchange(&w->sets_changed, false)) {
+			commit_forget(&w->commit);
 			sets_look_at_all(&w->sets);
+		}
 		run_calls(w);
 		take_submitted(w);
 		beat = beat_is_due(w, clock_ms());
@@ -339,9 +350,12 @@ static void targets_init(struct writer *w)
 		.table = TABLE_NAME, .name = "nat6", .nfproto = NFPROTO_INET, .family = IP_V6};
 	for (unsigned i = 0; i < TABLE_MARKS_MAX; i++) {
 		for (unsigned k = 0; k < 2; k++) {
-			snprintf(w->mark_names[i][k], sizeof w->mark_names[i][k], "mark%u_%u", i, families[k]);
+			snprintf(w->mark_names[i][k], sizeof w->mark_names[i][k], "mark%u_%u", i,
+				families[k]);
 			w->marks[i][k].at = (struct element_set){.table = TABLE_NAME,
-				.name = w->mark_names[i][k], .nfproto = NFPROTO_INET, .family = families[k]};
+				.name = w->mark_names[i][k],
+				.nfproto = NFPROTO_INET,
+				.family = families[k]};
 		}
 	}
 }
@@ -445,12 +459,14 @@ static void run_table_set(struct writer *w, void *arg)
 	c->w = w;
 	if (r == 0) {
 		nft_batch_begin(&c->batch, &w->socket);
-		r = table_build(&c->batch, &w->table, c->config, w->config.set_changed, w->config.arg, &next);
+		r = table_build(&c->batch, &w->table, c->config, w->config.set_changed,
+			w->config.arg, &next);
 	}
 	if (r == 0)
 		r = nft_batch_commit(&c->batch, &w->socket, TABLE_TIMEOUT_MS, table_error, c);
 	if (r == 0) {
 		w->table = next;
+		commit_forget(&w->commit);
 		w->pulse_due_ms = 0; /* the new table's gate opens at once */
 	}
 	nft_batch_fini(&c->batch);
@@ -478,7 +494,8 @@ static int take_packets(const struct nlattr *attr, void *arg)
 {
 	struct counter_call *c = arg;
 
-	if (mnl_attr_get_type(attr) == NFTA_COUNTER_PACKETS && mnl_attr_get_payload_len(attr) == 8) {
+	if (mnl_attr_get_type(attr) == NFTA_COUNTER_PACKETS &&
+		mnl_attr_get_payload_len(attr) == 8) {
 		c->packets = be64toh(mnl_attr_get_u64(attr));
 		c->found = true;
 	}
@@ -511,8 +528,8 @@ static void run_counter(struct writer *w, void *arg)
 {
 	struct counter_call *c = arg;
 
-	c->result = nft_request(&w->socket, NFT_MSG_GETOBJ, NFPROTO_INET, 0, fill_counter, c, take_counter, c,
-		GET_TIMEOUT_MS);
+	c->result = nft_request(&w->socket, NFT_MSG_GETOBJ, NFPROTO_INET, 0, fill_counter, c,
+		take_counter, c, GET_TIMEOUT_MS);
 	if (c->result == 0 && !c->found)
 		c->result = -EBADMSG;
 }
@@ -581,7 +598,8 @@ size_t writer_set_list(struct writer *w, struct writer_set_info *ret, size_t max
 
 /* --- clients --- */
 
-int writer_client_new(struct writer *w, void (*wake_client)(void *arg), void *arg, struct writer_client **ret)
+int writer_client_new(
+	struct writer *w, void (*wake_client)(void *arg), void *arg, struct writer_client **ret)
 {
 	struct writer_client *c = calloc(1, sizeof *c);
 
@@ -604,7 +622,8 @@ void writer_client_free(struct writer_client *c)
 {
 	if (!c)
 		return;
-	/* The thread may still be about to wake this client for a job that it has already taken back. */
+	/* The thread may still be about to wake this client for a job that it has already taken
+	 * back. */
 	call(c->w, run_nothing, NULL);
 	free(c);
 }
