@@ -224,17 +224,14 @@ void flight_finish(struct flight *f, const uint8_t *msg, size_t len, int error)
 {
 	struct resolver *r = f->resolver;
 	uint8_t buf[DNS_QUESTION_MAX];
+	size_t kept = msg || error == -ECANCELED ? 0 : flight_error_answer(f, buf);
 
 	assert(!f->pinned);
 	f->pinned = true;
 	flight_remove(f);
 	loop_timer_cancel(r->loop, &f->timer);
 	sighting_leave(f->groups, f->sighting);
-	if (!msg && error != -ECANCELED) {
-		len = flight_error_answer(f, buf);
-		msg = len ? buf : NULL;
-	}
-	requests_answer(&f->requests, msg, len, error);
+	requests_answer(&f->requests, kept ? buf : msg, kept ? kept : len, error);
 	flight_try_close(f);
 	resolve_groups_unref(f->groups);
 	slab_give(&r->flights, f);

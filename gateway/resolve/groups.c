@@ -144,11 +144,12 @@ bool resolve_is_server(const struct resolve_groups *g, const struct ip_addr *a)
 void server_answered(struct server *s, int64_t rtt_us)
 {
 	int64_t old = atomic_load_explicit(&s->rtt_us, memory_order_relaxed);
-	int64_t sample = rtt_us < UINT32_MAX ? rtt_us : UINT32_MAX;
 
-	if (sample > 0)
+	if (rtt_us > UINT32_MAX)
+		rtt_us = UINT32_MAX;
+	if (rtt_us > 0)
 		atomic_store_explicit(&s->rtt_us,
-			(uint32_t)(old ? old + (sample - old) / 8 : sample), memory_order_relaxed);
+			(uint32_t)(old ? old + (rtt_us - old) / 8 : rtt_us), memory_order_relaxed);
 	/* Looked at before it is written, so that the line is not torn from the other workers each
 	 * time. */
 	if (atomic_load_explicit(&s->down, memory_order_relaxed))
