@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_tun_packet tg_tun)
