@@ -1,0 +1,107 @@
+#include "gateway/client.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+
+#include "gateway/screen.h"
+
+static void print_head(struct json_object *s)
+{
+	struct json_object *marks = screen_get(s, "marks");
+	char text[32];
+
+	printf("tungate %s  %s for %s, pid %s, workers %s\n", screen_text(s, "version"),
+		screen_text(s, "state"), screen_duration(screen_number(s, "uptime_s"), text),
+		screen_text(s, "pid"), screen_text(s, "workers"));
+	printf("intercept  %s  marks: own %s  tun %s  tproxy %s\n", screen_text(s, "intercept"),
+		screen_text(marks, "own"), screen_text(marks, "tun"), screen_text(marks, "tproxy"));
+}
+
+static void print_counters(struct json_object *s)
+{
+	struct json_object *q = screen_get(s, "queries");
+
+	printf("queries    total %s  fake %s  real %s  block %s  local %s  failed %s\n",
+		screen_text(q, "total"), screen_text(q, "fake"), screen_text(q, "real"),
+		screen_text(q, "block"), screen_text(q, "local"), screen_text(q, "failed"));
+	printf("stopped    loops %s  leaks %s  stray %s  outside %s  unmapped %s  push errors %s\n",
+		screen_text(s, "loops_stopped"), screen_text(s, "leaks_stopped"),
+		screen_text(s, "stray"), screen_text(s, "outside"), screen_text(s, "unmapped"),
+		screen_text(s, "push_errors"));
+}
+
+static void print_fakeip(struct json_object *f)
+{
+	printf("fakeip     %s  %s  used %s of %s, free %s, in hold %s, exhausted %s\n",
+		screen_text(f, "pool4"), screen_text(f, "pool6"), screen_text(f, "used"),
+		screen_text(f, "size"), screen_text(f, "free"), screen_text(f, "in_hold"),
+		screen_text(f, "exhausted"));
+	printf("store      %s\n", screen_text(f, "store"));
+}
+
+/* --- sections with a line for each of theirs --- */
+
+static void print_upstream(struct json_object *u)
+{
+	printf("%-12s %-32s %-4s rtt %.1f ms  queries %s  failures %s  wrong %s\n",
+		screen_text(u, "group"), screen_text(u, "url"),
+		json_object_get_boolean(screen_get(u, "up")) ? "up" : "DOWN",
+		(double)screen_number(u, "rtt_us") / 1000, screen_text(u, "queries"),
+		screen_text(u, "failures"), screen_text(u, "wrong_answers"));
+}
+
+static void print_egress(struct json_object *e)
+{
+	printf("%-12s %-8s %s\n", screen_text(e, "name"), screen_text(e, "type"),
+		json_object_get_boolean(screen_get(e, "up")) ? "up" : "DOWN");
+}
+
+static void print_set(struct json_object *s)
+{
+	printf("%-32s %-10s elements %s  errors %s\n", screen_text(s, "set"),
+		screen_text(s, "state"), screen_text(s, "elements"), screen_text(s, "errors"));
+}
+
+static void print_list(struct json_object *l)
+{
+	struct json_object *error = screen_get(l, "error");
+
+	printf("%-12s names %s  cidrs %s  files %s%s%s\n", screen_text(l, "name"),
+		screen_text(l, "names"), screen_text(l, "cidrs"), screen_text(l, "files"),
+		error ? "  " : "", error ? screen_value(error) : "");
+}
+
+static void print_problem(struct json_object *p)
+{
+	puts(screen_value(p));
+}
+
+static void print_section(struct json_object *status, const char *key, const char *label,
+	void (*print_line)(struct json_object *line))
+{
+	struct json_object *lines = screen_get(status, key);
+
+	for (size_t i = 0; i < screen_count(lines); i++) {
+		printf("%-10s ", i ? "" : label);
+		print_line(json_object_array_get_idx(lines, i));
+	}
+}
+
+static void print(struct json_object *s)
+{
+	print_head(s);
+	print_counters(s);
+	print_fakeip(screen_get(s, "fakeip"));
+	print_section(s, "upstreams", "upstreams", print_upstream);
+	print_section(s, "egress", "egress", print_egress);
+	print_section(s, "sets", "sets", print_set);
+	print_section(s, "lists", "lists", print_list);
+	print_section(s, "problems", "PROBLEMS", print_problem);
+	if (screen_count(screen_get(s, "problems")) == 0)
+		puts("problems   none");
+}
+
+int cmd_status(const struct cmd_args *a)
+{
+	return client_run(a, client_request("status"), print);
+}
