@@ -38,7 +38,8 @@ bool resolve_is_server(const struct resolve_groups *g, const struct ip_addr *a);
 
 int resolver_new(struct loop *loop, struct resolver **ret);
 /* Ends all flights with -ECANCELED and frees once the last operation has ended; calls done(arg)
- * then, in a later turn. Also from a callback of its own; asking afterwards gives -ECANCELED. */
+ * then: before this returns if nothing was in flight, else in a later turn. Also from a callback of
+ * resolve_ask(); asking until done gives -ECANCELED. */
 void resolver_stop(struct resolver *r, void (*done)(void *arg), void *arg);
 
 enum resolve_flag {

@@ -5,14 +5,12 @@
 
 #include "gateway/resolve/resolve_internal.h"
 
-static void resolver_end(struct loop_timer *timer)
+static void resolver_free(struct resolver *r)
 {
-	struct resolver *r = container_of(timer, struct resolver, end);
 	void (*stopped)(void *arg) = r->stopped;
 	void *arg = r->stopped_arg;
 
-	if (!r->stopping || r->holds > 0) /* long after all clients have gone */
-		return;
+	loop_timer_cancel(r->loop, &r->end);
 	transport_udp_fini(r);
 	slab_fini(&r->tcp_links);
 	slab_fini(&r->udp_links);
@@ -21,6 +19,14 @@ static void resolver_end(struct loop_timer *timer)
 	free(r);
 	if (stopped)
 		stopped(arg);
+}
+
+static void resolver_end(struct loop_timer *timer)
+{
+	struct resolver *r = container_of(timer, struct resolver, end);
+
+	if (r->stopping && r->holds == 0)
+		resolver_free(r);
 }
 
 int resolver_new(struct loop *loop, struct resolver **ret)
@@ -65,7 +71,10 @@ void resolver_stop(struct resolver *r, void (*done)(void *arg), void *arg)
 	r->stopping = true;
 	r->stopped = done;
 	r->stopped_arg = arg;
-	resolver_hold(r);
+	if (r->holds == 0) { /* so no callback of ours is running */
+		resolver_free(r);
+		return;
+	}
 	for (size_t i = 0; i < RESOLVE_BUCKETS; i++) {
 		struct flight *f = r->buckets[i];
 
@@ -80,7 +89,6 @@ void resolver_stop(struct resolver *r, void (*done)(void *arg), void *arg)
 			f = r->buckets[i];
 		}
 	}
-	resolver_release(r);
 }
 
 int resolver_random(struct resolver *r, uint16_t *ret)

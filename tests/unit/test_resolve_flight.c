@@ -221,6 +221,21 @@ static void test_stop_with_flights_out(void **state)
 	stage_close(s);
 }
 
+/* Nothing is in flight: there may never be another turn. */
+static void test_stop_when_idle(void **state)
+{
+	struct stage *s = stage_open(1, CONF_UDP);
+	struct asker a;
+
+	(void)state;
+	ask_and_play(s, &a, "a.test");
+	stage_turn(s);
+	resolver_stop(s->resolver, resolver_has_stopped, s);
+	assert_true(s->stopped);
+	s->resolver = NULL;
+	stage_close(s);
+}
+
 static void test_stop_in_callback(void **state)
 {
 	(void)state;
@@ -505,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_callbacks_that_act),
 		cmocka_unit_test(test_callbacks_at_deadline),
 		cmocka_unit_test(test_stop_with_flights_out),
+		cmocka_unit_test(test_stop_when_idle),
 		cmocka_unit_test(test_stop_in_callback),
 		cmocka_unit_test(test_thousand_flights),
 		cmocka_unit_test(test_flight_bound),
