@@ -78,13 +78,10 @@ static enum conf_intercept probe_mode(struct daemon *d)
 	case PROBE_LAN_TO_TUN_BLOCKED:
 	case PROBE_TUN_TO_LAN_BLOCKED:
 		daemon_set_problem(d, PROBLEM_INTERCEPT,
-			"this host's firewall does not forward %s→%s: intercepting by tproxy. For "
-			"TUN let both ways pass: "
-			"iifname \"%s\" oifname \"%s\" accept; iifname \"%s\" oifname \"%s\" "
-			"accept (OpenWrt: put %s into the lan "
-			"zone)",
-			result == PROBE_LAN_TO_TUN_BLOCKED ? lan : tun,
-			result == PROBE_LAN_TO_TUN_BLOCKED ? tun : lan, lan, tun, tun, lan, tun);
+			"this host's firewall does not forward between %s and %s: intercepting by "
+			"tproxy. For TUN let both ways pass: iifname \"%s\" oifname \"%s\" accept; "
+			"iifname \"%s\" oifname \"%s\" accept (OpenWrt: put %s into the lan zone)",
+			lan, tun, lan, tun, tun, lan, tun);
 		return CONF_INTERCEPT_TPROXY;
 	case PROBE_UNKNOWN:
 		break;

@@ -89,6 +89,12 @@ static struct nlmsghdr *message(
 	return h;
 }
 
+void table_drop_build(struct nft_batch *b)
+{
+	message(b, NFT_MSG_DELTABLE, 0, NFTA_TABLE_NAME);
+	nft_batch_close(b);
+}
+
 static void add_table(struct nft_batch *b)
 {
 	struct nlmsghdr *h;
@@ -97,8 +103,7 @@ static void add_table(struct nft_batch *b)
 	 * begins empty. */
 	message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE, NFTA_TABLE_NAME);
 	nft_batch_close(b);
-	message(b, NFT_MSG_DELTABLE, 0, NFTA_TABLE_NAME);
-	nft_batch_close(b);
+	table_drop_build(b);
 	h = message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE, NFTA_TABLE_NAME);
 	mnl_attr_put_u32(h, NFTA_TABLE_FLAGS, htonl(NFT_TABLE_F_OWNER));
 	nft_batch_close(b);

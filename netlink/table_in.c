@@ -35,10 +35,30 @@ static void raw_build(struct table_plan *p)
 	}
 }
 
+static struct ip_prefix probe_host(const struct table_config *c)
+{
+	return (struct ip_prefix){
+		.addr = c->probe_from, .len = (uint8_t)(ip_addr_size(&c->probe_from) * 8)};
+}
+
+/* The probe's question goes to TUN in every mode: whether it gets there is what is asked. */
+static void lan_probe_build(struct table_plan *p)
+{
+	struct ip_prefix to = probe_host(p->c);
+	struct ruleset *r = &p->rules;
+
+	if (p->c->probe_from.family != IP_NONE)
+		RULE(r, "lan", match_address(r, DESTINATION, IS, &to),
+			match_protocol(r, IPPROTO_UDP), match_port(r, SOURCE, p->c->probe_port),
+			match_port(r, DESTINATION, DNS_PORT), act_notrack(r),
+			act_mark(r, p->c->mark_tun, p->c->mark_tun), act_accept(r));
+}
+
 static void lan_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
 
+	lan_probe_build(p);
 	if (p->c->mode != CONF_INTERCEPT_OFF) {
 		RULE(r, "lan", match_protocol(r, IPPROTO_UDP), match_port(r, DESTINATION, DNS_PORT),
 			act_goto(r, "dns"));
@@ -53,7 +73,8 @@ static void lan_build(struct table_plan *p)
 	}
 }
 
-/* UDP to where routing can send it: into TUN. The router's own and link-local addresses it cannot.
+/* UDP to where routing can send it: into TUN. The router's own and link-local addresses it cannot,
+ * nor where no route leads.
  */
 static void dns_to_tun_build(struct table_plan *p, const struct table_family *f)
 {
@@ -68,7 +89,7 @@ static void dns_to_tun_build(struct table_plan *p, const struct table_family *f)
 		match_address(r, DESTINATION, IS_NOT, &link_local);
 	else
 		match_family(r, f->family);
-	match_destination_type(r, IS_NOT, RTN_LOCAL);
+	match_destination_type(r, IS, RTN_UNICAST);
 	act_count(r, "taken_udp");
 	act_notrack(r);
 	act_mark(r, c->mark_tun, c->mark_tun);
@@ -92,15 +113,15 @@ static void dns_build(struct table_plan *p)
 			RULE(r, "dns", match_address_in(r, DESTINATION, f->family, f->exempt),
 				act_accept(r));
 	}
-	for (size_t i = 0; i < sizeof not_taken / sizeof not_taken[0]; i++)
-		RULE(r, "dns", match_destination_type(r, IS, not_taken[i]), act_accept(r));
-	if (c->mode == CONF_INTERCEPT_TUN) {
+	if (c->mode == CONF_INTERCEPT_TUN) { /* first: one look-up in the fib for most packets */
 		EACH_FAMILY(p, f)
 		{
 			if (f->taken)
 				dns_to_tun_build(p, f);
 		}
 	}
+	for (size_t i = 0; i < sizeof not_taken / sizeof not_taken[0]; i++)
+		RULE(r, "dns", match_destination_type(r, IS, not_taken[i]), act_accept(r));
 	RULE(r, "dns", act_goto(r, "tproxy"));
 }
 
@@ -160,6 +181,8 @@ static void forward_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
 
+	RULE(r, "forward", match_mark(r, p->c->mark_tun, p->c->mark_tun),
+		act_accept(r)); /* the probe */
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family != IP_NONE)
@@ -171,8 +194,7 @@ static void forward_build(struct table_plan *p)
 static void probe_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
-	struct ip_prefix from = {
-		.addr = p->c->probe_from, .len = (uint8_t)(ip_addr_size(&p->c->probe_from) * 8)};
+	struct ip_prefix from = probe_host(p->c);
 
 	RULE(r, "probe", match_address(r, SOURCE, IS, &from), match_protocol(r, IPPROTO_UDP),
 		match_port(r, SOURCE, DNS_PORT), match_port(r, DESTINATION, p->c->probe_port),

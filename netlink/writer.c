@@ -483,6 +483,30 @@ int writer_table_set(struct writer *w, const struct table_config *config, const 
 	return c.result;
 }
 
+static void run_table_drop(struct writer *w, void *arg)
+{
+	struct nft_batch batch;
+	int *result = arg;
+
+	*result = w->table.exists ? nft_batch_init(&batch, TABLE_BYTES) : 0;
+	if (*result || !w->table.exists)
+		return;
+	nft_batch_begin(&batch, &w->socket);
+	table_drop_build(&batch);
+	*result = nft_batch_commit(&batch, &w->socket, TABLE_TIMEOUT_MS, NULL, NULL);
+	if (*result == 0)
+		w->table.exists = false;
+	nft_batch_fini(&batch);
+}
+
+int writer_table_drop(struct writer *w)
+{
+	int result;
+
+	call(w, run_table_drop, &result);
+	return result;
+}
+
 struct counter_call {
 	const char *name;
 	uint64_t packets;

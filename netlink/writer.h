@@ -1,11 +1,12 @@
-/* The netlink writer: one thread that owns the socket of our nft table (netlink/table.h) and everything that is written
- * into nft and ipset while the daemon runs. Workers hand it jobs; it commits what has gathered in one batch (group
- * commit), waits for the kernel's acknowledgement and hands the jobs back with their outcome. It never blocks in recv
- * longer than its deadline, and renews the heartbeat first in each batch, every 0.5 s at least, while pulse() says that
- * the workers live.
+/* The netlink writer: one thread that owns the socket of our nft table (netlink/table.h) and
+ * everything that is written into nft and ipset while the daemon runs. Workers hand it jobs; it
+ * commits what has gathered in one batch (group commit), waits for the kernel's acknowledgement and
+ * hands the jobs back with their outcome. It never blocks in recv longer than its deadline, and
+ * renews the heartbeat first in each batch, every 0.5 s at least, while pulse() says that the
+ * workers live.
  *
- * One bad set never hurts another: when a batch fails, the elements of the set that failed are taken out with their error
- * and the rest is sent again. EEXIST is success. */
+ * One bad set never hurts another: when a batch fails, the elements of the set that failed are
+ * taken out with their error and the rest is sent again. EEXIST is success. */
 #ifndef TUNGATE_NETLINK_WRITER_H
 #define TUNGATE_NETLINK_WRITER_H
 
@@ -17,32 +18,39 @@ struct writer;
 struct nl_set; /* a user's nft set or ipset, interned for the life of the writer */
 
 struct writer_config {
-	/* Called in the writer's thread every 0.5 s: pokes the workers and tells whether all of them finished a turn within
-	 * the last second. */
+	/* Called in the writer's thread every 0.5 s: pokes the workers and tells whether all of
+	 * them finished a turn within the last second. */
 	bool (*pulse)(void *arg);
-	/* A set's state changed: text says which and what (one clear line). Called in the writer's thread. */
+	/* A set's state changed: text says which and what (one clear line). Called in the writer's
+	 * thread. */
 	void (*set_changed)(void *arg, const char *text);
 	void *arg;
 };
 
 int writer_start(const struct writer_config *config, struct writer **ret);
-void writer_stop(struct writer *w); /* ends the thread, closes the socket: the kernel drops the table */
+void writer_stop(
+	struct writer *w); /* ends the thread, closes the socket: the kernel drops the table */
 
-/* Builds the whole table anew in one transaction, keeping nothing of an older one but elements of nat4/nat6 and the mark
- * sets that are still valid; waits at most 2 s. 0 or negative errno (-EPERM: no CAP_NET_ADMIN; -EOPNOTSUPP and *ret_what:
- * the kernel lacks this expression, for example "tproxy"). Main thread. */
+/* Builds the whole table anew in one transaction, keeping nothing of an older one but elements of
+ * nat4/nat6 and the mark sets that are still valid; waits at most 2 s. 0 or negative errno (-EPERM:
+ * no CAP_NET_ADMIN; -EOPNOTSUPP and *ret_what: the kernel lacks this expression, for example
+ * "tproxy"). Main thread. */
 int writer_table_set(struct writer *w, const struct table_config *config, const char **ret_what);
+/* Takes the table out: from here on nothing is intercepted, and no heartbeat is sent. Jobs for
+ * users' sets go on. 0 or negative errno; 0 if there is none. Main thread. */
+int writer_table_drop(struct writer *w);
 /* A named counter of the table. Main thread. */
 int writer_counter(struct writer *w, const char *name, uint64_t *ret_packets);
 
 /* --- users' sets --- */
-/* The handle of a set; the same for the same names. Reads the set's type and flags at once (a set that is not there is
- * told through set_changed and looked for again when it is used, at most once a second, or when the monitor says so).
- * -ENOSPC beyond 4096 sets. Main thread. */
+/* The handle of a set; the same for the same names. Reads the set's type and flags at once (a set
+ * that is not there is told through set_changed and looked for again when it is used, at most once
+ * a second, or when the monitor says so). -ENOSPC beyond 4096 sets. Main thread. */
 int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set **ret);
-void writer_sets_changed(struct writer *w); /* the monitor saw sets come or go: read them again. Any thread. */
+void writer_sets_changed(
+	struct writer *w); /* the monitor saw sets come or go: read them again. Any thread. */
 struct writer_set_info {
-	char text[256]; /* "4#inet#fw4#cn4" */
+	char text[256];	   /* "4#inet#fw4#cn4" */
 	const char *state; /* "ok", "missing", "wrong type", "no timeout", "full", "error" */
 	uint64_t elements; /* that we added */
 	uint64_t errors;
@@ -51,10 +59,10 @@ size_t writer_set_list(struct writer *w, struct writer_set_info *ret, size_t max
 
 /* --- jobs --- */
 enum writer_op {
-	WRITER_SET_ADD,	  /* addr into user set `set`, timeout_s (0: permanent) */
-	WRITER_NAT_SET,	  /* fake → real in nat4/nat6, timeout_s; replaces another real */
+	WRITER_SET_ADD,	   /* addr into user set `set`, timeout_s (0: permanent) */
+	WRITER_NAT_SET,	   /* fake → real in nat4/nat6, timeout_s; replaces another real */
 	WRITER_NAT_DELETE, /* fake; not there: fine */
-	WRITER_MARK_SET,  /* fake into mark set `number`, timeout_s */
+	WRITER_MARK_SET,   /* fake into mark set `number`, timeout_s */
 };
 struct writer_element {
 	enum writer_op op;
@@ -69,16 +77,20 @@ struct writer_client;
 struct writer_job {
 	struct writer_job *next;      /* the writer's, then the client's */
 	struct writer_client *client; /* set before writer_submit() */
-	void (*done)(struct writer_job *job); /* called by writer_client_run(), in the client's thread */
-	int result;		      /* 0, or the first negative errno of an element; -ETIMEDOUT */
+	void (*done)(
+		struct writer_job *job); /* called by writer_client_run(), in the client's thread */
+	int result; /* 0, or the first negative errno of an element; -ETIMEDOUT */
 	unsigned n;
 	struct writer_element elements[WRITER_JOB_ELEMENTS];
 };
-/* A client is a thread that gets its jobs back. wake(arg) is called from the writer's thread when some are done. */
-int writer_client_new(struct writer *w, void (*wake)(void *arg), void *arg, struct writer_client **ret);
+/* A client is a thread that gets its jobs back. wake(arg) is called from the writer's thread when
+ * some are done. */
+int writer_client_new(
+	struct writer *w, void (*wake)(void *arg), void *arg, struct writer_client **ret);
 void writer_client_free(struct writer_client *c); /* no job may be out; before writer_stop() */
-void writer_submit(struct writer *w, struct writer_job *job); /* any thread; the job is the writer's until done() */
-void writer_client_run(struct writer_client *c);	      /* calls done() of all finished jobs */
+void writer_submit(struct writer *w,
+	struct writer_job *job); /* any thread; the job is the writer's until done() */
+void writer_client_run(struct writer_client *c); /* calls done() of all finished jobs */
 
 struct writer_stats {
 	uint64_t batches, elements, errors, timeouts;
