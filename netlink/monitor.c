@@ -45,16 +45,36 @@ static int attach(int fd, struct sock_filter *code, size_t len)
 	return r < 0 ? -errno : 0;
 }
 
-/* Only the first message of a datagram is judged. A transaction's news come together, so a foreign
- * one that begins with elements hides what follows in it; ours, thousands in a second, are elements
- * alone. */
+static uint32_t four_letters(const char *text)
+{
+	uint32_t letters;
+
+	memcpy(&letters, text, sizeof letters);
+	return ntohl(letters);
+}
+
+/* A transaction's news come together, and the program sees the first of them. Ours, thousands in a
+ * second, begin with new elements, or are elements of our own table alone. A foreign one may remove
+ * elements first and the set with them. */
 static int filter_nft(int fd)
 {
+	_Static_assert(sizeof TABLE_NAME == 8, "two loads compare it");
+	enum {
+		FAMILY = MNL_NLMSG_HDRLEN + offsetof(struct nfgenmsg, nfgen_family),
+		/* Of element messages the table's name is the first attribute. */
+		NAME = MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg) + sizeof(struct nlattr),
+	};
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
-		drop_if_type(NFT_TYPE(NFT_MSG_NEWSETELEM), 3),
-		drop_if_type(NFT_TYPE(NFT_MSG_DELSETELEM), 2),
-		drop_if_type(NFT_TYPE(NFT_MSG_NEWGEN), 1),
+		drop_if_type(NFT_TYPE(NFT_MSG_NEWSETELEM), 9),
+		drop_if_type(NFT_TYPE(NFT_MSG_NEWGEN), 8),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(NFT_TYPE(NFT_MSG_DELSETELEM)), 0, 6),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FAMILY),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NFPROTO_INET, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NAME),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, four_letters(TABLE_NAME), 0, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NAME + 4),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, four_letters(TABLE_NAME + 4), 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};

@@ -33,7 +33,6 @@ static int configure(struct nflog *n, uint16_t attribute, const void *value, siz
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(h, sizeof *g);
 	const struct nlmsghdr *answer = (const struct nlmsghdr *)n->buf;
-	ssize_t len;
 
 	h->nlmsg_type = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG;
 	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
@@ -46,7 +45,8 @@ static int configure(struct nflog *n, uint16_t attribute, const void *value, siz
 		return -errno;
 	/* The answer is there when send() returns, behind the packets that are. */
 	for (int i = 0; i < 1024; i++) {
-		len = recv(n->fd, n->buf, sizeof n->buf, MSG_DONTWAIT);
+		ssize_t len = recv(n->fd, n->buf, sizeof n->buf, MSG_DONTWAIT);
+
 		if (len < 0 && (errno == ENOBUFS || errno == EINTR))
 			continue;
 		if (len < 0)

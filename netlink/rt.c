@@ -90,7 +90,7 @@ static int visit_one(const struct nlmsghdr *h, void *data)
 static int exchange(struct rt *rt, struct nlmsghdr *h, rt_answer *visit, void *arg)
 {
 	struct visitor v = {visit, arg};
-	int fd = mnl_socket_get_fd(rt->socket), r;
+	int fd = mnl_socket_get_fd(rt->socket), r = MNL_CB_OK;
 
 	/* What an exchange that failed half-way left must not be read as an answer to this one. */
 	while (recv(fd, rt->answer, sizeof rt->answer, MSG_DONTWAIT) > 0)
@@ -159,7 +159,8 @@ void rt_attributes(
 {
 	struct attribute_table t = {table, max};
 
-	memset(table, 0, (max + 1u) * sizeof table[0]);
+	for (unsigned i = 0; i <= max; i++)
+		table[i] = NULL;
 	if (mnl_nlmsg_get_payload_len(h) >= extra_size)
 		(void)mnl_attr_parse(h, (unsigned)extra_size, take_attribute, &t);
 }

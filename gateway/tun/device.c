@@ -23,14 +23,14 @@ static int open_queue(const char *name, short flags)
 {
 	struct ifreq ifr = {.ifr_flags = flags};
 	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-	int r;
 
 	/* The node may be there without the driver. */
 	if (fd < 0)
 		return errno == ENXIO || errno == ENODEV || errno == ENOTDIR ? -ENOENT : -errno;
 	memcpy(ifr.ifr_name, name, strlen(name));
 	if (ioctl(fd, TUNSETIFF, &ifr) < 0) {
-		r = -errno;
+		int r = -errno;
+
 		close(fd);
 		return r;
 	}

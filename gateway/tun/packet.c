@@ -168,7 +168,7 @@ static bool is_extension(uint8_t kind)
 static int parse_v6(size_t len, struct tun_packet *p)
 {
 	const uint8_t *d = p->data;
-	size_t at = V6_HEADER, end, size;
+	size_t at = V6_HEADER, end;
 
 	if (len < V6_HEADER)
 		return -EBADMSG;
@@ -180,8 +180,8 @@ static int parse_v6(size_t len, struct tun_packet *p)
 	p->next_at = 6;
 	for (unsigned n = 0; is_extension(d[p->next_at]); n++) {
 		uint8_t kind = d[p->next_at];
+		size_t size = n < V6_CHAIN_MAX ? extension_size(kind, d + at, end - at, n == 0) : 0;
 
-		size = n < V6_CHAIN_MAX ? extension_size(kind, d + at, end - at, n == 0) : 0;
 		if (size == 0)
 			return -EBADMSG;
 		p->next_at = (uint16_t)at;

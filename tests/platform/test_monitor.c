@@ -80,21 +80,43 @@ static void sets_and_tables(void **state)
 	assert_true(n.nft_sets && n.nft_rules);
 }
 
-static void elements_are_not_told(void **state)
+static void elements_are_no_news(void **state)
 {
+	struct monitor_news n;
+
 	(void)state;
 	(void)after("nft add set inet other s '{ type ipv4_addr; flags timeout; }'");
+	/* Additions do not even wake us. */
 	assert_int_equal(
 		netns_run("nft add element inet other s '{ 1.1.1.1 timeout 1m, 2.2.2.2 }'"), 0);
 	assert_false(readable(monitor_nft_fd(m)));
-	assert_int_equal(netns_run("nft delete element inet other s '{ 1.1.1.1 }'"), 0);
+	n = after("nft delete element inet other s '{ 1.1.1.1 }'");
+	assert_false(n.nft_sets || n.nft_rules);
+	n = after("nft flush set inet other s");
+	assert_false(n.nft_sets || n.nft_rules);
+	/* A set that comes with its elements is a set, and so is one that goes with them. */
+	n = after("nft 'add set inet other t { type ipv4_addr; }; add element inet other t { "
+		  "3.3.3.3 }'");
+	assert_true(n.nft_sets);
+	n = after("nft 'flush set inet other t; delete set inet other t;"
+		  " add set inet other t { type ipv4_addr; }'");
+	assert_true(n.nft_sets);
+}
+
+/* Nor do removals in our own table, and it is told from those whose name begins alike. */
+static void our_elements_do_not_wake(void **state)
+{
+	(void)state;
+	(void)after("nft 'add table inet tungate; add set inet tungate s { type ipv4_addr; };"
+		    " add table inet tungate2; add set inet tungate2 s { type ipv4_addr; }'");
+	assert_int_equal(netns_run("nft add element inet tungate s '{ 1.1.1.1 }' &&"
+				   "nft delete element inet tungate s '{ 1.1.1.1 }' &&"
+				   "nft add element inet tungate2 s '{ 1.1.1.1 }'"),
+		0);
 	assert_false(readable(monitor_nft_fd(m)));
-	assert_int_equal(netns_run("nft flush set inet other s"), 0);
-	assert_false(readable(monitor_nft_fd(m)));
-	/* A set that comes with its elements is a set. */
-	assert_true(after("nft 'add set inet other t { type ipv4_addr; };"
-			  " add element inet other t { 3.3.3.3 }'")
-			    .nft_sets);
+	assert_int_equal(netns_run("nft delete element inet tungate2 s '{ 1.1.1.1 }'"), 0);
+	assert_true(readable(monitor_nft_fd(m)));
+	(void)after("nft 'delete table inet tungate; delete table inet tungate2'");
 }
 
 static void rules(void **state)
@@ -197,7 +219,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(quiet_at_first),
 		cmocka_unit_test(sets_and_tables),
-		cmocka_unit_test(elements_are_not_told),
+		cmocka_unit_test(elements_are_no_news),
+		cmocka_unit_test(our_elements_do_not_wake),
 		cmocka_unit_test(rules),
 		cmocka_unit_test(our_table_is_no_news),
 		cmocka_unit_test(flush_ruleset),
