@@ -1,0 +1,223 @@
+#include "tests/unit/control_daemon.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- the policy --- */
+
+static const struct policy_egress egresses[] = {{.name = "direct"}, {.name = "vpn", .index = 1}};
+static const struct policy_list_info lists[] = {
+	{.name = "work", .names = 3, .files = 1, .loaded_at_s = 1700000000}};
+static struct conf_set sets[] = {
+	{.family = IP_V4, .nfproto = NFPROTO_INET, .table = (char *)"fw4", .name = (char *)"work4"},
+	{.nfproto = NFPROTO_IPV6, .table = (char *)"t", .name = (char *)"s"},
+	{.is_ipset = true, .family = IP_V6, .name = (char *)"old6"},
+};
+static const struct policy_rule rules[] = {
+	{.name = "fakes", .answer = CONF_ANSWER_FAKE, .egress = &egresses[1], .upstream = 0},
+	{.name = "work", .answer = CONF_ANSWER_REAL, .upstream = 1, .sets = sets, .n_sets = 3},
+	{.answer = CONF_ANSWER_REAL, .upstream = -1},
+};
+
+const struct policy *daemon_policy(struct daemon *d)
+{
+	return (const struct policy *)(void *)d;
+}
+
+size_t policy_egresses(const struct policy *p, const struct policy_egress **ret)
+{
+	(void)p;
+	*ret = egresses;
+	return 2;
+}
+
+size_t policy_lists(const struct policy *p, const struct policy_list_info **ret)
+{
+	(void)p;
+	*ret = lists;
+	return 1;
+}
+
+/* --- status --- */
+
+void daemon_status(struct daemon *d, struct daemon_status *ret)
+{
+	*ret = (struct daemon_status){
+		.state = DAEMON_RUNNING,
+		.uptime_s = 3725,
+		.workers = 2,
+		.intercept = "tun",
+		.mark_value = 0x10000000,
+		.mark_mask = 0x10000000,
+		.mark_tun = 0x20000000,
+		.mark_tproxy = 0x40000000,
+		.queries = {.total = 9, .fake = 4, .real = 3, .block = 1, .local = 1},
+		.fakeip = {.size = 1000000, .used = d->n_mappings, .in_hold = 1},
+		.pool4 = "198.18.0.0/15",
+		.pool6 = "fd00:198:18::/64",
+		.store = "memory",
+		.loops_stopped = 7,
+	};
+}
+
+size_t daemon_servers(struct daemon *d, struct resolve_server_info *ret, size_t max)
+{
+	(void)d;
+	if (max > 0)
+		ret[0] = (struct resolve_server_info){.group = "public",
+			.url = "udp://9.9.9.9",
+			.up = true,
+			.rtt_us = 1500,
+			.queries = 3};
+	return 1;
+}
+
+size_t daemon_sets(struct daemon *d, struct writer_set_info *ret, size_t max)
+{
+	(void)d;
+	if (max > 0)
+		ret[0] = (struct writer_set_info){
+			.text = "4#inet#fw4#work4", .state = "ok", .elements = 5};
+	return 1;
+}
+
+size_t daemon_problems(struct daemon *d, const char **ret, size_t max)
+{
+	size_t n = 0;
+
+	for (; n < d->n_problems && n < max; n++)
+		ret[n] = d->problems[n];
+	return n;
+}
+
+const char *daemon_group_name(struct daemon *d, int group)
+{
+	(void)d;
+	return group < 0 ? NULL : "public";
+}
+
+/* --- mappings --- */
+
+static void describe(unsigned i, struct daemon_mapping *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	snprintf(ret->name, sizeof ret->name, "n%u.test", i);
+	ret->m.index = (i + 1) * 10;
+	ret->m.has4 = ret->m.has6 = true;
+	memcpy(ret->m.v4, (uint8_t[]){198, 18, (uint8_t)(i >> 8), (uint8_t)i}, 4);
+	memcpy(ret->m.v6, (uint8_t[]){0xfd, [14] = (uint8_t)(i >> 8), [15] = (uint8_t)i}, 16);
+	ret->view = "";
+	ret->rule = i % 2 ? NULL : "fakes"; /* every second one's rule is gone */
+	ret->egress = i % 2 ? NULL : "vpn";
+	ret->last_answer_s = i;
+	ret->in_hold = i % 2;
+}
+
+int daemon_mapping_next(struct daemon *d, uint32_t after, struct daemon_mapping *ret)
+{
+	unsigned i = after == UINT32_MAX ? 0 : after / 10;
+
+	d->nexts++;
+	if (i >= d->n_mappings)
+		return -ENOENT;
+	describe(i, ret);
+	return 0;
+}
+
+/* twice.test has two views. */
+static size_t find_twice(struct daemon_mapping *ret, size_t max)
+{
+	for (unsigned i = 0; i < 2 && i < max; i++) {
+		describe(i, &ret[i]);
+		strcpy(ret[i].name, "twice.test");
+		snprintf(ret[i].view_text, sizeof ret[i].view_text, "%016x", i + 1);
+		ret[i].view = ret[i].view_text;
+	}
+	return 2;
+}
+
+size_t daemon_mapping_find(
+	struct daemon *d, const char *query, struct daemon_mapping *ret, size_t max)
+{
+	struct daemon_mapping m;
+	char v4[INET_ADDRSTRLEN], v6[INET6_ADDRSTRLEN];
+
+	if (strcmp(query, "twice.test") == 0)
+		return find_twice(ret, max);
+	for (unsigned i = 0; i < d->n_mappings && max > 0; i++) {
+		describe(i, &m);
+		inet_ntop(AF_INET, m.m.v4, v4, sizeof v4);
+		inet_ntop(AF_INET6, m.m.v6, v6, sizeof v6);
+		if (strcmp(query, m.name) == 0 || strcmp(query, v4) == 0 ||
+			strcmp(query, v6) == 0) {
+			*ret = m;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* --- explain: nN.test is fake, twice.test fake for one client, work.test real, else the default
+ * --- */
+
+int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
+	const struct policy_explain_sink *sink, struct daemon_explanation *ret,
+	const char **ret_error)
+{
+	struct policy_explain_rule rule = {"fakes", false, "no list of the rule holds the name"};
+	bool twice = strcmp(name, "twice.test") == 0;
+
+	memset(ret, 0, sizeof *ret);
+	*ret_error = strlen(name) > 255			    ? "name: not a domain name"
+		     : client && strcmp(client, "bad") == 0 ? "client: not an address"
+							    : NULL;
+	if (*ret_error)
+		return -EINVAL;
+	strcpy(ret->name, name);
+	strcpy(ret->type, type ? type : "A");
+	ret->rule = &rules[2];
+	if (name[0] == 'n' || twice) {
+		ret->rule = &rules[0];
+		rule.matched = true;
+		rule.why = "domain: test is at or above the name";
+	}
+	sink->rule(sink->arg, &rule);
+	if (strcmp(name, "work.test") == 0) {
+		struct policy_explain_list list = {"work", "w\xff.txt", "work.test\t\x1b[31m", 7};
+
+		sink->list(sink->arg, &list);
+		list = (struct policy_explain_list){"other", "gone.txt", "", 0};
+		sink->list(sink->arg, &list);
+		ret->rule = &rules[1];
+		rule = (struct policy_explain_rule){"work", true, "list: work holds the name"};
+		sink->rule(sink->arg, &rule);
+	}
+	ret->upstream = daemon_group_name(d, ret->rule->upstream);
+	if (twice) {
+		ret->has_mapping = client != NULL;
+		find_twice(&ret->mapping, 1);
+	} else if (name[0] == 'n') {
+		ret->has_mapping = daemon_mapping_find(d, name, &ret->mapping, 1) == 1;
+	}
+	return 0;
+}
+
+/* --- reload --- */
+
+int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
+{
+	d->reloads++;
+	if (d->reload_fails) {
+		tell(arg, true, "t.yaml:3:5: gateway.mtu: not a number; allowed: 576 to 65535");
+		tell(arg, true, "t.yaml:9:1: rulez: unknown key; allowed: rules");
+		tell(arg, false, "t.yaml:12:1: warning: something");
+		return -EINVAL;
+	}
+	tell(arg, false, "rules: 2");
+	return 0;
+}

@@ -1,0 +1,17 @@
+/* A daemon for the tests of the control room and the command line: what gateway/daemon.h declares,
+ * over a table that the test fills in. */
+#ifndef TUNGATE_TESTS_CONTROL_DAEMON_H
+#define TUNGATE_TESTS_CONTROL_DAEMON_H
+
+#include "gateway/daemon.h"
+
+struct daemon {
+	unsigned n_mappings; /* of n0.test, n1.test, ... at index 10, 20, ... */
+	unsigned n_problems;
+	const char *problems[4];
+	bool reload_fails;
+	unsigned reloads;
+	unsigned long nexts; /* calls of daemon_mapping_next() */
+};
+
+#endif
