@@ -259,10 +259,9 @@ static bool refused_item(struct commit_item *item, int failure)
 		item->way = ITEM_REPLACES;
 	else if (failure == -ENOENT && item->op == COMMIT_MAP && item->way == ITEM_REPLACES)
 		item->way = ITEM_PLAIN; /* it expired in between */
-	else if (failure == -ENOENT && item->op == COMMIT_DELETE)
-		settle_item(item, 0);
-	else if (failure == -EEXIST && item->op == COMMIT_ADD)
-		settle_item(item, 0); /* inside a range that is there */
+	else if ((failure == -ENOENT && item->op == COMMIT_DELETE) ||
+		 (failure == -EEXIST && item->op == COMMIT_ADD))
+		settle_item(item, 0); /* not there; inside a range that is there */
 	else if (failure == -ENFILE)
 		settle_item(item, failure);
 	else

@@ -83,13 +83,16 @@ static int failed(struct ipset_writer *w)
 	return r;
 }
 
-/* Names the set and learns its type from the kernel. */
-static int choose(struct ipset_writer *w, const char *name, const struct ipset_type **ret)
+/* Names the set and learns its type from the kernel. NULL and *ret_error. */
+static const struct ipset_type *choose(struct ipset_writer *w, const char *name, int *ret_error)
 {
-	if (ipset_session_data_set(w->session, IPSET_SETNAME, name) < 0)
-		return failed(w);
-	*ret = ipset_type_get(w->session, IPSET_CMD_ADD);
-	return *ret ? 0 : failed(w);
+	const struct ipset_type *type = NULL;
+
+	if (ipset_session_data_set(w->session, IPSET_SETNAME, name) == 0)
+		type = ipset_type_get(w->session, IPSET_CMD_ADD);
+	if (!type)
+		*ret_error = failed(w);
+	return type;
 }
 
 static uint8_t chosen_family(struct ipset_writer *w)
@@ -100,10 +103,10 @@ static uint8_t chosen_family(struct ipset_writer *w)
 
 int ipset_writer_look(struct ipset_writer *w, const char *name, uint8_t *ret_family)
 {
-	const struct ipset_type *type;
-	int r = choose(w, name, &type);
+	int r = 0;
+	const struct ipset_type *type = choose(w, name, &r);
 
-	if (r < 0)
+	if (!type)
 		return r;
 	*ret_family = chosen_family(w);
 	if (type->dimension != IPSET_DIM_ONE || strcmp(type->name, "bitmap:port") == 0 ||
@@ -116,11 +119,11 @@ int ipset_writer_look(struct ipset_writer *w, const char *name, uint8_t *ret_fam
 int ipset_writer_add(
 	struct ipset_writer *w, const char *name, const struct ip_addr *addr, uint32_t timeout_s)
 {
-	const struct ipset_type *type;
+	int r = 0;
+	const struct ipset_type *type = choose(w, name, &r);
 	char text[IP_TEXT_MAX];
-	int r = choose(w, name, &type);
 
-	if (r < 0)
+	if (!type)
 		return r;
 	ip_addr_format(addr, text);
 	if (ipset_parse_elem(w->session, type->last_elem_optional, text) < 0)

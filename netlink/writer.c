@@ -479,7 +479,9 @@ int writer_table_set(struct writer *w, const struct table_config *config, const 
 
 	call(w, run_table_set, &c);
 	if (c.result < 0 && ret_what)
-		*ret_what = c.blamed ? w->what : "nf_tables";
+		*ret_what = c.blamed		 ? w->what
+			    : c.result == -E2BIG ? "more egresses than the table has mark sets for"
+						 : "nf_tables";
 	return c.result;
 }
 

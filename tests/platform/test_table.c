@@ -7,6 +7,8 @@
 #include <linux/netfilter/nf_tables.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "netlink/batch.h"
 
@@ -237,7 +239,8 @@ static void send_to(const char *to, uint32_t mark)
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
 	assert_true(fd >= 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark), 0);
+	if (mark)
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark), 0);
 	(void)sendto(fd, "x", 1, 0, (struct sockaddr *)&address_to, len);
 	close(fd);
 }
@@ -291,6 +294,83 @@ static void own_queries_go_to_tun(void **state)
 	assert_int_equal(counter("outside"), 1);
 	assert_int_equal(counter("taken_udp"), 2);
 	assert_int_equal(writer_counter(lab.writer, "nonsense", &tun), -ENOENT);
+}
+
+/* A cgroup of this test's own, "" where the hierarchy is not ours to write. */
+static const char *cgroup_new(char *path, size_t size_bytes)
+{
+	const char *mount =
+		output("awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts | tr -d '\\n'", NULL);
+	static char name[64];
+
+	snprintf(name, sizeof name, "tungate-test-%d", (int)getpid());
+	snprintf(path, size_bytes, "%s/%s", mount, name);
+	return mount[0] == '/' && mkdir(path, 0755) == 0 ? name : "";
+}
+
+static void send_from_cgroup(const char *path)
+{
+	char procs[512];
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		FILE *f;
+
+		snprintf(procs, sizeof procs, "%s/cgroup.procs", path);
+		f = fopen(procs, "w");
+		if (!f || fprintf(f, "0\n") < 0 || fclose(f) != 0)
+			_exit(1);
+		send_to("8.8.8.8:53", 0);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+/* Users, groups, cgroups and targets that are exempt go on as if we were not here. */
+static void exempt_queries_pass(void **state)
+{
+	struct table_config c = lab_table(CONF_INTERCEPT_TUN);
+	char path[256];
+	const char *name = cgroup_new(path, sizeof path);
+	char *cgroup[] = {(char *)name};
+	uint32_t uid[] = {1001}, gid[] = {2002};
+	struct ip_prefix to[] = {prefix("9.9.9.0/24")};
+	struct conf_exempt e = {.uid = {uid, 1},
+		.gid = {gid, 1},
+		.cgroup = {cgroup, name[0] ? 1 : 0},
+		.to = {to, 1}};
+	uint64_t tun, wan;
+
+	(void)state;
+	network();
+	c.exempt = &e;
+	lab_set_table(&lab, &c);
+	usleep(100000);
+	tun = sent_by("tungate0");
+	wan = sent_by("wan");
+	send_to("9.9.9.9:53", 0);
+	assert_int_equal(seteuid(1001), 0);
+	send_to("8.8.8.8:53", 0);
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(setegid(2002), 0);
+	send_to("8.8.8.8:53", 0);
+	assert_int_equal(setegid(0), 0);
+	assert_int_equal(sent_by("wan"), wan + 3);
+	assert_int_equal(sent_by("tungate0"), tun);
+	if (name[0]) {
+		send_from_cgroup(path);
+		assert_int_equal(rmdir(path), 0);
+		assert_int_equal(sent_by("wan"), wan + 4);
+	} else {
+		print_message(
+			"no cgroup2 hierarchy that can be written: that part is not tested\n");
+	}
+	send_to("8.8.8.8:53", 0);
+	assert_int_equal(sent_by("tungate0"), tun + 1);
+	assert_int_equal(lab.n_told, 0);
 }
 
 static void closed_gate_lets_all_pass(void **state)
@@ -410,6 +490,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(replaces_what_nobody_owns, setup, teardown),
 		cmocka_unit_test_setup_teardown(gate, setup, teardown),
 		cmocka_unit_test_setup_teardown(own_queries_go_to_tun, setup, teardown),
+		cmocka_unit_test_setup_teardown(exempt_queries_pass, setup, teardown),
 		cmocka_unit_test_setup_teardown(closed_gate_lets_all_pass, setup, teardown),
 		cmocka_unit_test_setup_teardown(own_queries_go_to_tproxy, setup, teardown),
 		cmocka_unit_test(blame_names_the_expression),
