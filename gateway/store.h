@@ -8,9 +8,10 @@
 
 struct store;
 
-/* Opens path (makes its last folder), takes the lock, loads the table. 0 and *ret; -EBUSY: process
- * *ret_pid has the lock (the caller does not start); any other negative errno: the table is memory
- * only, *ret_result is still filled in. */
+/* Opens path (makes its last folder), takes the lock, loads the table. A file that is not ours
+ * (ret_result->foreign) is kept as PATH.foreign (.2 to .9 beside older ones). 0 and *ret; -EBUSY:
+ * process *ret_pid has the lock (the caller does not start); any other negative errno: the table is
+ * memory only, *ret_result is still filled in. */
 int store_open(const char *path, struct fakeip_table *table, uint32_t now_s, struct store **ret,
 	int *ret_pid, struct fakeip_load_result *ret_result);
 void store_close(struct store *s); /* NULL is fine; the table must not be used after it */

@@ -54,13 +54,16 @@ bool ip_addr_is_link_local(const struct ip_addr *a)
 
 uint64_t ip_addr_hash(const struct ip_addr *a)
 {
-	uint64_t lo, hi;
+	uint64_t h, rest;
 
-	memcpy(&lo, a->b, 8);
-	memcpy(&hi, a->b + 8, 8);
-	lo = (lo ^ a->family) * 0x9e3779b97f4a7c15ULL;
-	hi = (hi ^ (lo >> 29)) * 0xbf58476d1ce4e5b9ULL;
-	return lo ^ hi ^ (hi >> 32);
+	/* A product's low bits know nothing of the factor's high ones, and there lie the last bytes
+	 * of an address, in which those of one pool differ: fold, and multiply again. */
+	memcpy(&h, a->b, 8);
+	memcpy(&rest, a->b + 8, 8);
+	h = (h ^ a->family) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ h >> 32 ^ rest) * 0xbf58476d1ce4e5b9ULL;
+	h = (h ^ h >> 32) * 0x94d049bb133111ebULL;
+	return h ^ h >> 32;
 }
 
 int ip_addr_parse(const char *text, struct ip_addr *ret)
@@ -162,6 +165,8 @@ int ip_port_parse(const char *text, uint16_t default_port, struct ip_port *ret)
 			return -EINVAL;
 	}
 	if (ip_addr_parse(host, &p.addr))
+		return -EINVAL;
+	if (scope && (p.addr.family != IP_V6 || !ip_addr_is_link_local(&p.addr)))
 		return -EINVAL;
 	if (port) {
 		if (decimal(port, 65535, &number) || number == 0)

@@ -1,6 +1,6 @@
 /* Addresses as the whole house passes them: one type for both families, in network byte order.
- * Pure; any thread. A v4-mapped IPv6 address never occurs here: who reads one from outside calls
- * ip_addr_unmap(). */
+ * Pure; any thread. A v4-mapped IPv6 address never occurs here: ip_addr_v6(), through which all
+ * that come from outside pass, makes it the IPv4 address that it means. */
 #ifndef TUNGATE_BASE_ADDR_H
 #define TUNGATE_BASE_ADDR_H
 
@@ -42,7 +42,8 @@ uint64_t ip_addr_hash(const struct ip_addr *a);
 int ip_addr_parse(const char *text, struct ip_addr *ret);
 int ip_prefix_parse(const char *text,
 	struct ip_prefix *ret); /* a bare address is /32 or /128; host bits set: -ERANGE */
-/* "127.0.0.1:53", "[::1]:53", a bare address takes default_port. "%eth0" is looked up. */
+/* "127.0.0.1:53", "[::1]:53", a bare address takes default_port. "%eth0" behind a link-local IPv6
+ * address is looked up. */
 int ip_port_parse(const char *text, uint16_t default_port, struct ip_port *ret);
 
 /* Value to text in buf[IP_TEXT_MAX]; returns buf. */

@@ -1,5 +1,5 @@
-/* The log: one line a message on stderr, "<level> text". Only those who decide log (daemon,
- * workers' rooms); library code returns an errno. Any thread; a line is one write(2). */
+/* The log: one line a message on stderr, "level: text", cut at 1 KiB. Only those who decide log
+ * (daemon, workers' rooms); library code returns an errno. Any thread; a line is one write(2). */
 #ifndef TUNGATE_BASE_LOG_H
 #define TUNGATE_BASE_LOG_H
 

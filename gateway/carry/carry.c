@@ -217,8 +217,19 @@ struct pick {
 	uint32_t ttl_s;
 };
 
-/* The first address of the fake one's family that is not ourselves: neither in a pool nor this
- * host's (never dial ourselves). */
+/* May stand behind a fake address: 0/8 and :: are this host to the kernel, the others are many
+ * hosts or none, and a link-local IPv6 address needs an interface that no answer tells. */
+static bool is_one_host(const struct ip_addr *a)
+{
+	static const uint8_t none[16];
+
+	if (a->family == IP_V4)
+		return a->b[0] != 0 && a->b[0] < 224;
+	return a->b[0] != 0xff && memcmp(a->b, none, 16) != 0 && !ip_addr_is_link_local(a);
+}
+
+/* The first address of the fake one's family that is another host's: neither in a pool nor ours
+ * (never dial ourselves). */
 static void pick_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct pick *pick = arg;
@@ -226,7 +237,7 @@ static void pick_address(void *arg, const uint8_t *address, size_t size, uint32_
 
 	if (pick->real.family != IP_NONE || size != pick->size || ip_addr_size(&a) != size)
 		return;
-	if (fakeip_in_pools(pick->carry->c.fakeip, address, size) ||
+	if (!is_one_host(&a) || fakeip_in_pools(pick->carry->c.fakeip, address, size) ||
 		hosts_contain(pick->carry->c.hosts, &a))
 		return;
 	pick->real = a;

@@ -139,12 +139,13 @@ int inject_use_firewall_path(struct inject *i, struct rt *rt, const unsigned *if
 		close(i->devices[k].fd);
 		i->devices[k] = i->devices[--i->n];
 	}
-	for (size_t k = 0; k < n && i->n < DEVICES_MAX; k++) {
-		int error;
+	for (size_t k = 0; k < n; k++) {
+		int error = -ENOSPC;
 
 		if (find(i, ifindexes[k]))
 			continue;
-		error = open_device(rt, ifindexes[k], &i->devices[i->n]);
+		if (i->n < DEVICES_MAX)
+			error = open_device(rt, ifindexes[k], &i->devices[i->n]);
 		if (!error)
 			i->n++;
 		else if (!first_error)
@@ -164,7 +165,11 @@ void inject_use_tun_path(struct inject *i)
 
 static int write_packet(int fd, const uint8_t *packet, size_t len)
 {
-	return write(fd, packet, len) == (ssize_t)len ? 0 : -errno;
+	ssize_t n = write(fd, packet, len);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EIO;
 }
 
 static int send_raw(struct inject *i, const uint8_t *packet, size_t len)

@@ -1,10 +1,13 @@
-/* Theory of operation: a query walks through this file from top to bottom.
+/* Theory of operation. The steps of a query:
  *
- *   decide   the policy names the rule that wins
- *   answer   block, local and fake answers are written at once; a real one parks the query until
- * upstream has answered push     the addresses of a real answer go into the rule's sets; the query
- * stays parked until the kernel has them reply    on the way it came
- */
+ * - decide: the policy names the rule that wins.
+ * - answer: block, local and fake answers are written at once; a real one parks the query until
+ *   upstream has answered.
+ * - push: the addresses of a real answer go into the rule's sets; the query stays parked until the
+ *   kernel has them.
+ * - reply: on the way it came.
+ *
+ * query_handle() is at the end; what it calls stands above it. */
 #include "gateway/query/query.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
@@ -95,12 +98,20 @@ static size_t limit_of(const struct query_origin *o, const struct dns_query *q)
 
 /* --- answer: block, local, fake --- */
 
+/* An answer without records, with a SOA that says how long that may be remembered. */
+static size_t answer_negative(struct query_engine *e, const struct dns_query *q,
+	enum dns_rcode rcode, enum dns_ede ede, uint8_t *out, size_t limit)
+{
+	uint32_t ttl_s = e->gen->fake_ttl_s;
+
+	return dns_answer_empty(out, limit, q, rcode, ttl_s ? ttl_s : 1, ede);
+}
+
 static size_t answer_block(
 	struct query_engine *e, const struct dns_query *q, uint8_t *out, size_t limit)
 {
 	count(&e->counters.block);
-	return dns_answer_empty(out, limit, q, DNS_NXDOMAIN,
-		e->gen->fake_ttl_s ? e->gen->fake_ttl_s : 1, DNS_EDE_BLOCKED);
+	return answer_negative(e, q, DNS_NXDOMAIN, DNS_EDE_BLOCKED, out, limit);
 }
 
 /* A reverse question for an address of a pool never leaves the house, mapped or not. 0: not such a
@@ -108,10 +119,10 @@ static size_t answer_block(
 static size_t answer_reverse(
 	struct query_engine *e, const struct dns_query *q, uint8_t *out, size_t limit)
 {
-	uint32_t ttl_s = e->gen->fake_ttl_s, index;
 	struct fakeip_mapping mapping;
 	struct dns_writer w;
 	uint8_t address[16];
+	uint32_t index;
 	size_t size;
 	bool known;
 
@@ -123,13 +134,11 @@ static size_t answer_reverse(
 			   : fakeip_index6(e->c.fakeip, address, &index)) &&
 		fakeip_get(e->c.fakeip, index, &mapping) == 0;
 	if (!known)
-		return dns_answer_empty(
-			out, limit, q, DNS_NXDOMAIN, ttl_s ? ttl_s : 1, DNS_EDE_NONE);
+		return answer_negative(e, q, DNS_NXDOMAIN, DNS_EDE_NONE, out, limit);
 	if (q->type != DNS_PTR)
-		return dns_answer_empty(
-			out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_NONE);
+		return answer_negative(e, q, DNS_NOERROR, DNS_EDE_NONE, out, limit);
 	dns_answer_begin(&w, out, limit, q, DNS_NOERROR, DNS_AA);
-	dns_answer_ptr(&w, mapping.name, ttl_s);
+	dns_answer_ptr(&w, mapping.name, e->gen->fake_ttl_s);
 	return dns_answer_end(&w, DNS_EDE_NONE);
 }
 
@@ -143,8 +152,7 @@ static size_t answer_fake(struct query_engine *e, const struct dns_query *q,
 
 	if (q->type != DNS_A && q->type != DNS_AAAA) {
 		count(&e->counters.fake);
-		return dns_answer_empty(
-			out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_FORGED);
+		return answer_negative(e, q, DNS_NOERROR, DNS_EDE_FORGED, out, limit);
 	}
 	if (fakeip_assign(e->c.fakeip, q->name.b, q->name.len,
 		    dns_name_hash(&q->name, e->c.hash_key), rule->view, rule->id, e->c.clock_s(),
@@ -153,8 +161,7 @@ static size_t answer_fake(struct query_engine *e, const struct dns_query *q,
 	count(&e->counters.fake);
 	e->commit_due |= pair.pending;
 	if (q->type == DNS_A ? !pair.has4 : !pair.has6)
-		return dns_answer_empty(
-			out, limit, q, DNS_NOERROR, ttl_s ? ttl_s : 1, DNS_EDE_FORGED);
+		return answer_negative(e, q, DNS_NOERROR, DNS_EDE_FORGED, out, limit);
 	dns_answer_begin(&w, out, limit, q, DNS_NOERROR, DNS_AA);
 	if (q->type == DNS_A)
 		dns_answer_address(&w, pair.v4, 4, ttl_s);
@@ -205,6 +212,12 @@ static void reply(struct parked *p)
 	parked_end(p);
 }
 
+static void reply_real(struct parked *p)
+{
+	count(&p->engine->counters.real);
+	reply(p);
+}
+
 static void reply_failed(struct parked *p, enum dns_ede ede)
 {
 	parked_drop_answer(p);
@@ -232,17 +245,22 @@ static void collect_address(void *arg, const uint8_t *address, size_t size, uint
 {
 	struct collect *c = arg;
 	const struct policy_rule *rule = c->p->rule;
+	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
 
 	for (size_t i = 0; i < rule->n_sets; i++) {
 		struct writer_job *job = &c->p->job;
+		uint8_t family = rule->sets[i].family;
 
+		/* Not for this set; so an answer that is for none of them does not wait. */
+		if (family != IP_NONE && family != a.family)
+			continue;
 		if (c->seen++ < c->skip || job->n == WRITER_JOB_ELEMENTS)
 			continue;
 		job->elements[job->n++] = (struct writer_element){
 			.op = WRITER_SET_ADD,
 			.set = c->p->gen->sets[rule->set_base + i],
 			.timeout_s = set_timeout_s(&rule->set_ttl, ttl_s),
-			.addr = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address),
+			.addr = a,
 		};
 	}
 }
@@ -278,8 +296,9 @@ static void pushed(struct writer_job *job)
 			return;
 		}
 	}
-	if (!push(p))
-		reply(p);
+	/* A silent kernel is waited for once, not once for each of an answer's jobs. */
+	if (job->result == -ETIMEDOUT || !push(p))
+		reply_real(p);
 }
 
 static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
@@ -297,9 +316,10 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 		return;
 	}
 	p->answer_len = dns_response_relay(p->answer, p->answer_size, msg, len, &p->q);
-	count(&p->engine->counters.real);
-	if (p->rule->n_sets == 0 || !push(p))
-		reply(p);
+	if (dns_message_rcode(p->answer) == DNS_SERVFAIL) /* it was no answer to this query */
+		reply_failed(p, DNS_EDE_OTHER);
+	else if (p->rule->n_sets == 0 || !push(p))
+		reply_real(p);
 }
 
 /* Parks the query, or answers at once that it cannot. */

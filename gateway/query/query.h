@@ -28,6 +28,8 @@ struct query_origin {
 };
 
 struct query_counters { /* each worker its own; read by the main thread */
+	/* How each query ended; total also counts those answered with FORMERR and the like, and
+	 * those that are still parked. */
 	_Atomic uint64_t total, fake, real, block, local, failed;
 	_Atomic uint64_t loops, pushes, push_errors, exhausted, parked_full;
 };
@@ -45,10 +47,10 @@ struct query_engine_config {
 
 struct query_engine;
 int query_engine_new(const struct query_engine_config *config, struct query_engine **ret);
-void query_engine_free(
-	struct query_engine *e); /* after the resolver has stopped and no push is out */
-void query_engine_stop(struct query_engine
-		*e); /* from now on queries are left unanswered; parked ones end as they do */
+/* After the resolver has stopped and no push is out; NULL is fine. */
+void query_engine_free(struct query_engine *e);
+/* From now on queries are left unanswered; parked ones end as they do. */
+void query_engine_stop(struct query_engine *e);
 bool query_engine_idle(const struct query_engine *e); /* nothing is parked */
 /* From now on queries are decided by g; the engine takes a reference. */
 void query_engine_use(struct query_engine *e, struct generation *g);

@@ -8,11 +8,11 @@
 
 #define CONNECTIONS_MAX 512
 #define LISTENERS_MAX	32
-#define IDLE_MS		10000 /* without a whole query, RFC 7766 6.2.3 */
-#define OUT_BYTES_MAX	(256 << 10)
-#define QUERY_MAX	4096 /* a question with options; more is no query */
-#define IN_FLIGHT_MAX                                                                              \
-	1024 /* of one connection; a client that asks more without waiting is cut off */
+#define IDLE_MS		10000	     /* without a whole query, RFC 7766 6.2.3 */
+#define OUT_BYTES_MAX	(256u << 10) /* that wait for one client */
+#define OUT_TOTAL_MAX	(8u << 20)   /* and for all of them */
+#define QUERY_MAX	4096	     /* a question with options; more is no query */
+#define IN_FLIGHT_MAX	1024 /* of one connection; who asks more without waiting is cut off */
 #define ACCEPT_RETRY_MS 100
 
 struct bytes {
@@ -51,6 +51,7 @@ struct serve_tcp {
 	struct loop_hook hook;
 	struct listener listeners[LISTENERS_MAX];
 	unsigned n_listeners, n_connections, n_allocated;
+	size_t out_bytes; /* of all connections, gathering and being sent */
 	struct connection *free, *dirty;
 	struct connection *all[CONNECTIONS_MAX];
 	bool stopping;
@@ -71,6 +72,7 @@ static void connection_free_if_done(struct connection *c)
 		return;
 	close(c->fd);
 	c->fd = -1;
+	c->tcp->out_bytes -= c->out.len + c->sending.len;
 	free(c->out.v);
 	free(c->sending.v);
 	c->out = c->sending = (struct bytes){0};
@@ -138,7 +140,8 @@ static void queue_answer(struct connection *c, const uint8_t *msg, size_t len)
 {
 	if (c->closing)
 		return;
-	if (c->out.len + len + 2 > OUT_BYTES_MAX || !reserve(&c->out, len + 2)) {
+	if (c->out.len + len + 2 > OUT_BYTES_MAX || c->tcp->out_bytes + len + 2 > OUT_TOTAL_MAX ||
+		!reserve(&c->out, len + 2)) {
 		connection_close(c);
 		return;
 	}
@@ -146,12 +149,13 @@ static void queue_answer(struct connection *c, const uint8_t *msg, size_t len)
 	c->out.v[c->out.len + 1] = (uint8_t)len;
 	memcpy(c->out.v + c->out.len + 2, msg, len);
 	c->out.len += len + 2;
+	c->tcp->out_bytes += len + 2;
 	mark_dirty(c);
 }
 
 static void send_more(struct connection *c)
 {
-	struct bytes swap = c->sending;
+	struct bytes swap = c->sending; /* empty */
 
 	if (c->closing || loop_op_busy(&c->send))
 		return;
@@ -162,7 +166,6 @@ static void send_more(struct connection *c)
 	}
 	c->sending = c->out;
 	c->out = swap;
-	c->out.len = 0;
 	if (loop_send(c->tcp->loop, &c->send, c->fd, c->sending.v, c->sending.len, sent))
 		connection_close(c);
 }
@@ -180,7 +183,9 @@ static void sent(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 	} else if (res < 0 || (size_t)res < c->sending.len) {
 		connection_close(c);
 	} else {
-		send_more(c);
+		c->tcp->out_bytes -= c->sending.len;
+		c->sending.len = 0;
+		mark_dirty(c); /* what has gathered meanwhile waits for the log, too */
 	}
 }
 
@@ -344,8 +349,8 @@ static void accepted(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 		close(res);
 	else if (res >= 0)
 		connection_start(l->tcp, l, res);
-	if (last && !l->tcp->stopping) /* out of descriptors or the like: the listener stays, but
-					  does not spin */
+	/* Out of descriptors or the like: the listener stays, but does not spin. */
+	if (last && !l->tcp->stopping)
 		loop_timer_set(
 			l->tcp->loop, &l->retry, loop_now_ms(l->tcp->loop) + ACCEPT_RETRY_MS);
 }
@@ -377,13 +382,16 @@ int serve_tcp_new(struct loop *loop, struct loop_buffers *buffers, struct query_
 int serve_tcp_listen(struct serve_tcp *t, int fd, enum query_listener listener)
 {
 	struct listener *l = &t->listeners[t->n_listeners];
+	int error;
 
 	if (t->n_listeners == LISTENERS_MAX)
 		return -ENOSPC;
 	*l = (struct listener){
 		.tcp = t, .fd = fd, .listener = listener, .retry = {.fire = accept_again}};
-	t->n_listeners++;
-	return loop_accept_start(t->loop, &l->accept, fd, accepted);
+	error = loop_accept_start(t->loop, &l->accept, fd, accepted);
+	if (!error)
+		t->n_listeners++;
+	return error;
 }
 
 void serve_tcp_stop(struct serve_tcp *t)

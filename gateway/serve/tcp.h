@@ -11,10 +11,11 @@ struct serve_tcp;
 
 int serve_tcp_new(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine,
 	struct serve_tcp **ret);
-/* fd: from serve_socket_open(), owned from now on. -ENOSPC beyond 32 listeners. */
+/* fd: from serve_socket_open(); owned by t from now on, the caller's still after an error. -ENOSPC
+ * beyond 32 listeners. */
 int serve_tcp_listen(struct serve_tcp *t, int fd, enum query_listener listener);
-void serve_tcp_stop(
-	struct serve_tcp *t); /* closes listeners and connections; the loop must run on for that */
+/* Ends listeners and connections; the loop must run on for that. Also twice. */
+void serve_tcp_stop(struct serve_tcp *t);
 bool serve_tcp_idle(const struct serve_tcp *t);
 void serve_tcp_free(struct serve_tcp *t); /* when idle; NULL is fine */
 unsigned serve_tcp_connections(const struct serve_tcp *t);

@@ -5,12 +5,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#define RETRY_MS 100
+
 struct serve_udp {
 	struct loop_op op;
+	struct loop_timer retry;
+	struct loop *loop;
+	struct loop_buffers *buffers;
 	struct query_engine *engine;
 	struct serve_out *out;
 	int fd;
 	enum query_listener listener;
+	bool stopping;
 };
 
 struct route { /* in query_origin.route */
@@ -50,18 +56,14 @@ static void read_asked(const struct loop_datagram *d, struct route *route)
 	}
 }
 
-static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+static void handle(struct serve_udp *u, const struct loop_datagram *d)
 {
-	struct serve_udp *u = (struct serve_udp *)((char *)op - offsetof(struct serve_udp, op));
-	const struct loop_datagram *d = (const struct loop_datagram *)data;
 	struct query_origin origin = {.listener = u->listener, .reply = reply_later};
 	struct route route = {.udp = u};
 	uint8_t *slot;
 	size_t n;
 
-	(void)res;
-	(void)last;
-	if (!d || d->truncated)
+	if (d->truncated)
 		return;
 	ip_port_from_sockaddr((const struct sockaddr *)d->from, &origin.client);
 	if (origin.client.port == 0)
@@ -74,6 +76,26 @@ static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 		serve_out_datagram(u->out, u->fd, &origin.client, &route.asked, route.scope, n);
 }
 
+static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+{
+	struct serve_udp *u = (struct serve_udp *)((char *)op - offsetof(struct serve_udp, op));
+
+	(void)res;
+	if (data)
+		handle(u, (const struct loop_datagram *)data);
+	/* Out of memory or the like: the socket stays, but does not spin. */
+	if (last && !u->stopping)
+		loop_timer_set(u->loop, &u->retry, loop_now_ms(u->loop) + RETRY_MS);
+}
+
+static void receive_again(struct loop_timer *t)
+{
+	struct serve_udp *u = (struct serve_udp *)((char *)t - offsetof(struct serve_udp, retry));
+
+	if (loop_recvmsg_start(u->loop, &u->op, u->fd, u->buffers, received))
+		loop_timer_set(u->loop, t, loop_now_ms(u->loop) + RETRY_MS);
+}
+
 int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine,
 	struct serve_out *out, int fd, enum query_listener listener, struct serve_udp **ret)
 {
@@ -82,6 +104,9 @@ int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct quer
 
 	if (!u)
 		return -ENOMEM;
+	u->loop = loop;
+	u->buffers = buffers;
+	u->retry.fire = receive_again;
 	u->engine = engine;
 	u->out = out;
 	u->fd = fd;
@@ -97,8 +122,11 @@ int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct quer
 
 void serve_udp_stop(struct serve_udp *u)
 {
-	if (u)
-		loop_op_cancel(&u->op);
+	if (!u)
+		return;
+	u->stopping = true;
+	loop_timer_cancel(u->loop, &u->retry);
+	loop_op_cancel(&u->op);
 }
 
 bool serve_udp_idle(const struct serve_udp *u)

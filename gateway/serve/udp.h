@@ -8,11 +8,12 @@
 
 struct serve_udp;
 
-/* fd: from serve_socket_open(); the object owns it from now on. */
+/* fd: from serve_socket_open(); owned by the object from now on, the caller's still after an error.
+ */
 int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine,
 	struct serve_out *out, int fd, enum query_listener listener, struct serve_udp **ret);
-void serve_udp_stop(
-	struct serve_udp *u); /* no more queries; the socket stays for the answers of parked ones */
+/* No more queries; the socket stays for the answers of parked ones. NULL is fine. */
+void serve_udp_stop(struct serve_udp *u);
 bool serve_udp_idle(const struct serve_udp *u);
 void serve_udp_free(struct serve_udp *u); /* when idle and nothing is parked; NULL is fine */
 
