@@ -3,11 +3,12 @@
  * recipes and traps they come from are in facts/kernel.md a to d3. Owned and committed by the
  * writer thread (netlink/writer.h).
  *
- *   set alive        nf_proto, timeout: the gate. No heartbeat for 2.5 s: every rule of
- * interception is skipped. map nat4, nat6   fake → real, timeout: direct egress, carried by the
- * kernel set mark<N>_4/_6 fakes whose egress sets a mark counters         taken_udp, taken_tcp
- * (interception), stray (came from TUN and nobody took it), outside (to a pool from where it is not
- * carried), probe (see below)
+ * - set alive (nf_proto, timeout): the gate. No heartbeat for 2.5 s: every rule of interception is
+ *   skipped.
+ * - map nat4, nat6 (fake → real, timeout): direct egress, carried by the kernel.
+ * - set mark<N>_4, mark<N>_6: fakes whose egress sets a mark.
+ * - counters taken_udp, taken_tcp (interception), stray (came from TUN and nobody took it), outside
+ *   (to a pool from where it is not carried), probe (see below).
  */
 #ifndef TUNGATE_NETLINK_TABLE_H
 #define TUNGATE_NETLINK_TABLE_H
@@ -36,8 +37,8 @@ struct table_config {
 	struct ip_prefix pool4, pool6;	       /* IP_NONE: off */
 	struct ip_addr tun4, tun6;	       /* TUN's own addresses; IP_NONE: none */
 	struct ip_port udp4, udp6, tcp4, tcp6; /* tproxy listeners; family IP_NONE: none */
-	const struct table_mark
-		*marks; /* indexed by the egress's number in the configuration; mask 0: no mark */
+	/* Indexed by the egress's number in the configuration; mask 0: no mark. */
+	const struct table_mark *marks;
 	size_t n_marks;
 	uint16_t nflog_group;
 	/* A UDP packet from TUN with this source and port 53 to this port is counted in `probe` in
@@ -58,9 +59,8 @@ struct nft_error;
  * nothing. */
 struct table_state {
 	bool exists;
-	uint32_t chains; /* bits, in the order of table.c */
-	struct ip_prefix pool4,
-		pool6; /* of nat4, nat6 and the mark sets; IP_NONE: there are none */
+	uint32_t chains;	       /* bits, in the order of table.c */
+	struct ip_prefix pool4, pool6; /* of the maps and mark sets; IP_NONE: there are none */
 	bool exempt4, exempt6;
 	struct table_mark marks[TABLE_MARKS_MAX];
 	size_t n_marks;
@@ -71,10 +71,10 @@ typedef void table_note(void *arg, const char *text);
 
 /* Writes the transaction that leads from `old` to the table that c asks for into an empty batch.
  * Once it is committed, *ret is what the kernel holds. -E2BIG: too many egresses; -ENOMEM. */
-/* Deletes the table with everything in it. */
-void table_drop_build(struct nft_batch *b);
 int table_build(struct nft_batch *b, const struct table_state *old, const struct table_config *c,
 	table_note *note, void *arg, struct table_state *ret);
+/* Deletes the table with everything in it. */
+void table_drop_build(struct nft_batch *b);
 /* What the kernel did not like about a message of that batch, for example "tproxy", written into
  * buf; returns buf. */
 const char *table_blame(

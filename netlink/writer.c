@@ -2,22 +2,14 @@
  * has gathered while it was in the kernel is its next batch; nothing sleeps to gather more.
  * Everything else that other threads ask for (the table, handles of sets, counters) is a call that
  * this thread runs between two batches: all state is its own. */
-#include "netlink/writer.h"
+#include "netlink/writer_internal.h"
 #include "gateway/base/clock.h"
-#include "netlink/sets.h"
 
-#include <arpa/inet.h>
-#include <endian.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <limits.h>
 #include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,55 +17,14 @@
 #include <unistd.h>
 
 #define BEAT_EVERY_MS 500
-#define BEAT_EARLY_MS                                                                              \
-	250 /* a batch that leaves anyway takes the heartbeat along after this time                \
-	     */
-#define TABLE_TIMEOUT_MS 2000
-#define GET_TIMEOUT_MS	 200
-#define TABLE_BYTES	 (64 << 10)
+/* A batch that leaves anyway takes the heartbeat along after this time. */
+#define BEAT_EARLY_MS 250
 
 struct writer_client {
 	struct writer *w;
 	void (*wake)(void *arg);
 	void *arg;
 	struct writer_job *_Atomic finished; /* a stack; the client takes all of it */
-};
-
-struct call {
-	void (*run)(struct writer *w, void *arg);
-	void *arg;
-	bool done;
-	struct call *next;
-};
-
-struct writer {
-	struct writer_config config;
-	pthread_t thread;
-	int wake_fd;
-	struct writer_job *_Atomic submitted; /* a stack */
-	_Atomic bool sleeping, stopping, sets_changed;
-
-	pthread_mutex_t lock; /* calls */
-	pthread_cond_t called;
-	struct call *calls;
-
-	/* The thread's own. */
-	struct nft_socket socket;
-	struct commit commit;
-	struct sets sets;
-	struct table_state table;
-	struct commit_target nat4, nat6, marks[TABLE_MARKS_MAX][2];
-	char mark_names[TABLE_MARKS_MAX][2][16];
-	char what[64];		    /* of the last writer_table_set() */
-	struct writer_job *pending; /* in the order of submission */
-	struct writer_job **pending_end;
-	int64_t pulse_due_ms, beaten_ms;
-	bool alive;
-	int16_t element_items[COMMIT_ITEMS_MAX]; /* of the elements of a commit, in order; -1: none
-						  */
-	int element_results[COMMIT_ITEMS_MAX];
-
-	_Atomic uint64_t n_batches, n_elements, n_errors, n_timeouts, n_beats;
 };
 
 static void count(_Atomic uint64_t *counter, uint64_t n)
@@ -83,7 +34,7 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 
 /* --- waking --- */
 
-static void wake(struct writer *w)
+void writer_wake(struct writer *w)
 {
 	uint64_t one = 1;
 
@@ -91,10 +42,15 @@ static void wake(struct writer *w)
 		return; /* the counter is full: it is awake */
 }
 
+static bool has_work(struct writer *w)
+{
+	return atomic_load(&w->submitted) || atomic_load(&w->stopping) ||
+	       atomic_load(&w->sets_changed) || writer_calls_waiting(w);
+}
+
 /* Sleeps until something was asked or the heartbeat is due. Whoever asks looks at `sleeping` after
  * it has asked, and `sleeping` is set before it is looked whether something was asked: one of the
  * two sees the other. */
-static bool has_work(struct writer *w);
 static void sleep_until(struct writer *w, int64_t due_ms)
 {
 	struct pollfd p = {.fd = w->wake_fd, .events = POLLIN};
@@ -108,57 +64,6 @@ static void sleep_until(struct writer *w, int64_t due_ms)
 	atomic_store(&w->sleeping, false);
 	if (p.revents && read(w->wake_fd, &n, sizeof n) < 0)
 		return;
-}
-
-/* --- calls of other threads --- */
-
-static void call(struct writer *w, void (*run)(struct writer *w, void *arg), void *arg)
-{
-	struct call c = {.run = run, .arg = arg};
-	struct call **end;
-
-	pthread_mutex_lock(&w->lock);
-	for (end = &w->calls; *end; end = &(*end)->next)
-		;
-	*end = &c;
-	wake(w);
-	while (!c.done)
-		pthread_cond_wait(&w->called, &w->lock);
-	pthread_mutex_unlock(&w->lock);
-}
-
-static void run_calls(struct writer *w)
-{
-	struct call *list, *c;
-
-	pthread_mutex_lock(&w->lock);
-	list = w->calls;
-	w->calls = NULL;
-	pthread_mutex_unlock(&w->lock);
-	while ((c = list)) {
-		list = c->next;
-		c->run(w, c->arg);
-		pthread_mutex_lock(&w->lock);
-		c->done = true;
-		pthread_cond_broadcast(&w->called);
-		pthread_mutex_unlock(&w->lock);
-	}
-}
-
-static bool has_calls(struct writer *w)
-{
-	bool has;
-
-	pthread_mutex_lock(&w->lock);
-	has = w->calls != NULL;
-	pthread_mutex_unlock(&w->lock);
-	return has;
-}
-
-static bool has_work(struct writer *w)
-{
-	return atomic_load(&w->submitted) || atomic_load(&w->stopping) ||
-	       atomic_load(&w->sets_changed) || has_calls(w);
 }
 
 /* --- jobs --- */
@@ -324,7 +229,7 @@ static void *run(void *arg)
 			commit_forget(&w->commit);
 			sets_look_at_all(&w->sets);
 		}
-		run_calls(w);
+		writer_calls_run(w);
 		take_submitted(w);
 		beat = beat_is_due(w, clock_ms());
 		if (w->pending || beat)
@@ -333,7 +238,7 @@ static void *run(void *arg)
 			sleep_until(w, w->pulse_due_ms);
 	}
 	/* What still comes in gets its answer. */
-	run_calls(w);
+	writer_calls_run(w);
 	take_submitted(w);
 	while (w->pending)
 		commit_jobs(w, false);
@@ -426,200 +331,9 @@ void writer_stop(struct writer *w)
 	if (!w)
 		return;
 	atomic_store(&w->stopping, true);
-	wake(w);
+	writer_wake(w);
 	pthread_join(w->thread, NULL);
 	writer_free(w);
-}
-
-/* --- the table --- */
-
-struct table_call {
-	const struct table_config *config;
-	int result;
-	struct nft_batch batch;
-	struct writer *w;
-	bool blamed;
-};
-
-static void table_error(void *arg, const struct nft_error *error)
-{
-	struct table_call *c = arg;
-
-	if (!c->blamed)
-		table_blame(&c->batch, error, c->w->what, sizeof c->w->what);
-	c->blamed = true;
-}
-
-static void run_table_set(struct writer *w, void *arg)
-{
-	struct table_call *c = arg;
-	struct table_state next;
-	int r = nft_batch_init(&c->batch, TABLE_BYTES);
-
-	c->w = w;
-	if (r == 0) {
-		nft_batch_begin(&c->batch, &w->socket);
-		r = table_build(&c->batch, &w->table, c->config, w->config.set_changed,
-			w->config.arg, &next);
-	}
-	if (r == 0)
-		r = nft_batch_commit(&c->batch, &w->socket, TABLE_TIMEOUT_MS, table_error, c);
-	if (r == 0) {
-		w->table = next;
-		commit_forget(&w->commit);
-		w->pulse_due_ms = 0; /* the new table's gate opens at once */
-	}
-	nft_batch_fini(&c->batch);
-	c->result = r == -ENOENT && c->blamed ? -EOPNOTSUPP : r;
-}
-
-int writer_table_set(struct writer *w, const struct table_config *config, const char **ret_what)
-{
-	struct table_call c = {.config = config};
-
-	call(w, run_table_set, &c);
-	if (c.result < 0 && ret_what)
-		*ret_what = c.blamed		 ? w->what
-			    : c.result == -E2BIG ? "more egresses than the table has mark sets for"
-						 : "nf_tables";
-	return c.result;
-}
-
-static void run_table_drop(struct writer *w, void *arg)
-{
-	struct nft_batch batch;
-	int *result = arg;
-
-	*result = w->table.exists ? nft_batch_init(&batch, TABLE_BYTES) : 0;
-	if (*result || !w->table.exists)
-		return;
-	nft_batch_begin(&batch, &w->socket);
-	table_drop_build(&batch);
-	*result = nft_batch_commit(&batch, &w->socket, TABLE_TIMEOUT_MS, NULL, NULL);
-	if (*result == 0)
-		w->table.exists = false;
-	nft_batch_fini(&batch);
-}
-
-int writer_table_drop(struct writer *w)
-{
-	int result;
-
-	call(w, run_table_drop, &result);
-	return result;
-}
-
-struct counter_call {
-	const char *name;
-	uint64_t packets;
-	bool found;
-	int result;
-};
-
-static int take_packets(const struct nlattr *attr, void *arg)
-{
-	struct counter_call *c = arg;
-
-	if (mnl_attr_get_type(attr) == NFTA_COUNTER_PACKETS &&
-		mnl_attr_get_payload_len(attr) == 8) {
-		c->packets = be64toh(mnl_attr_get_u64(attr));
-		c->found = true;
-	}
-	return MNL_CB_OK;
-}
-
-static int take_object(const struct nlattr *attr, void *arg)
-{
-	if (mnl_attr_get_type(attr) == NFTA_OBJ_DATA)
-		return mnl_attr_parse_nested(attr, take_packets, arg);
-	return MNL_CB_OK;
-}
-
-static int take_counter(void *arg, const struct nlmsghdr *answer)
-{
-	mnl_attr_parse(answer, sizeof(struct nfgenmsg), take_object, arg);
-	return 0;
-}
-
-static void fill_counter(struct nlmsghdr *h, const void *arg)
-{
-	const struct counter_call *c = arg;
-
-	mnl_attr_put_strz(h, NFTA_OBJ_TABLE, TABLE_NAME);
-	mnl_attr_put_strz(h, NFTA_OBJ_NAME, c->name);
-	mnl_attr_put_u32(h, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
-}
-
-static void run_counter(struct writer *w, void *arg)
-{
-	struct counter_call *c = arg;
-
-	c->result = nft_request(&w->socket, NFT_MSG_GETOBJ, NFPROTO_INET, 0, fill_counter, c,
-		take_counter, c, GET_TIMEOUT_MS);
-	if (c->result == 0 && !c->found)
-		c->result = -EBADMSG;
-}
-
-int writer_counter(struct writer *w, const char *name, uint64_t *ret_packets)
-{
-	struct counter_call c = {.name = name};
-
-	call(w, run_counter, &c);
-	if (c.result == 0)
-		*ret_packets = c.packets;
-	return c.result;
-}
-
-/* --- users' sets --- */
-
-struct set_call {
-	const struct conf_set *conf;
-	struct nl_set *set;
-	int result;
-};
-
-static void run_set_get(struct writer *w, void *arg)
-{
-	struct set_call *c = arg;
-
-	c->result = sets_get(&w->sets, c->conf, &c->set);
-}
-
-int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set **ret)
-{
-	struct set_call c = {.conf = set};
-
-	call(w, run_set_get, &c);
-	if (c.result == 0)
-		*ret = c.set;
-	return c.result;
-}
-
-void writer_sets_changed(struct writer *w)
-{
-	atomic_store(&w->sets_changed, true);
-	wake(w);
-}
-
-struct list_call {
-	struct writer_set_info *ret;
-	size_t max, n;
-};
-
-static void run_set_list(struct writer *w, void *arg)
-{
-	struct list_call *c = arg;
-
-	for (c->n = 0; c->n < w->sets.n && c->n < c->max; c->n++)
-		sets_info(w->sets.v[c->n], &c->ret[c->n]);
-}
-
-size_t writer_set_list(struct writer *w, struct writer_set_info *ret, size_t max)
-{
-	struct list_call c = {.ret = ret, .max = max};
-
-	call(w, run_set_list, &c);
-	return c.n;
 }
 
 /* --- clients --- */
@@ -650,7 +364,7 @@ void writer_client_free(struct writer_client *c)
 		return;
 	/* The thread may still be about to wake this client for a job that it has already taken
 	 * back. */
-	call(c->w, run_nothing, NULL);
+	writer_call(c->w, run_nothing, NULL);
 	free(c);
 }
 
@@ -659,7 +373,7 @@ void writer_submit(struct writer *w, struct writer_job *job)
 	struct writer_job *below;
 
 	push(&w->submitted, job, &below);
-	wake(w);
+	writer_wake(w);
 }
 
 void writer_client_run(struct writer_client *c)

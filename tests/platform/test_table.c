@@ -183,6 +183,20 @@ static void replaces_what_nobody_owns(void **state)
 	assert_hides(LIST, "relic");
 }
 
+static void dropped_and_set_again(void **state)
+{
+	struct table_config c = lab_table(CONF_INTERCEPT_TUN);
+
+	(void)state;
+	assert_int_equal(writer_table_drop(lab.writer), 0);
+	lab_set_table(&lab, &c);
+	assert_int_equal(writer_table_drop(lab.writer), 0);
+	assert_hides("nft list tables", "tungate");
+	lab_set_table(&lab, &c);
+	assert_shows(LIST, "meta nfproto != @alive return");
+	assert_shows(LIST, "map nat4");
+}
+
 static bool gate_is_open(void)
 {
 	return works("nft get element inet tungate alive '{ ipv4, ipv6 }'");
@@ -488,6 +502,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(survives_flush_ruleset, setup, teardown),
 		cmocka_unit_test_setup_teardown(second_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(replaces_what_nobody_owns, setup, teardown),
+		cmocka_unit_test_setup_teardown(dropped_and_set_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(gate, setup, teardown),
 		cmocka_unit_test_setup_teardown(own_queries_go_to_tun, setup, teardown),
 		cmocka_unit_test_setup_teardown(exempt_queries_pass, setup, teardown),
