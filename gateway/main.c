@@ -30,7 +30,8 @@ static const struct command {
 		CMD_SOCKET | CMD_JSON | CMD_CLIENT | CMD_TYPE, 1, 1, cmd_explain},
 	{"reload", NULL, "[--json] [-s SOCKET]", "take the changed configuration",
 		CMD_SOCKET | CMD_JSON, 0, 0, cmd_reload},
-	{"version", NULL, "[--json]", "print the version", CMD_JSON, 0, 0, cmd_version},
+	{"version", NULL, "[--json]", "print the version", CMD_SOCKET | CMD_JSON, 0, 0,
+		cmd_version},
 	{"help", NULL, "", "print this", 0, 0, CMD_WORDS_MAX, cmd_help},
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
@@ -41,8 +42,8 @@ static void print_usage(FILE *out)
 	for (size_t i = 0; i < N_COMMANDS; i++) {
 		const struct command *c = &commands[i];
 
-		fprintf(out, "  tungate %s%s%s %s\n        %s\n", c->name, c->sub ? " " : "",
-			c->sub ? c->sub : "", c->usage, c->help);
+		fprintf(out, "  tungate %s%s%s%s%s\n        %s\n", c->name, c->sub ? " " : "",
+			c->sub ? c->sub : "", *c->usage ? " " : "", c->usage, c->help);
 	}
 	fputs("defaults: -c /etc/tungate/tungate.yaml, -s /run/tungate.sock; see tungate(8)\n",
 		out);

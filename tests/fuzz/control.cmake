@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_control tg_control PkgConfig::URING)

@@ -1,0 +1,486 @@
+/* The command line from outside: what is printed where, and the exit status. Each command runs in
+ * a process of its own; the daemon's side is the real control room over a daemon of the test's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <json-c/json.h>
+
+#include "gateway/control/control.h"
+#include "tests/unit/control_daemon.h"
+
+int tungate_main(int argc, char **argv); /* main() of gateway/main.c */
+
+#define WORDS_MAX 12
+
+struct fixture {
+	char dir[64], socket[96], file[96];
+	struct daemon d;
+	pid_t server;
+	int status;
+	char *out, *err; /* of the last command */
+};
+
+/* --- what the commands call beside the socket --- */
+
+int daemon_main(const char *config_path)
+{
+	printf("run %s\n", config_path);
+	return strstr(config_path, "broken") ? 1 : 0;
+}
+
+int policy_build(const struct config *config, policy_report *report, void *arg, struct policy **ret)
+{
+	for (size_t i = 0; i < config->n_lists; i++) {
+		if (strcmp(config->lists[i].name, "bad") == 0) {
+			report(arg, true, "bad.txt: cannot be read");
+			return -EINVAL;
+		}
+		report(arg, false, "odd.txt:3:1: warning: skipped");
+	}
+	*ret = NULL;
+	return 0;
+}
+
+void policy_free(struct policy *p)
+{
+	assert_null(p);
+}
+
+/* --- the fixture --- */
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+
+	strcpy(f->dir, "/tmp/tg-cmd-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return -1;
+	snprintf(f->socket, sizeof f->socket, "%s/s", f->dir);
+	snprintf(f->file, sizeof f->file, "%s/t.yaml", f->dir);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	if (f->server > 0) {
+		kill(f->server, SIGTERM);
+		waitpid(f->server, NULL, 0);
+	}
+	unlink(f->socket);
+	unlink(f->file);
+	if (rmdir(f->dir))
+		return -1;
+	free(f->out);
+	free(f->err);
+	free(f);
+	return 0;
+}
+
+/* Starts the control room in another process; it is ready when this returns. */
+static void serve(struct fixture *f)
+{
+	int ready[2], pid;
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	f->server = fork();
+	if (f->server == 0) {
+		struct loop *loop;
+		struct control *c;
+
+		close(ready[0]);
+		if (loop_new(&loop) || control_open(loop, &f->d, f->socket, 0600, NULL, &pid, &c) ||
+			write(ready[1], "r", 1) != 1)
+			_exit(1);
+		close(ready[1]);
+		_exit(loop_run(loop) ? 1 : 0);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+}
+
+static char *take_all(int fd)
+{
+	off_t len = lseek(fd, 0, SEEK_END);
+	char *text = calloc(1, (size_t)len + 1);
+
+	assert_int_equal(pread(fd, text, (size_t)len, 0), len);
+	close(fd);
+	return text;
+}
+
+static int file_for_output(const struct fixture *f)
+{
+	int fd = open(f->dir, O_TMPFILE | O_RDWR, 0600);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* Runs "tungate WORDS", the words parted by blanks; "@" stands for "-s SOCKET". */
+static int run(struct fixture *f, const char *line)
+{
+	int out = file_for_output(f), err = file_for_output(f), status;
+	char *copy = strdup(line), *rest = copy, *word;
+	char *argv[WORDS_MAX + 2] = {(char *)"tungate"};
+	int argc = 1;
+	pid_t child;
+
+	while ((word = strtok_r(NULL, " ", &rest)) && argc < WORDS_MAX) {
+		argv[argc++] = strcmp(word, "@") == 0 ? (char *)"-s" : word;
+		if (strcmp(word, "@") == 0)
+			argv[argc++] = f->socket;
+	}
+	fflush(NULL);
+	child = fork();
+	if (child == 0) {
+		dup2(out, STDOUT_FILENO);
+		dup2(err, STDERR_FILENO);
+		exit(tungate_main(argc, argv));
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	free(copy);
+	free(f->out);
+	free(f->err);
+	f->out = take_all(out);
+	f->err = take_all(err);
+	f->status = WEXITSTATUS(status);
+	return f->status;
+}
+
+static void assert_has(const char *text, const char *part)
+{
+	if (!strstr(text, part))
+		fail_msg("no \"%s\" in: %s", part, text);
+}
+
+static size_t lines(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += *text == '\n';
+	return n;
+}
+
+/* --- usage --- */
+
+static void wrong_usage_ends_with_2(void **state)
+{
+	static const char *const wrong[] = {"", "nonsense", "fakeip", "fakeip flush",
+		"fakeip lookup", "fakeip lookup a b", "fakeip list x", "explain", "explain a b",
+		"status x", "reload x", "check x", "run x", "run --json", "check -s x",
+		"status -c x", "status --client 1.2.3.4", "status --type A",
+		"fakeip lookup x --type A", "status --no-such", "status -x", "status -s",
+		"explain a --type", "check -c", "status --json=1", "status --jsonx",
+		"explain a --typeA", "version x", "explain a b c d e f g h i", "Status",
+		"-- --help"};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		if (run(f, wrong[i]) != 2)
+			fail_msg("tungate %s: %d", wrong[i], f->status);
+		assert_string_equal(f->out, "");
+		assert_has(f->err, "tungate: ");
+		assert_true(strstr(f->err, "usage:") || strstr(f->err, "tungate help"));
+	}
+}
+
+static void help_and_version_are_printed(void **state)
+{
+	static const char *const commands[] = {"run [-c FILE]", "check", "status", "fakeip list",
+		"fakeip lookup NAME|ADDRESS", "explain NAME", "reload", "version", "help"};
+	struct fixture *f = *state;
+
+	assert_int_equal(run(f, "help"), 0);
+	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+		assert_has(f->out, commands[i]);
+	assert_string_equal(f->err, "");
+	assert_int_equal(run(f, "--help"), 0);
+	assert_int_equal(run(f, "-h"), 0);
+	assert_has(f->out, "explain NAME");
+	assert_int_equal(run(f, "version"), 0);
+	assert_string_equal(f->out, "tungate " TUNGATE_VERSION "\n");
+	assert_int_equal(run(f, "--version"), 0);
+	assert_string_equal(f->out, "tungate " TUNGATE_VERSION "\n");
+	assert_int_equal(run(f, "version --json"), 0);
+	assert_string_equal(f->out, "{\"version\":\"" TUNGATE_VERSION "\"}\n");
+}
+
+static void run_takes_a_file(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(run(f, "run -c my.yaml"), 0);
+	assert_string_equal(f->out, "run my.yaml\n");
+	assert_int_equal(run(f, "-cmy.yaml run"), 0);
+	assert_string_equal(f->out, "run my.yaml\n");
+	assert_int_equal(run(f, "run"), 0);
+	assert_string_equal(f->out, "run /etc/tungate/tungate.yaml\n");
+	assert_int_equal(run(f, "run -c broken.yaml"), 1);
+}
+
+/* --- check --- */
+
+static int check(struct fixture *f, const char *text)
+{
+	FILE *file = fopen(f->file, "w");
+	char line[128];
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	snprintf(line, sizeof line, "check -c %s", f->file);
+	return run(f, line);
+}
+
+#define GOOD                                                                                       \
+	"gateway: { lan: [br-lan] }\n"                                                             \
+	"upstreams: { public: { servers: [\"udp://9.9.9.9\"], strategy: sequential } }\n"          \
+	"default: { answer: real, upstream: public }\n"                                            \
+	"fakeip: { pool6: \"2001:2::/64\" }\n"
+
+static void check_tells_errors(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(check(f, GOOD), 0);
+	assert_string_equal(f->out, "");
+	assert_int_equal(check(f, GOOD "lists: { odd: odd.txt }\n"), 0);
+	assert_has(f->err, "odd.txt:3:1: warning: skipped\n");
+	assert_int_equal(check(f, GOOD "lists: { bad: bad.txt }\n"), 1);
+	assert_has(f->err, "bad.txt: cannot be read\n");
+	assert_int_equal(check(f, GOOD "nonsense: 1\nlog: { level: loud }\n"), 1);
+	assert_has(f->err, "t.yaml:5:1: nonsense: ");
+	assert_has(f->err, "t.yaml:6:15: log.level: ");
+	assert_string_equal(f->out, "");
+	assert_int_equal(run(f, "check -c /nonexistent/x.yaml"), 1);
+	assert_has(f->err, "/nonexistent/x.yaml");
+	assert_int_equal(run(f, "check -c /tmp"), 1);
+}
+
+/* --- with a daemon --- */
+
+static void status_is_a_screen_or_json(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *status, *value;
+
+	f->d.n_problems = 1;
+	f->d.problems[0] = "red \x1b[31m \xc2\x9b[0m\nalert";
+	serve(f);
+	assert_int_equal(run(f, "status @"), 0);
+	assert_has(f->out, "running for 1h 2m");
+	assert_has(f->out, "udp://9.9.9.9");
+	assert_has(f->out, "rtt 1.5 ms");
+	assert_has(f->out, "4#inet#fw4#work4");
+	assert_has(f->out, "red ?[31m ?[0m?alert\n");
+	assert_null(strchr(f->out, '\x1b'));
+	assert_string_equal(f->err, "");
+	assert_int_equal(run(f, "--json status @"), 0);
+	assert_int_equal(lines(f->out), 1);
+	status = json_tokener_parse(f->out);
+	assert_true(json_object_object_get_ex(status, "intercept", &value));
+	assert_string_equal(json_object_get_string(value), "tun");
+	json_object_put(status);
+}
+
+static void list_shows_every_page(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *all;
+
+	f->d.n_mappings = 2500;
+	serve(f);
+	assert_int_equal(run(f, "fakeip list @"), 0);
+	assert_int_equal(lines(f->out), 2501);
+	assert_has(f->out, " n0.test\n");
+	assert_has(f->out, " n2499.test\n");
+	assert_int_equal(run(f, "fakeip list --json @"), 0);
+	all = json_tokener_parse(f->out);
+	assert_int_equal(json_object_array_length(all), 2500);
+	json_object_put(all);
+}
+
+static void an_empty_list_says_so(void **state)
+{
+	struct fixture *f = *state;
+
+	serve(f);
+	assert_int_equal(run(f, "fakeip list @"), 0);
+	assert_string_equal(f->out, "no name has a fake address\n");
+	assert_int_equal(run(f, "fakeip list --json @"), 0);
+	assert_string_equal(f->out, "[]\n");
+}
+
+static void lookup_tells_or_fails(void **state)
+{
+	struct fixture *f = *state;
+
+	f->d.n_mappings = 10;
+	serve(f);
+	assert_int_equal(run(f, "fakeip lookup n4.test @"), 0);
+	assert_has(f->out, "198.18.0.4\n");
+	assert_has(f->out, "fd00::4\n");
+	assert_int_equal(run(f, "fakeip lookup fd00::4 @ --json"), 0);
+	assert_has(f->out, "\"name\":\"n4.test\"");
+	assert_int_equal(run(f, "fakeip lookup twice.test @"), 0);
+	assert_has(f->out, "0000000000000002");
+	assert_int_equal(run(f, "fakeip lookup --client 10.0.0.1 twice.test @"), 0);
+	assert_null(strstr(f->out, "0000000000000002"));
+	assert_int_equal(run(f, "fakeip lookup nope.test @"), 1);
+	assert_string_equal(f->out, "");
+	assert_string_equal(f->err, "tungate: no such name\n");
+	assert_int_equal(run(f, "fakeip lookup 198.18.3.3 @ --json"), 1);
+	assert_string_equal(f->out, "");
+	assert_string_equal(f->err, "tungate: no such address\n");
+}
+
+static void explain_tells_a_story(void **state)
+{
+	struct fixture *f = *state;
+	const char *list, *loser, *winner, *set;
+
+	f->d.n_mappings = 5;
+	serve(f);
+	assert_int_equal(run(f, "explain work.test @ --client 10.0.0.1"), 0);
+	assert_has(f->out, "work.test A, asked by 10.0.0.1\n");
+	list = strstr(f->out, "line 7: work.test??[31m");
+	loser = strstr(f->out, "no list of the rule");
+	winner = strstr(f->out, "list: work holds");
+	set = strstr(f->out, "4#inet#fw4#work4");
+	assert_non_null(list);
+	assert_true(list < loser && loser < winner && winner < set);
+	assert_int_equal(run(f, "explain n3.test --type=AAAA @"), 0);
+	assert_has(f->out, "n3.test AAAA\n");
+	assert_has(f->out, "198.18.0.3");
+	assert_int_equal(run(f, "explain work.test @ --json"), 0);
+	assert_has(f->out, "\"rule\":\"work\"");
+	assert_int_equal(run(f, "explain work.test @ --client bad"), 1);
+	assert_string_equal(f->err, "tungate: client: not an address\n");
+	assert_int_equal(run(f, "explain bad\xff.test @"), 1);
+	assert_int_equal(lines(f->err), 1);
+}
+
+static void reload_tells_what_changed(void **state)
+{
+	struct fixture *f = *state;
+
+	serve(f);
+	assert_int_equal(run(f, "reload @"), 0);
+	assert_string_equal(f->out, "rules: 2\n");
+	assert_int_equal(run(f, "reload @ --json"), 0);
+	assert_string_equal(f->out, "{\"changed\":[\"rules: 2\"]}\n");
+}
+
+static void reload_tells_errors(void **state)
+{
+	struct fixture *f = *state;
+
+	f->d.reload_fails = true;
+	serve(f);
+	assert_int_equal(run(f, "reload @"), 1);
+	assert_string_equal(f->out, "");
+	assert_int_equal(lines(f->err), 2);
+	assert_has(f->err, "t.yaml:9:1: rulez: unknown key");
+}
+
+/* --- without one --- */
+
+static void no_daemon_is_one_clear_line(void **state)
+{
+	static const char *const commands[] = {"status @", "fakeip list @", "fakeip lookup x @",
+		"explain x @", "reload @", "status @ --json", "fakeip list @ --json"};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+		assert_int_equal(run(f, commands[i]), 1);
+		assert_string_equal(f->out, "");
+		assert_has(f->err, "not running");
+		assert_int_equal(lines(f->err), 1);
+	}
+}
+
+/* A server that says this and closes. */
+static void serve_text(struct fixture *f, const char *text)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(at.sun_path, f->socket);
+	unlink(f->socket);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	f->server = fork();
+	if (f->server == 0) {
+		char request[4096];
+		int peer = accept(fd, NULL, NULL);
+
+		_exit(read(peer, request, sizeof request) > 0 &&
+					write(peer, text, strlen(text)) == (ssize_t)strlen(text)
+				? 0
+				: 1);
+	}
+	close(fd);
+}
+
+static void a_broken_daemon_is_told(void **state)
+{
+	static const char *const texts[] = {"", "{\"ok\":true,\"res", "no json\n", "[]\n", "\n",
+		"{}\n", "{\"ok\":false}\n", "{\"ok\":false,\"error\":5,\"errors\":7}\n"};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		serve_text(f, texts[i]);
+		assert_int_equal(run(f, "status @"), 1);
+		waitpid(f->server, NULL, 0);
+		assert_string_equal(f->out, "");
+		assert_int_equal(lines(f->err), 1);
+	}
+	/* Of another make: what is missing is shown as such. */
+	serve_text(f, "{\"ok\":true,\"result\":{\"queries\":3,\"sets\":{},\"lists\":[1,null]}}\n");
+	assert_int_equal(run(f, "status @"), 0);
+	waitpid(f->server, NULL, 0);
+	f->server = 0;
+}
+
+#define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(wrong_usage_ends_with_2),
+		test(help_and_version_are_printed),
+		test(run_takes_a_file),
+		test(check_tells_errors),
+		test(status_is_a_screen_or_json),
+		test(list_shows_every_page),
+		test(an_empty_list_says_so),
+		test(lookup_tells_or_fails),
+		test(explain_tells_a_story),
+		test(reload_tells_what_changed),
+		test(reload_tells_errors),
+		test(no_daemon_is_one_clear_line),
+		test(a_broken_daemon_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
