@@ -10,11 +10,13 @@ A test takes two fixtures of conftest.py:
 `lab`      (one a test module, 0.3 s)  class Lab: three namespaces "cl", "gw", "wan".
     .ask(name, type, server=, part=, tcp=, ...)   one question, one reply; the socket is connected, so a reply
                                                   from another address or port than the one asked does not count
-    .exchange(query, server, ...)                 the same for a ready dns.message.Message or raw bytes
+    .exchange(query, server, ...)                 the same for a ready dns.message.Message or raw bytes;
+                                                  .exchange_bytes() gives the reply as bytes
     .socket(part, family, type)                   a socket that lives in that namespace
     .inside(part)                                 this thread in that namespace, for `with`
     .run(part, "curl", ...)                       a command to its end; .popen(part, ...) one that stays; both take
-                                                  uid=, gid=; popen's are killed when the test ends
+                                                  uid=, gid= (run also cgroup=, a folder); popen's are killed when the test ends
+    .dnsmasq(options...)                          a dnsmasq on the router, until the test ends
     .nft(script) .nft_json(...) .ip(...)          the router's nft and ip (part= for another namespace)
     .watch(part, interface)                       a Sniffer: what passes there from now on
     .snapshot()                                   rules, routes, links, tables of the router, to compare
@@ -200,16 +202,19 @@ class Lab:
 
     # --- questions ---
 
-    def exchange(self, query, server="8.8.8.8", part="cl", tcp=False, port=53, source=None, mark=None,
-                 timeout_s=PATIENCE_S):
-        wire = query if isinstance(query, bytes) else query.to_wire()
+    def exchange_bytes(self, wire, server="8.8.8.8", part="cl", tcp=False, port=53, source=None, mark=None,
+                       timeout_s=PATIENCE_S):
         with self.connect(server, part, tcp, port, source, mark, timeout_s) as sock:
             if tcp:
                 sock.sendall(framed(wire))
-                got = read_message(sock)
-            else:
-                sock.send(wire)
-                got = sock.recv(65535)
+                return read_message(sock)
+            sock.send(wire)
+            return sock.recv(65535)
+
+    def exchange(self, query, server="8.8.8.8", part="cl", tcp=False, port=53, source=None, mark=None,
+                 timeout_s=PATIENCE_S):
+        wire = query if isinstance(query, bytes) else query.to_wire()
+        got = self.exchange_bytes(wire, server, part, tcp, port, source, mark, timeout_s)
         reply = dns.message.from_wire(got, raise_on_truncation=False)
         reply.wire_size = len(got)
         if not isinstance(query, bytes):
@@ -221,16 +226,18 @@ class Lab:
 
     # --- programs ---
 
-    def _command(self, part, command, uid, gid):
+    def _command(self, part, command, uid, gid, cgroup=None):
         prefix = ["ip", "netns", "exec", self.namespace(part)]
+        if cgroup:  # before `ip netns exec`, which hides the cgroups
+            prefix = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(cgroup)] + prefix
         if uid is not None or gid is not None:
             prefix += ["setpriv", "--clear-groups"]
             prefix += [f"--regid={gid}"] if gid is not None else []
             prefix += [f"--reuid={uid}"] if uid is not None else []
         return prefix + [str(word) for word in command]
 
-    def run(self, part, *command, uid=None, gid=None, check=True, timeout_s=30, **options):
-        done = subprocess.run(self._command(part, command, uid, gid), capture_output=True, text=True,
+    def run(self, part, *command, uid=None, gid=None, cgroup=None, check=True, timeout_s=30, **options):
+        done = subprocess.run(self._command(part, command, uid, gid, cgroup), capture_output=True, text=True,
                               timeout=timeout_s, **options)
         if check:
             assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}"
@@ -249,6 +256,18 @@ class Lab:
 
     def curl(self, url, *options, part="cl", check=True):
         return self.run(part, "curl", "-sS", "-m", "8", *options, url, check=check)
+
+    def dnsmasq(self, *options, part="gw", user="nobody"):
+        """A dnsmasq that reads nothing of this machine; returns when it listens."""
+        process = self.popen(
+            part, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv",
+            "--pid-file=", "--cache-size=0", f"--user={user}", "--log-facility=-", *options,
+            stdout=subprocess.DEVNULL, stderr=open(self.dir / "dnsmasq.log", "ab"))
+        pid = str(process.pid)
+        wait_for(lambda: process.poll() is not None or f"pid={pid}," in self.run(part, "ss", "-Hlnup").stdout,
+                 "dnsmasq listens")
+        assert process.poll() is None, (self.dir / "dnsmasq.log").read_text()
+        return process
 
     def nft(self, script, part="gw", check=True):
         return self.run(part, "nft", "-f", "-", input=script, check=check)
