@@ -138,6 +138,19 @@ static void tproxy_rule(struct table_plan *p, uint8_t protocol, const struct ip_
 		act_mark(r, bit, bit), act_accept(r));
 }
 
+/* TUN's own address lies in the pool, but is this host's: its own connections to fake addresses
+ * begin there, and what we write to them is not tracked as they are not. */
+static void to_tun_address_rule(
+	struct table_plan *p, const char *chain, const struct table_family *f)
+{
+	struct ip_prefix tun = {.addr = f->tun, .len = (uint8_t)(ip_addr_size(&f->tun) * 8)};
+	struct ruleset *r = &p->rules;
+
+	if (tun.addr.family != IP_NONE)
+		RULE(r, chain, match_address(r, DESTINATION, IS, &tun), act_notrack(r),
+			act_accept(r));
+}
+
 /* To a pool, from where it is carried. */
 static void fake_build(struct table_plan *p)
 {
@@ -145,9 +158,10 @@ static void fake_build(struct table_plan *p)
 
 	EACH_FAMILY(p, f)
 	{
-		if (f->pool.addr.family != IP_NONE)
-			RULE(r, "fake", match_address_in(r, DESTINATION, f->family, f->nat),
-				act_accept(r));
+		if (f->pool.addr.family == IP_NONE)
+			continue;
+		to_tun_address_rule(p, "fake", f);
+		RULE(r, "fake", match_address_in(r, DESTINATION, f->family, f->nat), act_accept(r));
 	}
 	/* Of a direct connection that outlived its element: conntrack knows where it goes. */
 	RULE(r, "fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
@@ -161,18 +175,17 @@ static void from_tun_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
 
-	RULE(r, "from_tun", match_protocol(r, IPPROTO_UDP), match_port(r, SOURCE, DNS_PORT),
-		act_notrack(r), act_accept(r));
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family == IP_NONE)
 			continue;
+		to_tun_address_rule(p, "from_tun", f);
 		RULE(r, "from_tun", match_address_in(r, DESTINATION, f->family, f->nat),
 			act_accept(r));
 		RULE(r, "from_tun", match_address(r, DESTINATION, IS, &f->pool),
 			act_count(r, "stray"), act_drop(r));
 	}
-	/* ICMP errors, RSTs and echo replies that we wrote. */
+	/* DNS answers, ICMP errors, RSTs and echo replies that we wrote. */
 	RULE(r, "from_tun", act_notrack(r), act_accept(r));
 }
 

@@ -5,7 +5,13 @@
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <net/ethernet.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <netpacket/packet.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -403,6 +409,71 @@ static void closed_gate_lets_all_pass(void **state)
 	assert_int_equal(sent_by("wan"), wan + 1);
 }
 
+/* A UDP packet as if the daemon had written it into TUN. */
+static void inject(const char *from, uint16_t source_port, const char *to, uint16_t port_to)
+{
+	struct {
+		struct iphdr ip;
+		struct udphdr udp;
+		char payload[4];
+	} packet = {.ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP},
+		.payload = "hey"};
+	struct sockaddr_ll device = {.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_IP),
+		.sll_ifindex = (int)if_nametoindex("tun_far"),
+		.sll_halen = ETH_ALEN};
+	struct ip_addr source = address(from), target = address(to);
+	int fd = socket(AF_PACKET, SOCK_DGRAM, 0);
+	struct ifreq request = {.ifr_name = "tungate0"};
+	uint16_t words[sizeof packet.ip / 2];
+	uint32_t sum = 0;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, SIOCGIFHWADDR, &request), 0);
+	memcpy(device.sll_addr, request.ifr_hwaddr.sa_data, ETH_ALEN);
+	packet.ip.tot_len = htons(sizeof packet);
+	memcpy(&packet.ip.saddr, source.b, 4);
+	memcpy(&packet.ip.daddr, target.b, 4);
+	memcpy(words, &packet.ip, sizeof words);
+	for (size_t i = 0; i < sizeof words / 2; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	packet.ip.check = (uint16_t) ~(sum + (sum >> 16));
+	packet.udp = (struct udphdr){.source = htons(source_port),
+		.dest = htons(port_to),
+		.len = htons(sizeof packet.udp + sizeof packet.payload)};
+	assert_int_equal(
+		sendto(fd, &packet, sizeof packet, 0, (struct sockaddr *)&device, sizeof device),
+		sizeof packet);
+	close(fd);
+}
+
+/* What the daemon writes to this host arrives; what would return to TUN for ever is dropped. */
+static void from_tun(void **state)
+{
+	struct table_config c = lab_table(CONF_INTERCEPT_TUN);
+	struct ip_port at = port("198.18.0.1:7777");
+	struct sockaddr_storage local;
+	socklen_t len = ip_port_to_sockaddr(&at, &local);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	(void)state;
+	network();
+	must("ip addr add 198.18.0.1/32 dev tungate0");
+	assert_int_equal(bind(fd, (struct sockaddr *)&local, len), 0);
+	lab_set_table(&lab, &c);
+	usleep(100000);
+	inject("198.18.6.5", 80, "198.18.0.1", 7777);
+	assert_int_equal(poll(&p, 1, 1000), 1);
+	assert_int_equal(counter("stray"), 0);
+	inject("192.168.1.2", 53, "198.18.7.7", 99);
+	inject("192.168.1.2", 54, "198.18.7.7", 99);
+	usleep(100000);
+	assert_int_equal(counter("stray"), 2);
+	close(fd);
+}
+
 static void own_queries_go_to_tproxy(void **state)
 {
 	struct table_config c = lab_table(CONF_INTERCEPT_TPROXY);
@@ -507,6 +578,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(own_queries_go_to_tun, setup, teardown),
 		cmocka_unit_test_setup_teardown(exempt_queries_pass, setup, teardown),
 		cmocka_unit_test_setup_teardown(closed_gate_lets_all_pass, setup, teardown),
+		cmocka_unit_test_setup_teardown(from_tun, setup, teardown),
 		cmocka_unit_test_setup_teardown(own_queries_go_to_tproxy, setup, teardown),
 		cmocka_unit_test(blame_names_the_expression),
 	};
