@@ -11,10 +11,10 @@
 
 #include "gateway/screen.h"
 
-#define ANSWER_WAIT_S	60 /* a reload with large lists takes its time */
-#define REPLY_MAX	(256u << 20)
+#define ANSWER_WAIT_S	30 /* a reload with large lists takes its time */
+#define REPLY_MAX	((size_t)256 << 20)
 #define REPLY_DEPTH	16
-#define RECEIVE_AT_ONCE (64u << 10)
+#define RECEIVE_AT_ONCE ((size_t)64 << 10)
 
 struct client {
 	int fd;

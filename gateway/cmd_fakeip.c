@@ -27,11 +27,13 @@ static void print_page(struct json_object *page, bool json, bool *is_first)
 
 static int print_all(struct client *c, bool json)
 {
-	struct json_object *request = client_request("fakeip.list"), *reply, *next;
+	struct json_object *request = client_request("fakeip.list"), *reply;
 	bool is_first = true;
 	int err;
 
 	while ((err = client_ask(c, request, &reply)) == 0) {
+		struct json_object *next;
+
 		if (json && is_first)
 			fputs("[", stdout);
 		print_page(screen_get(reply, "result"), json, &is_first);

@@ -112,12 +112,11 @@ static const char *alias(const char *word)
 
 int main(int argc, char **argv)
 {
-	struct cmd_args a;
+	const char *word = argc == 2 ? alias(argv[1]) : NULL;
+	struct cmd_args a = {.words = {word}, .n_words = 1};
 	int status;
 
-	if (argc == 2 && alias(argv[1])) {
-		a = (struct cmd_args){.words = {alias(argv[1])}, .n_words = 1};
-	} else if (cmd_args_parse(argc, argv, &a)) {
+	if (!word && cmd_args_parse(argc, argv, &a)) {
 		fputs("\"tungate help\" tells what there is\n", stderr);
 		return CMD_USAGE;
 	}

@@ -44,7 +44,9 @@ static void clean(struct json_object *string)
 	for (at = 0; good && at < len; n++) {
 		size_t bad = control_at(text + at);
 
-		good[n] = bad ? '?' : text[at];
+		good[n] = '?';
+		if (!bad)
+			good[n] = text[at];
 		at += bad ? bad : 1;
 	}
 	json_object_set_string_len(string, good ? good : "?", good ? (int)n : 1);

@@ -48,7 +48,7 @@ void control_command_more(struct daemon *d, struct control_reply *r)
 	struct daemon_mapping m;
 	bool found;
 
-	while ((found = daemon_mapping_next(d, r->after, &m) == 0) && r->left > 0) {
+	while ((found = (daemon_mapping_next(d, r->after, &m) == 0)) && r->left > 0) {
 		if (r->len >= upto || r->broken)
 			return;
 		if (r->listed)
