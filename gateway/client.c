@@ -36,7 +36,8 @@ static int tell(const struct client *c, int err)
 		break;
 	case EPIPE:
 	case ECONNRESET:
-		fprintf(stderr, "tungate: the daemon has closed %s\n", c->path);
+		fprintf(stderr, "tungate: the daemon has ended: %s was closed without an answer\n",
+			c->path);
 		break;
 	default:
 		fprintf(stderr, "tungate: %s: %s\n", c->path, strerror(-err));

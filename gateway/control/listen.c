@@ -2,17 +2,20 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #define BACKLOG	      64
 #define STALE_WAIT_MS 10
+#define DYING_WAIT_MS 500
 
 static int address_of(const char *path, struct sockaddr_un *ret)
 {
@@ -28,7 +31,26 @@ static int address_of(const char *path, struct sockaddr_un *ret)
 	return 0;
 }
 
-/* Does anybody listen there? 0: nobody. -EADDRINUSE and *ret_pid: yes. */
+/* Exited, reaped or not; one that was just killed gets a moment for it. 0 is a process that our
+ * namespace cannot see. */
+static bool has_ended(pid_t pid)
+{
+	struct pollfd p = {.events = POLLIN};
+	bool ended;
+
+	if (pid <= 0)
+		return false;
+	p.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (p.fd < 0)
+		return errno == ESRCH;
+	ended = poll(&p, 1, DYING_WAIT_MS) == 1;
+	close(p.fd);
+	return ended;
+}
+
+/* Does anybody listen there? 0: nobody. -EADDRINUSE and *ret_pid: yes. A killed process's socket
+ * takes connections until the kernel has taken its io_uring apart, which needs some milliseconds.
+ */
 static int probe(const struct sockaddr_un *at, int *ret_pid)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0;
@@ -38,9 +60,12 @@ static int probe(const struct sockaddr_un *at, int *ret_pid)
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (const struct sockaddr *)at, sizeof *at) == 0) {
-		err = -EADDRINUSE;
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+			peer.pid = 0;
+		if (!has_ended(peer.pid)) {
+			err = -EADDRINUSE;
 			*ret_pid = peer.pid;
+		}
 	} else if (errno == EAGAIN) {
 		err = -EADDRINUSE; /* its queue is full: it hangs, but it lives */
 	} else if (errno != ECONNREFUSED && errno != ENOENT) {

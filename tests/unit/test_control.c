@@ -835,6 +835,29 @@ static void a_hanging_one_counts_as_living(void **state)
 	unlink(at.sun_path);
 }
 
+/* The kernel keeps the socket of a killed process for a while, if its io_uring was using it. */
+static void the_socket_of_the_dead_is_taken_over(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), pid = -1, status;
+	pid_t child;
+
+	snprintf(at.sun_path, sizeof at.sun_path, "%s/dead", f->dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+	child = fork();
+	if (child == 0)
+		_exit(listen(fd, 5) ? 1 : 0);
+	while (waitid(P_PID, (id_t)child, &(siginfo_t){0}, WEXITED | WNOWAIT) && errno == EINTR)
+		continue;
+	/* A zombie: ended, though its pid is taken. */
+	assert_int_equal(open_again(f, at.sun_path, NULL, &pid), 0);
+	assert_int_equal(access(at.sun_path, F_OK), -1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	close(fd);
+}
+
 static void what_is_no_socket_is_left_alone(void **state)
 {
 	struct fixture *f = *state;
@@ -888,6 +911,7 @@ int main(void)
 		test(a_second_one_learns_who_holds_it),
 		test(a_stale_file_is_taken_over),
 		test(a_hanging_one_counts_as_living),
+		test(the_socket_of_the_dead_is_taken_over),
 		test(what_is_no_socket_is_left_alone),
 	};
 
