@@ -1,0 +1,265 @@
+#include "tests/unit/query_stage.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/conf.h"
+
+struct nl_set {
+	char name[32];
+};
+
+static struct stage *stage;
+static struct nl_set sets[STAGE_SETS_MAX];
+
+static void require(bool holds, const char *what)
+{
+	if (holds)
+		return;
+	fprintf(stderr, "stage: %s\n", what);
+	abort();
+}
+
+/* --- what the engine asks of others --- */
+
+int64_t loop_now_ms(const struct loop *l)
+{
+	(void)l;
+	return stage->now_ms;
+}
+
+bool hosts_contain(const struct hosts *h, const struct ip_addr *a)
+{
+	(void)h;
+	return ip_addr_equal(a, &stage->own);
+}
+
+struct resolve_groups {
+	struct stage *stage;
+	unsigned refs;
+};
+
+int resolve_groups_new(const struct config *config, struct resolve_groups **ret)
+{
+	struct resolve_groups *g = calloc(1, sizeof *g);
+
+	(void)config;
+	require(g, "memory");
+	g->refs = 1;
+	g->stage = stage;
+	stage->groups_alive++;
+	*ret = g;
+	return 0;
+}
+
+void resolve_groups_unref(struct resolve_groups *g)
+{
+	if (--g->refs)
+		return;
+	g->stage->groups_alive--;
+	free(g);
+}
+
+bool resolve_is_server(const struct resolve_groups *g, const struct ip_addr *a)
+{
+	require(g->refs, "groups live");
+	return ip_addr_equal(a, &stage->server);
+}
+
+unsigned resolve_sighted(struct resolve_groups *g, const struct dns_name *name, uint16_t type)
+{
+	(void)g;
+	(void)name;
+	(void)type;
+	return stage->sightings;
+}
+
+void resolve_ask(struct resolver *r, struct resolve_groups *g, int group,
+	const struct dns_name *name, uint16_t type, unsigned flags, int64_t deadline_ms,
+	struct resolve_request *rq, resolve_done *done)
+{
+	(void)r;
+	require(group >= 0, "a group is asked");
+	*rq = (struct resolve_request){.done = done, .deadline_ms = deadline_ms};
+	if (stage->ask_error) {
+		done(rq, NULL, 0, stage->ask_error);
+		return;
+	}
+	require(stage->n_asked < STAGE_ASKED_MAX, "room for questions");
+	stage->asked[stage->n_asked++] = (struct stage_question){.rq = rq,
+		.groups = g,
+		.name = *name,
+		.type = type,
+		.flags = flags,
+		.group = group,
+		.deadline_ms = deadline_ms};
+}
+
+int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set **ret)
+{
+	(void)w;
+	for (size_t i = 0; i < STAGE_SETS_MAX; i++) {
+		if (!sets[i].name[0])
+			(void)snprintf(sets[i].name, sizeof sets[i].name, "%s", set->name);
+		if (strcmp(sets[i].name, set->name) != 0)
+			continue;
+		*ret = &sets[i];
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+void writer_submit(struct writer *w, struct writer_job *job)
+{
+	(void)w;
+	require(!stage->job, "one job at a time");
+	require(job->n > 0 && job->n <= WRITER_JOB_ELEMENTS, "a job's size");
+	stage->job = job;
+	stage->n_jobs++;
+}
+
+/* --- the table's log --- */
+
+static ssize_t append(void *arg, const void *data, size_t len)
+{
+	struct stage *s = arg;
+
+	(void)data;
+	s->appends++;
+	return s->append_error ? s->append_error : (ssize_t)len;
+}
+
+static int cut(void *arg, uint64_t len)
+{
+	(void)arg;
+	(void)len;
+	return 0;
+}
+
+static uint64_t hash_name(const uint8_t *name, size_t name_len, uint64_t key)
+{
+	struct dns_name n = {.len = (uint8_t)name_len};
+
+	memcpy(n.b, name, name_len);
+	return dns_name_hash(&n, key);
+}
+
+static uint32_t clock_s(void)
+{
+	return (uint32_t)(stage->now_ms / 1000);
+}
+
+/* --- the stage --- */
+
+static void say(void *arg, enum conf_severity severity, const char *text)
+{
+	(void)arg;
+	if (severity == CONF_ERROR)
+		fprintf(stderr, "%s\n", text);
+}
+
+static void say_list(void *arg, bool is_error, const char *text)
+{
+	(void)arg;
+	(void)is_error;
+	fprintf(stderr, "%s\n", text);
+}
+
+struct generation *stage_generation(struct stage *s, const char *yaml)
+{
+	struct generation *g;
+	struct config *config;
+
+	(void)s;
+	require(conf_parse("t", yaml, strlen(yaml), say, NULL, &config) == 0, "configuration");
+	require(generation_new(config, NULL, say_list, NULL, &g) == 0, "generation");
+	conf_free(config);
+	return g;
+}
+
+struct stage *stage_open(const char *yaml, unsigned pool4_len)
+{
+	struct fakeip_pool_config pools = {.net4 = {198, 18},
+		.len4 = pool4_len ? (uint8_t)pool4_len : 15,
+		.net6 = {0xfd},
+		.len6 = 64,
+		.ttl_s = 1,
+		.hold_s = 3600,
+		.max = 4096,
+		.hash = hash_name};
+	struct query_engine_config config = {.hash_key = 7, .clock_s = clock_s};
+	struct fakeip_load_result loaded;
+	struct fakeip_log_io io;
+
+	stage = calloc(1, sizeof *stage);
+	require(stage, "memory");
+	stage->now_ms = 1000000;
+	memset(sets, 0, sizeof sets);
+	io = (struct fakeip_log_io){.arg = stage, .append = append, .truncate = cut};
+	require(fakeip_new(&pools, 7, &stage->fakeip) == 0, "table");
+	require(fakeip_load(stage->fakeip, "", 0, 1000, &io, &loaded) == 0, "log");
+	stage->appends = 0;
+	config.fakeip = stage->fakeip;
+	require(query_engine_new(&config, &stage->engine) == 0, "engine");
+	stage->gen = stage_generation(stage, yaml);
+	query_engine_use(stage->engine, stage->gen);
+	return stage;
+}
+
+void stage_close(struct stage *s)
+{
+	require(query_engine_idle(s->engine), "nothing is parked");
+	query_engine_free(s->engine);
+	generation_unref(s->gen);
+	require(s->groups_alive == 0, "all generations have ended");
+	fakeip_free(s->fakeip);
+	free(s);
+	stage = NULL;
+}
+
+static void take_reply(const struct query_origin *o, const uint8_t *msg, size_t len)
+{
+	struct stage_reply *r = &stage->reply;
+
+	require(len <= sizeof r->msg, "an answer's size");
+	r->n++;
+	r->origin = *o;
+	memcpy(r->msg, msg, len);
+	r->len = len;
+}
+
+struct query_origin stage_origin(const char *client, bool stream)
+{
+	struct query_origin o = {
+		.stream = stream, .listener = stream ? QUERY_TCP : QUERY_UDP, .reply = take_reply};
+
+	o.client.port = 4001;
+	require(ip_addr_parse(client, &o.client.addr) == 0, "a client's address");
+	return o;
+}
+
+void stage_answer(struct stage *s, const uint8_t *msg, size_t len, int error)
+{
+	struct resolve_request *rq;
+
+	require(s->n_answered < s->n_asked, "a question waits");
+	rq = s->asked[s->n_answered++].rq;
+	rq->done(rq, msg, len, error);
+}
+
+void stage_written(struct stage *s, int result)
+{
+	struct writer_job *job = s->job;
+
+	require(job, "a job waits");
+	s->job = NULL;
+	job->result = result;
+	job->done(job);
+}
+
+const char *stage_set_name(const struct nl_set *set)
+{
+	return set->name;
+}

@@ -1,0 +1,65 @@
+/* A query engine between a real policy, a real table of fake addresses, and an upstream, a writer
+ * and a clock that the test plays: what is asked of them is kept until the test lets it end. */
+#ifndef TUNGATE_TESTS_QUERY_STAGE_H
+#define TUNGATE_TESTS_QUERY_STAGE_H
+
+#include "gateway/dns/message.h"
+#include "gateway/query/query.h"
+
+#define STAGE_ASKED_MAX 5000
+#define STAGE_SETS_MAX	16
+
+struct stage_question {
+	struct resolve_request *rq;
+	struct resolve_groups *groups;
+	struct dns_name name;
+	uint16_t type;
+	unsigned flags;
+	int group;
+	int64_t deadline_ms;
+};
+
+struct stage_reply {
+	unsigned n; /* that came in all */
+	struct query_origin origin;
+	size_t len;
+	uint8_t msg[DNS_MESSAGE_MAX];
+};
+
+/* One at a time. */
+struct stage {
+	struct query_engine *engine;
+	struct generation *gen;
+	struct fakeip_table *fakeip;
+
+	struct stage_question asked[STAGE_ASKED_MAX];
+	size_t n_asked, n_answered;
+	int ask_error; /* 0: a question waits; else it ends at once with this */
+
+	struct writer_job *job; /* that waits; the engine never has two of one query */
+	unsigned n_jobs;
+
+	struct stage_reply reply;
+
+	struct ip_addr own, server; /* of this host, of upstream */
+	unsigned sightings;	    /* what resolve_sighted() says */
+	int64_t now_ms;
+	unsigned appends; /* to the log of the table */
+	int append_error;
+	size_t groups_alive;
+};
+
+/* The engine decides by this configuration. pool4_len 0: 198.18.0.0/15. */
+struct stage *stage_open(const char *yaml, unsigned pool4_len);
+void stage_close(struct stage *s);
+struct generation *stage_generation(struct stage *s, const char *yaml);
+
+struct query_origin stage_origin(const char *client, bool stream);
+/* Ends the oldest question that waits. */
+void stage_answer(struct stage *s, const uint8_t *msg, size_t len, int error);
+/* Ends the job that waits. */
+void stage_written(struct stage *s, int result);
+/* The name of the set behind a handle: "s4". */
+const char *stage_set_name(const struct nl_set *set);
+
+#endif
