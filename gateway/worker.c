@@ -103,8 +103,11 @@ static void nflog_ready(struct loop_op *op, int32_t res, uint8_t *data, bool las
 
 	(void)res;
 	(void)data;
-	if (!w->stopping && !last)
-		nflog_read(w->c.nflog, nflog_arrived, w);
+	if (w->stopping || last)
+		return;
+	/* Until it is empty: the poll tells of what is new only. */
+	while (nflog_read(w->c.nflog, nflog_arrived, w) > 0)
+		;
 }
 
 /* --- what other threads ask --- */
