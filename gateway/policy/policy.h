@@ -1,10 +1,12 @@
 /* The policy: which rule takes a name, and what follows from it.
  *
- * A policy is immutable, built from one configuration beside the current one and swapped in (daemon.c). Any thread reads
- * it without a lock. One look-up of a name tells every list and every rule's own domains that the name is in
- * (policy/matcher.h); the rules are then bit tests, first match wins.
+ * A policy is immutable, built from one configuration beside the current one and swapped in
+ * (daemon.c). Any thread reads it without a lock. One look-up of a name tells every list and every
+ * rule's own domains that the name is in (policy/matcher.h); the rules are then bit tests, first
+ * match wins.
  *
- * What lives longer than a generation (mappings, flows) keeps ids, never pointers: hashes of names (policy_id). */
+ * What lives longer than a generation (mappings, flows) keeps ids, never pointers: hashes of names
+ * (policy_id). */
 #ifndef TUNGATE_POLICY_POLICY_H
 #define TUNGATE_POLICY_POLICY_H
 
@@ -26,11 +28,12 @@ struct policy_egress {
 	unsigned index; /* in the configuration */
 };
 
-/* What a rule decides. Lives as long as its policy. The rule-less default is one of these too: name NULL, answer real. */
+/* What a rule decides. Lives as long as its policy. The rule-less default is one of these too:
+ * name NULL, answer real. */
 struct policy_rule {
 	const char *name;
 	uint64_t id;   /* 0: the default */
-	uint64_t view; /* id of the rule's `client` condition in a normal form (sorted, joined); 0: it has none */
+	uint64_t view; /* id of the rule's `client` condition, sorted and joined; 0: it has none */
 	enum conf_answer answer;
 	const struct policy_egress *egress; /* NULL: none */
 	int upstream;			    /* -1: none */
@@ -47,24 +50,29 @@ struct policy_question {
 	struct ip_addr client; /* family IP_NONE: unknown, matches only rules without `client` */
 };
 
-/* Reads the lists and builds. The policy copies what it needs; config may go afterwards. Errors of list files
- * ("FILE:LINE:COLUMN: KEY: what is wrong; allowed: …", and warnings about skipped lines, at most five a file) go through
- * report, is_error false for warnings and notes. -EINVAL after at least one error; -ENOMEM. */
+/* Reads the lists and builds. The policy copies what it needs; config may go afterwards. What is
+ * wrong in list files ("FILE:LINE:COLUMN: KEY: what is wrong; allowed: …", and warnings about
+ * skipped lines, at most five a file) goes through report, is_error false for warnings and notes.
+ * -EINVAL after at least one error; -ENOMEM. */
 typedef void policy_report(void *arg, bool is_error, const char *text);
-int policy_build(const struct config *config, policy_report *report, void *arg, struct policy **ret);
+int policy_build(
+	const struct config *config, policy_report *report, void *arg, struct policy **ret);
 void policy_free(struct policy *p);
 
 /* Never NULL: the rule that wins, or the default. No allocation, no lock. */
-const struct policy_rule *policy_decide(const struct policy *p, const struct policy_question *question);
+const struct policy_rule *policy_decide(
+	const struct policy *p, const struct policy_question *question);
 
+/* NULL: it is gone. */
+const struct policy_egress *policy_egress_by_id(const struct policy *p, uint64_t id);
+const struct policy_rule *policy_rule_by_id(const struct policy *p, uint64_t id);
+/* Arrays, and their counts; the second holds all sets of all rules. */
+size_t policy_egresses(const struct policy *p, const struct policy_egress **ret);
+size_t policy_sets(const struct policy *p, const struct conf_set *const **ret);
 
-const struct policy_egress *policy_egress_by_id(const struct policy *p, uint64_t id);	 /* NULL: gone */
-const struct policy_rule *policy_rule_by_id(const struct policy *p, uint64_t id);	 /* NULL: gone */
-size_t policy_egresses(const struct policy *p, const struct policy_egress **ret);	 /* array, count */
-size_t policy_sets(const struct policy *p, const struct conf_set *const **ret);		 /* all sets of all rules */
-
-/* For `explain`: every list that holds the name, and each rule up to the winner with its reason. The texts live until the
- * visit returns. line is found by reading the source again; 0 if the file has changed. */
+/* For `explain`: every list that holds the name, and each rule up to the winner with its reason.
+ * The texts live until the visit returns. line is found by reading the source again; 0 if the file
+ * has changed. */
 struct policy_explain_list {
 	const char *list, *file, *text; /* text: the line's content */
 	unsigned line;
@@ -79,8 +87,8 @@ struct policy_explain_sink {
 	void (*list)(void *arg, const struct policy_explain_list *l);
 	void (*rule)(void *arg, const struct policy_explain_rule *r);
 };
-const struct policy_rule *policy_explain(const struct policy *p, const struct policy_question *question,
-	const struct policy_explain_sink *sink);
+const struct policy_rule *policy_explain(const struct policy *p,
+	const struct policy_question *question, const struct policy_explain_sink *sink);
 
 /* For `status`. */
 struct policy_list_info {
