@@ -535,9 +535,9 @@ class Sniffer:
 
 class Upstream:
     """A DNS server over UDP and TCP in one namespace. handler(wire, client, send) is called for each query over UDP
-    with send(reply_bytes); over TCP too, if tcp=True. Every query is in .queries."""
+    with send(reply_bytes); over TCP too, if tcp=True. Every query is in .queries, .tcp_queries. (Port 53 of all addresses in wan is unbound's.)"""
 
-    def __init__(self, lab, handler, address="10.99.0.54", part="wan", port=53, tcp=False):
+    def __init__(self, lab, handler, address="10.99.0.54", part="wan", port=5354, tcp=False):
         self.lab, self.handler, self.queries, self.tcp_queries = lab, handler, [], []
         family = split_address(address)[0]
         self._stopping = False
@@ -606,4 +606,4 @@ def answer_to(wire, *records, **changes):
         reply.answer.append(dns.rrset.from_text(query.question[0].name, int(ttl), "IN", rdtype, data))
     for key, value in changes.items():
         setattr(reply, key, value)
-    return reply.to_wire()
+    return reply.to_wire(max_size=65535)

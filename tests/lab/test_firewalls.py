@@ -1,0 +1,205 @@
+"""Item 1: beside the host's own firewall and its own DNS server."""
+import pytest
+
+from lab import addresses, rcode, wait_for
+
+MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
+# What fw4, docker and firewalld make of forwarding.
+DROP = """
+table inet fw {
+    chain forward {
+        type filter hook forward priority filter; policy drop
+        ct state established,related accept
+        iifname lan0 oifname wan0 accept
+    }
+}"""
+
+
+def is_fake(answers):
+    return len(answers) == 1 and (answers[0].startswith("198.18.") or answers[0].startswith("fd00:198:18::"))
+
+
+@pytest.fixture
+def clean_firewall(lab):
+    yield
+    lab.nft("add table inet fw; delete table inet fw")
+
+
+@pytest.fixture
+def drop(lab, clean_firewall):
+    lab.nft(DROP)
+
+
+def assert_dns_works(gw):
+    for server in ("8.8.8.8", "2001:4860:4860::8888", "192.168.77.1", "fe80::1%eth0"):
+        for tcp in (False, True):
+            assert is_fake(addresses(gw.ask("web.test", "A", server=server, tcp=tcp)))
+            assert is_fake(addresses(gw.ask("web.test", "AAAA", server=server, tcp=tcp)))
+
+
+def assert_fake_addresses_carry(lab):
+    for family in ("-4", "-6"):
+        # A lost first packet would cost a second.
+        page, connected_s = lab.curl("http://web.test/", family, "-w", "%{time_connect}").stdout.rsplit("\n", 1)
+        assert page == "hello from web.test" and float(connected_s) < 0.9
+        assert " 1 received" in lab.run("cl", "ping", family, "-c", "1", "-W", "5", "web.test").stdout
+        assert "hello from web.test" in lab.curl("http://web.test/", family, part="gw").stdout
+
+
+def mode(gw, wanted):
+    wait_for(lambda: gw.status()["intercept"] == wanted, f"interception by {wanted}")
+
+
+def test_auto_takes_tun_where_nothing_is_in_the_way(gateway):
+    gw = gateway(intercept="auto")
+    status = gw.status()
+    assert status["intercept"] == "tun"
+    assert status["problems"] == []
+    assert_dns_works(gw)
+
+
+def test_a_host_that_drops_what_it_does_not_know(gateway, lab, drop):
+    gw = gateway(intercept="auto")
+    status = gw.status()
+    assert status["intercept"] == "tproxy"
+    advice = [p for p in status["problems"] if "firewall" in p]
+    assert len(advice) == 1
+    for line in ('iifname "lan0" oifname "tungate0" accept', 'iifname "tungate0" oifname "lan0" accept'):
+        assert line in advice[0]
+    assert_dns_works(gw)
+    assert_fake_addresses_carry(lab)
+    assert is_fake(lab.dig("web.test"))
+    # Forwarding of all else is as the host's firewall says.
+    assert "hello" in lab.curl("http://10.99.0.10/").stdout
+
+
+def test_the_lines_it_tells_are_the_lines_that_help(gateway, lab, drop):
+    gw = gateway(intercept="auto")
+    advice, = [p for p in gw.status()["problems"] if "firewall" in p]
+    lines = [line.strip() for line in advice.split("pass:", 1)[1].split("(")[0].split(";")]
+    assert len(lines) == 2
+    for line in lines:
+        lab.nft(f"add rule inet fw forward {line}")
+    mode(gw, "tun")
+    assert not [p for p in gw.status()["problems"] if "firewall" in p]
+    assert_dns_works(gw)
+    assert_fake_addresses_carry(lab)
+
+
+def test_a_firewall_that_comes_and_goes(gateway, lab, clean_firewall):
+    gw = gateway(intercept="auto")
+    for _ in range(2):
+        mode(gw, "tun")
+        assert_dns_works(gw)
+        lab.nft(DROP)
+        mode(gw, "tproxy")
+        assert_dns_works(gw)
+        assert_fake_addresses_carry(lab)
+        lab.nft("delete table inet fw")
+    mode(gw, "tun")
+    assert_fake_addresses_carry(lab)
+
+
+def test_a_firewall_whose_policy_alone_changes(gateway, lab, clean_firewall):
+    lab.nft(DROP.replace("policy drop", "policy accept"))
+    gw = gateway(intercept="auto")
+    mode(gw, "tun")
+    lab.nft("add chain inet fw forward { policy drop; }")
+    mode(gw, "tproxy")
+    lab.nft("add chain inet fw forward { policy accept; }")
+    mode(gw, "tun")
+
+
+def test_a_firewall_that_is_loaded_anew(gateway, lab, drop):
+    """As fw4 does: in one transaction, all of it goes and comes again."""
+    gw = gateway(intercept="auto")
+    for _ in range(3):
+        lab.nft("delete table inet fw\n" + DROP)
+        assert_dns_works(gw)
+    lab.run("gw", "nft", "flush", "ruleset")
+    assert_dns_works(gw)
+    mode(gw, "tun")
+
+
+@MODES
+def test_tungates_own_connections_pass_a_strict_output(gateway, lab, clean_firewall, intercept):
+    """A firewall that lets only DNS, the web and what is established out and in: upstream queries need no more."""
+    lab.nft("""table inet fw {
+        chain input { type filter hook input priority filter; policy accept; iifname wan0 ct state new drop; }
+        chain output { type filter hook output priority filter; policy accept; oifname wan0 udp dport != 53 drop; }
+    }""")
+    gw = gateway(intercept=intercept)
+    assert addresses(gw.ask("a.real.test")) == ["10.99.0.10"]
+    assert_dns_works(gw)
+
+
+@MODES
+def test_a_host_that_translates_addresses(gateway, lab, clean_firewall, intercept):
+    """The usual router: what leaves by wan0 is masqueraded."""
+    lab.nft("table inet fw { chain srcnat { type nat hook postrouting priority srcnat; oifname wan0 masquerade; }; }")
+    gw = gateway(intercept=intercept)
+    assert addresses(gw.ask("a.real.test")) == ["10.99.0.10"]
+    assert_dns_works(gw)
+    assert_fake_addresses_carry(lab)
+
+
+@MODES
+@pytest.mark.parametrize("value", [0, 1, 2])
+def test_reverse_path_filters(gateway, lab, intercept, value):
+    for name in ("all", "default", "lan0", "wan0"):
+        lab.run("gw", "sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter={value}")
+    try:
+        gw = gateway(intercept=intercept)
+        assert_dns_works(gw)
+        assert_fake_addresses_carry(lab)
+        assert addresses(gw.ask("a.real.test")) == ["10.99.0.10"]
+    finally:
+        for name in ("all", "default", "lan0", "wan0"):
+            lab.run("gw", "sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter=0")
+
+
+# --- beside another DNS server ---
+
+OTHER = "9.9.9.9"  # what the host's dnsmasq says
+
+
+def wildcard(lab):
+    """On port 53 of every address, both families, UDP and TCP."""
+    process = lab.dnsmasq(f"--address=/web.test/{OTHER}", "--server=10.99.0.53")
+    listening = lab.run("gw", "ss", "-Hlntu", "sport = 53").stdout
+    assert "0.0.0.0:53" in listening and "[::]:53" in listening
+    return process
+
+
+@MODES
+def test_a_wildcard_dnsmasq_that_was_there_before(gateway, lab, intercept):
+    wildcard(lab)
+    for server in ("192.168.77.1", "fd77::1", "fe80::1%eth0"):
+        assert addresses(lab.ask("web.test", server=server)) == [OTHER]
+    gw = gateway(intercept=intercept)
+    assert_dns_works(gw)
+    assert addresses(gw.ask("web.test", server="127.0.0.1", part="gw")) == [OTHER]
+    gw.stop()
+    for server in ("192.168.77.1", "fd77::1", "fe80::1%eth0"):
+        for tcp in (False, True):
+            assert addresses(lab.ask("web.test", server=server, tcp=tcp)) == [OTHER]
+
+
+@MODES
+def test_a_wildcard_dnsmasq_that_comes_later(gateway, lab, intercept):
+    gw = gateway(intercept=intercept)
+    assert_dns_works(gw)
+    wildcard(lab)
+    assert_dns_works(gw)
+    assert addresses(gw.ask("web.test", server="127.0.0.1", part="gw")) == [OTHER]
+
+
+@MODES
+def test_the_hosts_dnsmasq_as_upstream(gateway, lab, intercept):
+    """Exempt, on a loopback address: the usual way to keep its names."""
+    wildcard(lab)
+    gw = gateway({"gateway": {"exempt": {"uid": ["nobody"]}}, "upstreams": {"wan": {"servers": ["udp://127.0.0.1"]}}},
+                 intercept)
+    assert addresses(gw.ask("a.real.test")) == ["10.99.0.10"]
+    assert rcode(gw.ask("none.real.test")) == "NXDOMAIN"
+    assert_dns_works(gw)
