@@ -24,7 +24,9 @@
 
 #define HOLD_S		 3600 /* fakeip.hold's default; its key comes with the table's hardening */
 #define WORKERS_AUTO_MAX 4
-#define WORKER_DEAD_MS	 1000 /* no turn for so long: no heartbeat */
+#define CORPSE_MS	 1500 /* the kernel needs a moment to take a killed process's descriptors apart \
+			       */
+#define WORKER_DEAD_MS 1000 /* no turn for so long: no heartbeat */
 
 uint32_t daemon_clock_s(void)
 {
@@ -77,6 +79,16 @@ static unsigned workers_wanted(const struct config *config)
 	if (config->gateway.workers)
 		return config->gateway.workers;
 	return online < 1 ? 1 : online > WORKERS_AUTO_MAX ? WORKERS_AUTO_MAX : (unsigned)online;
+}
+
+/* What a predecessor that was killed a moment ago held may still be there: try again for a while.
+ */
+static bool try_again(const struct daemon *d, int error)
+{
+	if ((error != -EBUSY && error != -EADDRINUSE) || clock_ms() - d->started_ms > CORPSE_MS)
+		return false;
+	usleep(20000);
+	return true;
 }
 
 /* --- start: what needs no rights --- */
@@ -155,8 +167,11 @@ static const char *socket_hint(int error)
 static int open_sockets(struct daemon *d, struct serve_socket_config *c,
 	enum query_listener listener, const char *what)
 {
-	int error = c->transparent ? 0 : serve_socket_probe(c);
+	int error;
 
+	do
+		error = serve_socket_probe(c);
+	while (try_again(d, error));
 	for (unsigned i = 0; i < d->n_workers && !error; i++) {
 		int fd = serve_socket_open(c);
 
@@ -281,6 +296,13 @@ static int start_workers(struct daemon *d)
 			return error;
 		}
 	}
+	/* The gate opens when every worker has finished a turn: not before, and no later. */
+	for (unsigned i = 0; i < d->n_workers; i++) {
+		worker_poke(d->workers[i]);
+		while (worker_last_turn_ms(d->workers[i]) == 0 &&
+			clock_ms() - d->started_ms < WORKER_DEAD_MS)
+			usleep(200);
+	}
 	return 0;
 }
 
@@ -300,8 +322,10 @@ static const char *plumbing_hint(int error, const char *what)
 	return strerror(-error);
 }
 
-static const char *table_hint(int error)
+static const char *table_hint(int error, const char *what)
 {
+	if (what && strstr(what, "another process"))
+		return "is another tungate running here? Stop it first";
 	if (error == -EPERM || error == -EACCES)
 		return "not allowed: run as root, or with CAP_NET_ADMIN";
 	if (error == -EOPNOTSUPP || error == -ENOENT)
@@ -314,8 +338,11 @@ static int start_kernel(struct daemon *d)
 {
 	struct plumbing_marks marks = plumbing_marks(&d->config->gateway);
 	const char *what = "";
-	int error = plumbing_up(&d->plumbing, d->config, d->n_workers, &what);
+	int error;
 
+	do
+		error = plumbing_up(&d->plumbing, d->config, d->n_workers, &what);
+	while (strcmp(what, "tun") == 0 && try_again(d, error));
 	if (error) {
 		log_error("gateway.tun %s (%s): %s", d->config->gateway.tun, what,
 			plumbing_hint(error, what));
@@ -331,9 +358,11 @@ static int start_kernel(struct daemon *d)
 					: strerror(-error));
 		return error;
 	}
-	error = nflog_open(PLUMBING_NFLOG_GROUP, &d->nflog);
+	do
+		error = nflog_open(PLUMBING_NFLOG_GROUP, &d->nflog);
+	while (try_again(d, error));
 	if (error) /* only interception by tproxy needs it */
-		daemon_set_problem(d, PROBLEM_INJECT,
+		daemon_set_problem(d, PROBLEM_NFLOG,
 			"nfnetlink_log: %s; behind a firewall that does not forward to TUN, "
 			"traffic to fake addresses cannot be carried",
 			strerror(-error));
@@ -346,7 +375,7 @@ static int start_threads(struct daemon *d)
 	int error = writer_start(&wc, &d->writer);
 
 	if (error) {
-		log_error("nftables: %s", table_hint(error));
+		log_error("nftables: %s", table_hint(error, NULL));
 		return error;
 	}
 	error = generation_new(d->config, d->writer, report_lists, d, &d->gen);
@@ -359,8 +388,8 @@ static int start_intercept(struct daemon *d)
 	int error = daemon_choose_intercept(d, true, &what);
 
 	if (error)
-		log_error(
-			"nftables%s%s: %s", what ? ", " : "", what ? what : "", table_hint(error));
+		log_error("nftables%s%s: %s", what ? ", " : "", what ? what : "",
+			table_hint(error, what));
 	return error;
 }
 
@@ -371,7 +400,14 @@ static int start_control(struct daemon *d)
 	int error = control_open(d->loop, d, c->control_socket, c->control_mode, c->control_group,
 		&pid, &d->control);
 
-	if (error == -EADDRINUSE)
+	if (error == -EADDRINUSE && !pid)
+		log_error("control.socket %s is held by another process", c->control_socket);
+	else if (error == -EINVAL)
+		log_error("control.group %s: there is no such group", c->control_group);
+	else if (error == -EEXIST)
+		log_error("control.socket %s: there is something else than a socket",
+			c->control_socket);
+	else if (error == -EADDRINUSE)
 		log_error("control.socket %s is held by process %d: another tungate is running",
 			c->control_socket, pid);
 	else if (error)

@@ -42,8 +42,10 @@ struct daemon {
 
 	int signal_fd;
 	struct loop_op signal_op, nft_op, route_op;
-	struct loop_timer settle; /* the kernel's news are acted on when they pause */
-	struct loop_timer remake; /* the TUN device could not be made again yet */
+	struct loop_timer settle;  /* the kernel's news are acted on when they pause */
+	struct loop_timer remake;  /* the TUN device could not be made again yet */
+	struct loop_timer reprobe; /* the firewall let the probe not through, or nobody knows */
+	int64_t reprobe_ms;
 	struct loop_waker waker;
 	_Atomic bool tun_failed;
 	struct monitor_news news;
@@ -63,6 +65,7 @@ enum daemon_problem {
 	PROBLEM_POOL,
 	PROBLEM_FORWARD,
 	PROBLEM_INJECT,
+	PROBLEM_NFLOG,
 };
 void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

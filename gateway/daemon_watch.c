@@ -16,6 +16,8 @@
 #define SETTLE_MS      200
 #define SETTLE_LOST_MS 1000
 #define REMAKE_MS      1000
+#define REPROBE_MS     2000
+#define REPROBE_MAX_MS 60000
 
 /* --- warnings about the host --- */
 
@@ -62,6 +64,16 @@ void daemon_check_routes(struct daemon *d)
 
 /* --- the way of interception --- */
 
+/* A firewall that does not let us through may be on its way out, and a busy host may have lost the
+ * probe: asked again, at first soon. */
+static void probe_again_later(struct daemon *d)
+{
+	int64_t wait_ms = d->reprobe_ms ? d->reprobe_ms * 2 : REPROBE_MS;
+
+	d->reprobe_ms = wait_ms > REPROBE_MAX_MS ? REPROBE_MAX_MS : wait_ms;
+	loop_timer_set(d->loop, &d->reprobe, loop_now_ms(d->loop) + d->reprobe_ms);
+}
+
 static enum conf_intercept probe_mode(struct daemon *d)
 {
 	unsigned ifindex = 0;
@@ -73,6 +85,8 @@ static enum conf_intercept probe_mode(struct daemon *d)
 	if_indextoname(ifindex, lan);
 	switch (result) {
 	case PROBE_PASSES:
+		d->reprobe_ms = 0;
+		loop_timer_cancel(d->loop, &d->reprobe);
 		daemon_clear_problem(d, PROBLEM_INTERCEPT);
 		return CONF_INTERCEPT_TUN;
 	case PROBE_LAN_TO_TUN_BLOCKED:
@@ -82,6 +96,7 @@ static enum conf_intercept probe_mode(struct daemon *d)
 			"tproxy. For TUN let both ways pass: iifname \"%s\" oifname \"%s\" accept; "
 			"iifname \"%s\" oifname \"%s\" accept (OpenWrt: put %s into the lan zone)",
 			lan, tun, lan, tun, tun, lan, tun);
+		probe_again_later(d);
 		return CONF_INTERCEPT_TPROXY;
 	case PROBE_UNKNOWN:
 		break;
@@ -93,7 +108,17 @@ static enum conf_intercept probe_mode(struct daemon *d)
 int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
 {
 	enum conf_intercept wanted = d->config->gateway.intercept, running = d->plumbing.mode;
-	int error;
+	int error = plumbing_point_inject(&d->plumbing, d->config, d->inject);
+
+	if (error)
+		daemon_set_problem(d, PROBLEM_INJECT,
+			"packets cannot be put back where they came in (%s; OpenWrt: "
+			"kmod-sched-core): they go "
+			"through %s, and the firewall must let it reach the uplink: iifname \"%s\" "
+			"accept",
+			strerror(-error), d->plumbing.tun, d->plumbing.tun);
+	else
+		daemon_clear_problem(d, PROBLEM_INJECT);
 
 	if (wanted == CONF_INTERCEPT_AUTO) {
 		/* The probe needs the table and its devices; tproxy is the mode that is right while
@@ -236,6 +261,16 @@ static void route_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool l
 	arrived((struct daemon *)((char *)op - offsetof(struct daemon, route_op)));
 }
 
+static void reprobe_due(struct loop_timer *t)
+{
+	struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, reprobe));
+	const char *what;
+	int error = d->state == DAEMON_RUNNING ? daemon_choose_intercept(d, false, &what) : 0;
+
+	if (error)
+		daemon_set_problem(d, PROBLEM_INTERCEPT, "nftables: %s", strerror(-error));
+}
+
 int daemon_watch_start(struct daemon *d)
 {
 	int error = monitor_open(&d->monitor);
@@ -246,6 +281,7 @@ int daemon_watch_start(struct daemon *d)
 	}
 	d->settle.fire = settled;
 	d->remake.fire = remake_due;
+	d->reprobe.fire = reprobe_due;
 	d->waker.woken = woken;
 	loop_on_wake(d->loop, &d->waker);
 	daemon_check_routes(d);
@@ -266,6 +302,7 @@ void daemon_watch_stop(struct daemon *d)
 		return;
 	loop_timer_cancel(d->loop, &d->settle);
 	loop_timer_cancel(d->loop, &d->remake);
+	loop_timer_cancel(d->loop, &d->reprobe);
 	loop_op_cancel(&d->nft_op);
 	loop_op_cancel(&d->route_op);
 }

@@ -259,18 +259,26 @@ static void lan_link(void *arg, unsigned ifindex, const char *name)
 {
 	struct lan_search *s = arg;
 
-	if (s->lan->n < PLUMBING_LAN_MAX && lan_matches(s->config, name))
-		s->lan->ifindex[s->lan->n++] = ifindex;
+	if (s->lan->n < INJECT_INTERFACES_MAX && lan_matches(s->config, name))
+		s->lan->v[s->lan->n++] = (struct inject_interface){.ifindex = ifindex};
 }
 
 static void lan_address(void *arg, unsigned ifindex, const struct ip_addr *address, uint8_t len)
 {
 	struct plumbing_lan *lan = ((struct lan_search *)arg)->lan;
 
-	for (size_t i = 0; i < lan->n; i++)
-		if (lan->ifindex[i] == ifindex && address->family == IP_V4 &&
-			lan->address[i].addr.family == IP_NONE)
-			lan->address[i] = (struct ip_prefix){.addr = *address, .len = len};
+	for (size_t i = 0; i < lan->n; i++) {
+		if (lan->v[i].ifindex != ifindex)
+			continue;
+		if (lan->v[i].prefix.addr.family != IP_NONE) {
+			if (lan->n == INJECT_INTERFACES_MAX)
+				return;
+			i = lan->n++;
+			lan->v[i].ifindex = ifindex;
+		}
+		lan->v[i].prefix = (struct ip_prefix){.addr = *address, .len = len};
+		return;
+	}
 }
 
 int plumbing_lan(struct plumbing *p, const struct config *config, struct plumbing_lan *ret)
@@ -283,15 +291,12 @@ int plumbing_lan(struct plumbing *p, const struct config *config, struct plumbin
 	return error ? error : rt_addresses(p->rt, lan_address, &search);
 }
 
-static void point_inject(struct plumbing *p, const struct config *config, struct inject *inject,
-	enum conf_intercept mode)
+int plumbing_point_inject(struct plumbing *p, const struct config *config, struct inject *inject)
 {
 	struct plumbing_lan lan;
+	int error = plumbing_lan(p, config, &lan);
 
-	if (mode != CONF_INTERCEPT_TPROXY)
-		inject_use_tun_path(inject);
-	else if (plumbing_lan(p, config, &lan) == 0)
-		inject_use_firewall_path(inject, p->rt, lan.ifindex, lan.n);
+	return error ? error : inject_set_interfaces(inject, p->rt, lan.v, lan.n);
 }
 
 int plumbing_table(struct plumbing *p, const struct config *config, struct writer *w,
@@ -311,9 +316,9 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.mark_tun = marks.tun,
 		.mark_tproxy = marks.tproxy,
 		.pool4 = p->pool4,
-		.pool6 = p->no_ipv6 ? (struct ip_prefix){0} : p->pool6,
+		.pool6 = p->no_ipv6 ? (struct ip_prefix){.len = 0} : p->pool6,
 		.tun4 = p->tun4,
-		.tun6 = p->no_ipv6 ? (struct ip_addr){0} : p->tun6,
+		.tun6 = p->no_ipv6 ? (struct ip_addr){.family = IP_NONE} : p->tun6,
 		.udp4 = p->udp4,
 		.udp6 = p->udp6,
 		.tcp4 = p->tcp4,
@@ -331,7 +336,7 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 	for (size_t i = 0; i < config->n_egresses; i++)
 		egress_marks[i] = (struct table_mark){
 			config->egresses[i].mark.value, config->egresses[i].mark.mask};
-	point_inject(p, config, inject, mode);
+	inject_set_raw_errors(inject, mode == CONF_INTERCEPT_TPROXY);
 	error = writer_table_set(w, &t, ret_what);
 	free(egress_marks);
 	if (!error)

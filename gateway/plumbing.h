@@ -10,7 +10,6 @@
 #include "netlink/writer.h"
 
 #define PLUMBING_WORKERS_MAX 64
-#define PLUMBING_LAN_MAX     64
 #define PLUMBING_NFLOG_GROUP 198
 #define PLUMBING_PROBE_PORT  41953 /* where the probe pretends to ask from; see probe.h */
 
@@ -49,18 +48,19 @@ int plumbing_repair(struct plumbing *p, const struct config *config);
 int plumbing_remake_tun(
 	struct plumbing *p, const struct config *config, int old_fds[PLUMBING_WORKERS_MAX]);
 
-/* Commits the table for this mode (never AUTO) and points `inject` the same way. *ret_what: see
- * writer_table_set(). */
+/* Commits the table for this mode (never AUTO) and lets `inject` send errors the same way.
+ * *ret_what: see writer_table_set(). */
 int plumbing_table(struct plumbing *p, const struct config *config, struct writer *w,
 	struct inject *inject, enum conf_intercept mode, const char **ret_what);
 
 /* Interfaces that gateway.lan names and that are there now. */
 struct plumbing_lan {
-	unsigned ifindex[PLUMBING_LAN_MAX];
-	struct ip_prefix address[PLUMBING_LAN_MAX]; /* its first IPv4 address with host bits and
-						       length; IP_NONE: none */
+	struct inject_interface v[INJECT_INTERFACES_MAX];
 	size_t n;
 };
 int plumbing_lan(struct plumbing *p, const struct config *config, struct plumbing_lan *ret);
+/* Tells inject what the LAN is now. 0; or what keeps packets from being put back there as if
+ * received. */
+int plumbing_point_inject(struct plumbing *p, const struct config *config, struct inject *inject);
 
 #endif

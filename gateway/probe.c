@@ -9,8 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAGIC	"tungate probe"
-#define WAIT_MS 60 /* a packet on its way through one host */
+#define MAGIC  "tungate probe"
+#define TRIES  12
+#define TRY_MS 15 /* a packet on its way through one host; on a busy one the tries add up */
 
 struct payload {
 	char magic[sizeof MAGIC];
@@ -55,45 +56,77 @@ static size_t build(uint8_t *out, const struct ip_addr *from, uint16_t from_port
 	return tun_packet_udp_reply(out, &reverse, sizeof *payload);
 }
 
-static void pause_ms(long ms)
+/* Looks every millisecond, for one try, whether `arrived` says so. */
+static bool wait_for(bool (*arrived)(void *arg), void *arg)
 {
-	struct timespec t = {.tv_nsec = ms * 1000000};
+	struct timespec pause = {.tv_nsec = 1000000};
+	int64_t until_ms = clock_ms() + TRY_MS;
 
-	nanosleep(&t, NULL);
+	do {
+		nanosleep(&pause, NULL);
+		if (arrived(arg))
+			return true;
+	} while (clock_ms() < until_ms);
+	return false;
+}
+
+struct question {
+	struct worker_probe *target;
+	uint32_t nonce;
+};
+
+static bool came_out_of_tun(void *arg)
+{
+	const struct question *q = arg;
+
+	return atomic_load(&q->target->seen) == q->nonce;
 }
 
 static bool lan_to_tun(struct inject *inject, struct worker_probe *target, unsigned ifindex,
 	const struct ip_addr *client)
 {
-	struct payload payload = {.magic = MAGIC, .nonce = atomic_fetch_add(&target->nonce, 1) + 1};
+	struct question q = {target, atomic_fetch_add(&target->nonce, 1) + 1};
+	struct payload payload = {.magic = MAGIC, .nonce = q.nonce};
 	uint8_t packet[128];
 	size_t n = build(packet, client, PLUMBING_PROBE_PORT, &target->to, 53, &payload);
-	int64_t until_ms = clock_ms() + WAIT_MS;
 
-	if (!n || inject_from(inject, ifindex, packet, n))
-		return true; /* no device to put it in: the way back alone decides */
-	while (atomic_load(&target->seen) != payload.nonce && clock_ms() < until_ms)
-		pause_ms(2);
-	return atomic_load(&target->seen) == payload.nonce;
+	for (int i = 0; i < TRIES; i++) {
+		if (!n || inject_from(inject, ifindex, packet, n))
+			return true; /* no device to put it in: the way back alone decides */
+		if (wait_for(came_out_of_tun, &q))
+			return true;
+	}
+	return false;
+}
+
+struct answer {
+	struct writer *writer;
+	uint64_t before;
+};
+
+static bool reached_postrouting(void *arg)
+{
+	const struct answer *a = arg;
+	uint64_t now;
+
+	return writer_counter(a->writer, "probe", &now) == 0 && now != a->before;
 }
 
 static bool tun_to_lan(struct plumbing *p, struct writer *w, struct worker_probe *target,
 	const struct ip_addr *client)
 {
 	struct payload payload = {.magic = MAGIC};
-	uint64_t before = 0, after = 0;
-	int64_t until_ms = clock_ms() + WAIT_MS;
+	struct answer a = {.writer = w};
 	uint8_t packet[128];
 	size_t n = build(packet, &target->to, 53, client, PLUMBING_PROBE_PORT, &payload);
 
-	if (!n || writer_counter(w, "probe", &before) || write(p->tun_fds[0], packet, n) < 0)
+	if (!n || writer_counter(w, "probe", &a.before))
 		return false;
-	do {
-		pause_ms(2);
-		if (writer_counter(w, "probe", &after))
-			return false;
-	} while (after == before && clock_ms() < until_ms);
-	return after != before;
+	for (int i = 0; i < TRIES; i++)
+		if (write(p->tun_fds[0], packet, n) == (ssize_t)n &&
+			wait_for(reached_postrouting, &a))
+			return true;
+	return false;
 }
 
 enum probe_result probe_run(struct plumbing *p, const struct config *config, struct writer *w,
@@ -107,10 +140,10 @@ enum probe_result probe_run(struct plumbing *p, const struct config *config, str
 	if (plumbing_lan(p, config, &lan))
 		return PROBE_UNKNOWN;
 	for (size_t i = 0; i < lan.n; i++) {
-		if (!neighbour(&lan.address[i], &client))
+		if (!neighbour(&lan.v[i].prefix, &client))
 			continue;
-		*ret_ifindex = lan.ifindex[i];
-		if (!lan_to_tun(inject, target, lan.ifindex[i], &client))
+		*ret_ifindex = lan.v[i].ifindex;
+		if (!lan_to_tun(inject, target, lan.v[i].ifindex, &client))
 			return PROBE_LAN_TO_TUN_BLOCKED;
 		if (!tun_to_lan(p, w, target, &client))
 			return PROBE_TUN_TO_LAN_BLOCKED;

@@ -4,7 +4,7 @@
  * One packet is followed both ways: a query that seems to come from a neighbour on the LAN is put
  * in as if received there (inject_from) and must come out of TUN; then an answer is written into
  * TUN and must reach our postrouting chain, which counts and drops it, so that nothing leaves the
- * host. Synchronous, at most about 100 ms an interface. Main thread. */
+ * host. Synchronous, at most about 0.4 s an interface. Main thread. */
 #ifndef TUNGATE_PROBE_H
 #define TUNGATE_PROBE_H
 

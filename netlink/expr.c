@@ -111,13 +111,18 @@ static void payload_load(struct ruleset *r, uint32_t base, uint32_t offset, uint
 	put_u32(e, NFTNL_EXPR_PAYLOAD_LEN, len);
 }
 
-static void compare(struct ruleset *r, enum rule_is is, const void *data, size_t len)
+static void compare_by(struct ruleset *r, uint32_t op, const void *data, size_t len)
 {
 	struct nftnl_expr *e = add(r, "cmp");
 
 	put_u32(e, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
-	put_u32(e, NFTNL_EXPR_CMP_OP, is == IS ? NFT_CMP_EQ : NFT_CMP_NEQ);
+	put_u32(e, NFTNL_EXPR_CMP_OP, op);
 	put_data(r, e, NFTNL_EXPR_CMP_DATA, data, len);
+}
+
+static void compare(struct ruleset *r, enum rule_is is, const void *data, size_t len)
+{
+	compare_by(r, is == IS ? NFT_CMP_EQ : NFT_CMP_NEQ, data, len);
 }
 
 /* reg = (reg & mask) ^ change */
@@ -183,6 +188,14 @@ void match_port(struct ruleset *r, enum rule_side side, uint16_t port)
 
 	payload_load(r, NFT_PAYLOAD_TRANSPORT_HEADER, side == SOURCE ? 0 : 2, 2);
 	compare(r, IS, &value, 2);
+}
+
+void match_udp_length_up_to(struct ruleset *r, uint16_t bytes)
+{
+	uint16_t value = htons(bytes);
+
+	payload_load(r, NFT_PAYLOAD_TRANSPORT_HEADER, 4, 2);
+	compare_by(r, NFT_CMP_LTE, &value, 2);
 }
 
 void match_tcp_flags(struct ruleset *r, enum rule_is is, uint8_t mask, uint8_t value)

@@ -30,6 +30,8 @@ enum rule_side { SOURCE, DESTINATION };
 void match_family(struct ruleset *r, uint8_t family); /* enum ip_family */
 void match_protocol(struct ruleset *r, uint8_t protocol);
 void match_port(struct ruleset *r, enum rule_side side, uint16_t port); /* after match_protocol() */
+void match_udp_length_up_to(
+	struct ruleset *r, uint16_t bytes); /* with its header; after match_protocol() */
 void match_tcp_flags(
 	struct ruleset *r, enum rule_is is, uint8_t mask, uint8_t value); /* TCP is matched too */
 void match_iif(

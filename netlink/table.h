@@ -28,7 +28,7 @@ struct table_config {
 	bool self;
 	const struct conf_exempt *exempt;
 	const char *tun;
-	/* TUN: forwarded and own UDP goes to TUN, the rest to the tproxy sockets. TPROXY: all to
+	/* TUN: forwarded UDP goes to TUN, the rest to the tproxy sockets. TPROXY: all to
 	 * the tproxy sockets, and what is sent to a pool and not yet decided comes by NFLOG instead
 	 * of TUN. OFF: pools only, as for TUN. Never AUTO. */
 	enum conf_intercept mode;

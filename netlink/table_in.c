@@ -10,8 +10,10 @@
 #include <linux/rtnetlink.h>
 #include <netinet/tcp.h>
 
-#define DNS_PORT 53
-#define FLAGS	 (TH_SYN | TH_ACK | TH_RST)
+#define DNS_PORT    53
+#define TUN_UDP_MAX 548 /* an IPv4 packet of 576 bytes, which every link carries whole (RFC 791)   \
+			 */
+#define FLAGS (TH_SYN | TH_ACK | TH_RST)
 
 static void raw_build(struct table_plan *p)
 {
@@ -74,8 +76,8 @@ static void lan_build(struct table_plan *p)
 }
 
 /* UDP to where routing can send it: into TUN. The router's own and link-local addresses it cannot,
- * nor where no route leads.
- */
+ * nor where no route leads. What came in fragments was joined before this chain and would be cut
+ * again on its way to TUN; queries that large are left to tproxy. */
 static void dns_to_tun_build(struct table_plan *p, const struct table_family *f)
 {
 	static const struct ip_prefix link_local = {
@@ -89,6 +91,7 @@ static void dns_to_tun_build(struct table_plan *p, const struct table_family *f)
 		match_address(r, DESTINATION, IS_NOT, &link_local);
 	else
 		match_family(r, f->family);
+	match_udp_length_up_to(r, TUN_UDP_MAX);
 	match_destination_type(r, IS, RTN_UNICAST);
 	act_count(r, "taken_udp");
 	act_notrack(r);

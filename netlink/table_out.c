@@ -125,14 +125,8 @@ static void out_dns_build(struct table_plan *p)
 	for (size_t i = 0; i < sizeof not_taken / sizeof not_taken[0]; i++)
 		RULE(r, "out_dns", match_destination_type(r, IS, not_taken[i]), act_return(r));
 	RULE(r, "out_dns", match_address(r, DESTINATION, IS, &link_local), act_return(r));
-	EACH_FAMILY(p, f)
-	{
-		if (c->mode == CONF_INTERCEPT_TUN && f->taken)
-			RULE(r, "out_dns", match_family(r, f->family),
-				match_protocol(r, IPPROTO_UDP), act_count(r, "taken_udp"),
-				act_notrack(r), act_mark(r, c->mark_tun, c->mark_tun),
-				act_accept(r));
-	}
+	/* By tproxy in every mode: an answer from TUN would have to pass the host's input rules as
+	 * a packet of TUN's, one from our socket passes as lo's. */
 	out_tproxy_rule(p, IPPROTO_UDP, &c->udp4);
 	out_tproxy_rule(p, IPPROTO_UDP, &c->udp6);
 	out_tproxy_rule(p, IPPROTO_TCP, &c->tcp4);

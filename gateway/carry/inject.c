@@ -20,10 +20,11 @@ struct device {
 struct inject {
 	int raw4, raw6;
 	bool has_raw6;
-	pthread_rwlock_t lock; /* devices and mode */
-	bool firewall_path;
-	size_t n;
+	pthread_rwlock_t lock; /* of all below */
+	bool raw_errors;
+	size_t n_devices, n_interfaces;
 	struct device devices[DEVICES_MAX];
+	struct inject_interface interfaces[INJECT_INTERFACES_MAX];
 };
 
 static int raw_socket(int family, uint32_t mark)
@@ -65,18 +66,12 @@ int inject_new(uint32_t mark, struct inject **ret)
 	return 0;
 }
 
-static void close_devices(struct inject *i)
-{
-	for (size_t k = 0; k < i->n; k++)
-		close(i->devices[k].fd);
-	i->n = 0;
-}
-
 void inject_free(struct inject *i)
 {
 	if (!i)
 		return;
-	close_devices(i);
+	for (size_t k = 0; k < i->n_devices; k++)
+		close(i->devices[k].fd);
 	close(i->raw4);
 	if (i->has_raw6)
 		close(i->raw6);
@@ -111,43 +106,65 @@ static int open_device(struct rt *rt, unsigned ifindex, struct device *ret)
 
 static struct device *find(struct inject *i, unsigned ifindex)
 {
-	for (size_t k = 0; k < i->n; k++)
+	for (size_t k = 0; k < i->n_devices; k++)
 		if (i->devices[k].ifindex == ifindex)
 			return &i->devices[k];
 	return NULL;
 }
 
-static bool listed(unsigned ifindex, const unsigned *ifindexes, size_t n)
+/* The device of the interface that a client with this address is behind: the longest prefix that
+ * holds it. */
+static struct device *find_by_source(struct inject *i, const struct ip_addr *source)
+{
+	const struct inject_interface *best = NULL;
+
+	for (size_t k = 0; k < i->n_interfaces; k++) {
+		const struct inject_interface *it = &i->interfaces[k];
+
+		if (ip_prefix_contains(&it->prefix, source) &&
+			(!best || it->prefix.len > best->prefix.len))
+			best = it;
+	}
+	/* Behind another router of the LAN: with one interface there is no question which. */
+	if (!best && i->n_devices == 1)
+		return &i->devices[0];
+	return best ? find(i, best->ifindex) : NULL;
+}
+
+static bool listed(unsigned ifindex, const struct inject_interface *v, size_t n)
 {
 	for (size_t k = 0; k < n; k++)
-		if (ifindexes[k] == ifindex)
+		if (v[k].ifindex == ifindex)
 			return true;
 	return false;
 }
 
-int inject_use_firewall_path(struct inject *i, struct rt *rt, const unsigned *ifindexes, size_t n)
+int inject_set_interfaces(
+	struct inject *i, struct rt *rt, const struct inject_interface *v, size_t n)
 {
 	int first_error = 0;
 
+	if (n > INJECT_INTERFACES_MAX)
+		n = INJECT_INTERFACES_MAX;
 	pthread_rwlock_wrlock(&i->lock);
-	i->firewall_path = true;
-	for (size_t k = 0; k < i->n;) {
-		if (listed(i->devices[k].ifindex, ifindexes, n)) {
+	memcpy(i->interfaces, v, n * sizeof *v);
+	i->n_interfaces = n;
+	for (size_t k = 0; k < i->n_devices;) {
+		if (listed(i->devices[k].ifindex, v, n)) {
 			k++;
 			continue;
 		}
 		close(i->devices[k].fd);
-		i->devices[k] = i->devices[--i->n];
+		i->devices[k] = i->devices[--i->n_devices];
 	}
-	for (size_t k = 0; k < n; k++) {
-		int error = -ENOSPC;
+	for (size_t k = 0; k < n && i->n_devices < DEVICES_MAX; k++) {
+		int error;
 
-		if (find(i, ifindexes[k]))
+		if (find(i, v[k].ifindex))
 			continue;
-		if (i->n < DEVICES_MAX)
-			error = open_device(rt, ifindexes[k], &i->devices[i->n]);
+		error = open_device(rt, v[k].ifindex, &i->devices[i->n_devices]);
 		if (!error)
-			i->n++;
+			i->n_devices++;
 		else if (!first_error)
 			first_error = error;
 	}
@@ -155,11 +172,10 @@ int inject_use_firewall_path(struct inject *i, struct rt *rt, const unsigned *if
 	return first_error;
 }
 
-void inject_use_tun_path(struct inject *i)
+void inject_set_raw_errors(struct inject *i, bool raw)
 {
 	pthread_rwlock_wrlock(&i->lock);
-	i->firewall_path = false;
-	close_devices(i);
+	i->raw_errors = raw;
 	pthread_rwlock_unlock(&i->lock);
 }
 
@@ -170,6 +186,11 @@ static int write_packet(int fd, const uint8_t *packet, size_t len)
 	if (n < 0)
 		return -errno;
 	return (size_t)n == len ? 0 : -EIO;
+}
+
+static struct ip_addr source_of(const uint8_t *packet)
+{
+	return packet[0] >> 4 == 6 ? ip_addr_v6(packet + 8) : ip_addr_v4(packet + 12);
 }
 
 static int send_raw(struct inject *i, const uint8_t *packet, size_t len)
@@ -192,12 +213,13 @@ int inject_put_back(
 	struct inject *i, int tun_fd, const uint8_t *packet, size_t len, unsigned ifindex, bool own)
 {
 	const struct device *device;
+	struct ip_addr source = source_of(packet);
 	int error;
 
 	if (own)
 		return send_raw(i, packet, len);
 	pthread_rwlock_rdlock(&i->lock);
-	device = ifindex ? find(i, ifindex) : NULL;
+	device = ifindex ? find(i, ifindex) : find_by_source(i, &source);
 	error = write_packet(device ? device->fd : tun_fd, packet, len);
 	pthread_rwlock_unlock(&i->lock);
 	return error;
@@ -208,7 +230,7 @@ int inject_error(struct inject *i, int tun_fd, const uint8_t *packet, size_t len
 	bool raw;
 
 	pthread_rwlock_rdlock(&i->lock);
-	raw = ifindex && i->firewall_path;
+	raw = ifindex && i->raw_errors;
 	pthread_rwlock_unlock(&i->lock);
 	return raw ? send_raw(i, packet, len) : write_packet(tun_fd, packet, len);
 }

@@ -3,15 +3,13 @@
  *
  * A held packet goes back the way that lets the host's own firewall judge it as it would have
  * judged the original:
- *  - from an interface of the LAN: as if received there again, through a TUN device of its own
- * whose ingress is redirected (rt_redirect_ingress); only needed, and only made, where the firewall
- * would not forward TUN→WAN (intercept: tproxy). Where such a device cannot be had, and with
- * intercept: tun, through the worker's TUN queue (facts d3).
+ *  - from the LAN: as if received again on the interface that it came from, through a TUN device of
+ * its own whose ingress is redirected there (rt_redirect_ingress). Where such a device cannot be
+ * had, through the worker's TUN queue (facts d3); then the firewall must let TUN→WAN pass.
  *  - from this host: through a raw socket, so that the output chains see it.
- * Errors go through TUN, or through the raw socket where the firewall would not forward TUN→LAN.
+ * Errors go through TUN, or, where the firewall would not forward TUN→LAN, through the raw socket.
  *
- * One for all workers. Devices come and go in the main thread (inject_devices); the rest is any
- * thread's. */
+ * One for all workers. Devices come and go in the main thread; the rest is any thread's. */
 #ifndef TUNGATE_CARRY_INJECT_H
 #define TUNGATE_CARRY_INJECT_H
 
@@ -28,10 +26,18 @@ struct inject;
 int inject_new(uint32_t mark, struct inject **ret);
 void inject_free(struct inject *i);
 
-/* Through the firewall's eyes (intercept: tproxy) or through TUN. Then the devices of these
- * interfaces are made, those of others closed. Returns 0 or the first error; what works is used. */
-int inject_use_firewall_path(struct inject *i, struct rt *rt, const unsigned *ifindexes, size_t n);
-void inject_use_tun_path(struct inject *i);
+/* The interfaces of the LAN with their addresses and prefix lengths; one that has several stands
+ * several times, one that has none with IP_NONE. Makes devices for those that are new, closes those
+ * of others. Returns 0 or the first error; what works is used. Main thread. */
+struct inject_interface {
+	unsigned ifindex;
+	struct ip_prefix prefix; /* with host bits */
+};
+#define INJECT_INTERFACES_MAX 256
+int inject_set_interfaces(
+	struct inject *i, struct rt *rt, const struct inject_interface *v, size_t n);
+/* Errors for the LAN go through the raw socket. */
+void inject_set_raw_errors(struct inject *i, bool raw);
 
 /* Where the packet came from: an interface (NFLOG), or 0: read from TUN. own: its source is this
  * host. */
