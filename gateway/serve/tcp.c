@@ -8,7 +8,6 @@
 
 #define CONNECTIONS_MAX 512
 #define LISTENERS_MAX	32
-#define IDLE_MS		10000	     /* without a whole query, RFC 7766 6.2.3 */
 #define OUT_BYTES_MAX	(256u << 10) /* that wait for one client */
 #define OUT_TOTAL_MAX	(8u << 20)   /* and for all of them */
 #define QUERY_MAX	4096	     /* a question with options; more is no query */
@@ -101,7 +100,7 @@ static void idle_out(struct loop_timer *t)
 
 static void idle_restart(struct connection *c)
 {
-	if (loop_timer_set(c->tcp->loop, &c->idle, loop_now_ms(c->tcp->loop) + IDLE_MS))
+	if (loop_timer_set(c->tcp->loop, &c->idle, loop_now_ms(c->tcp->loop) + SERVE_TCP_IDLE_MS))
 		connection_close(c);
 }
 

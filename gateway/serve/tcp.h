@@ -7,6 +7,10 @@
 
 #include "gateway/query/query.h"
 
+#ifndef SERVE_TCP_IDLE_MS	/* the test of it waits less */
+#define SERVE_TCP_IDLE_MS 10000 /* without a whole query, RFC 7766 6.2.3 */
+#endif
+
 struct serve_tcp;
 
 int serve_tcp_new(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine,
