@@ -1,0 +1,419 @@
+"""Item 5: the addresses of an answer are in the user's sets before the answer leaves."""
+import ctypes
+import os
+import re
+import signal
+import socket
+import struct
+import time
+
+import dns.message
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from lab import Upstream, addresses, answer_to, ede, rcode, wait_for
+
+ADDRESS4, ADDRESS6 = "10.99.0.10", "2001:db8:99::10"  # a.real.test, TTL 77
+SET4, SET6 = "4#inet#user#v4", "6#inet#user#v6"
+
+
+@pytest.fixture(autouse=True)
+def clean(lab):
+    yield
+    lab.nft("add table inet user; delete table inet user")
+    lab.run("gw", "ipset", "destroy", check=False)
+
+
+def table(lab, v4="type ipv4_addr; flags timeout;", v6="type ipv6_addr; flags timeout;"):
+    lab.nft("table inet user {\n" + "".join(f"set {name} {{ {what} }}\n" for name, what in (("v4", v4), ("v6", v6))
+                                            if what) + "}")
+
+
+def rules(sets, kind="nftset", **more):
+    return {"rules": [{"name": "office", "domain": ["real.test"], "answer": "real", "upstream": "wan", kind: sets, **more},
+                      {"name": "rest", "answer": "fake", "egress": "direct"}]}
+
+
+def elements(lab, name):
+    """{address: (timeout, what is left)} in seconds; (None, None) for one without end."""
+    found = {}
+    for item in lab.nft_json("list", "set", "inet", "user", name):
+        for element in item.get("set", {}).get("elem", []):
+            if isinstance(element, dict):
+                found[element["elem"]["val"]] = (element["elem"]["timeout"], element["elem"]["expires"])
+            else:
+                found[element] = (None, None)
+    return found
+
+
+def ipset_elements(lab, name):
+    """{address: seconds left}"""
+    saved = lab.run("gw", "ipset", "save", name).stdout
+    return {m[1]: int(m[2]) for m in re.finditer(rf"^add {name} (\S+) timeout (\d+)", saved, re.M)}
+
+
+def state(gw, text):
+    one, = [s for s in gw.status()["sets"] if s["set"] == text]
+    return one
+
+
+def assert_told_once(gw, text, word):
+    lines = [line for line in gw.log_lines(text) if "ok again" not in line]
+    assert len(lines) == 1 and word in lines[0], gw.log()
+
+
+# --- what is put in ---
+
+@pytest.mark.parametrize("intercept", ["tun", "tproxy"])
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_an_nft_set_has_the_address_when_the_answer_comes(gateway, lab, intercept, tcp):
+    table(lab)
+    gw = gateway(rules([SET4, SET6]), intercept)
+    for rdtype, name, address in (("A", "v4", ADDRESS4), ("AAAA", "v6", ADDRESS6)):
+        assert elements(lab, name) == {}
+        assert addresses(gw.ask("a.real.test", rdtype, tcp=tcp)) == [address]
+        lab.run("gw", "nft", "get", "element", "inet", "user", name, f"{{ {address} }}")
+        (timeout, left), = elements(lab, name).values()
+        assert timeout == 660 and 650 <= left <= 660  # TTL 77: the least, 10 min, and 1 min of grace
+        assert state(gw, f"{name[1]}#inet#user#{name}") == {
+            "set": f"{name[1]}#inet#user#{name}", "state": "ok", "elements": 1, "errors": 0}
+    assert not gw.log_lines("warn")
+
+
+@pytest.mark.parametrize("set_ttl, timeout", [("2m", 120), (45, 45), ({"min": "10s", "grace": "5s"}, 82),
+                                              ({"min": "1h", "grace": 0}, 3600), ({"min": "90s"}, 150),
+                                              ("permanent", None)])
+def test_the_timeout_follows_set_ttl(gateway, lab, set_ttl, timeout):
+    table(lab)
+    gw = gateway(rules([SET4, SET6], set_ttl=set_ttl))
+    gw.ask("a.real.test", "A")
+    gw.ask("a.real.test", "AAAA")
+    assert {address: life[0] for address, life in elements(lab, "v4").items()} == {ADDRESS4: timeout}
+    assert {address: life[0] for address, life in elements(lab, "v6").items()} == {ADDRESS6: timeout}
+
+
+def test_permanent_elements_need_no_timeout_flag(gateway, lab):
+    table(lab, v4="type ipv4_addr;")
+    gw = gateway(rules(SET4, set_ttl="permanent"))
+    gw.ask("a.real.test")
+    assert elements(lab, "v4") == {ADDRESS4: (None, None)}
+    assert state(gw, SET4)["state"] == "ok"
+
+
+def test_all_addresses_of_an_answer_go_in(gateway, lab):
+    table(lab)
+    gw = gateway(rules([SET4, SET6]))
+    assert len(addresses(gw.ask("many.real.test"))) == 3
+    assert set(elements(lab, "v4")) == {"10.99.1.1", "10.99.1.2", "10.99.1.3"}
+    assert len(addresses(gw.ask("big.real.test", tcp=True))) == 100
+    assert len(elements(lab, "v4")) == 103
+    assert elements(lab, "v6") == {}
+
+
+def test_addresses_behind_an_alias_go_in(gateway, lab):
+    """And their own TTL counts, not the alias's."""
+    def answer(wire, client, send):
+        is_a = dns.message.from_wire(wire).question[0].rdtype == dns.rdatatype.A
+        reply = dns.message.from_wire(answer_to(wire, "7200 CNAME target.example."))
+        reply.answer.append(dns.rrset.from_text("target.example.", 1000, "IN", *(("A", ADDRESS4) if is_a else
+                                                                                ("AAAA", ADDRESS6))))
+        send(reply.to_wire())
+    table(lab)
+    with Upstream(lab, answer, "10.99.0.2", port=5354):
+        gw = gateway({**rules([SET4, SET6]), "upstreams": {"wan": {"servers": ["udp://10.99.0.2:5354"]}}})
+        assert addresses(gw.ask("alias.real.test", "A")) == [ADDRESS4]
+        assert addresses(gw.ask("alias.real.test", "AAAA")) == [ADDRESS6]
+        assert {a: life[0] for a, life in elements(lab, "v4").items()} == {ADDRESS4: 1060}
+        assert {a: life[0] for a, life in elements(lab, "v6").items()} == {ADDRESS6: 1060}
+
+
+def test_names_of_other_rules_and_other_types_fill_nothing(gateway, lab):
+    table(lab)
+    gw = gateway(rules([SET4, SET6]))
+    gw.ask("web.test")
+    gw.ask("mx.real.test", "MX")
+    gw.ask("none.real.test")
+    assert elements(lab, "v4") == elements(lab, "v6") == {}
+
+
+def test_an_element_that_is_there_already_is_no_error(gateway, lab):
+    table(lab)
+    lab.nft(f"add element inet user v4 {{ {ADDRESS4} timeout 5m }}")
+    gw = gateway(rules([SET4]))
+    for _ in range(3):
+        assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+    assert state(gw, SET4)["errors"] == 0 and not gw.log_lines("warn")
+
+
+def test_one_set_for_two_rules(gateway, lab):
+    table(lab)
+    two = rules([SET4])
+    two["rules"].insert(0, {"name": "first", "domain": ["many.real.test"], "answer": "real", "upstream": "wan",
+                            "nftset": [SET4], "set_ttl": "3m"})
+    gw = gateway(two)
+    gw.ask("many.real.test")
+    gw.ask("a.real.test")
+    lives = {address: life[0] for address, life in elements(lab, "v4").items()}
+    assert lives == {"10.99.1.1": 180, "10.99.1.2": 180, "10.99.1.3": 180, ADDRESS4: 660}
+
+
+@pytest.mark.parametrize("intercept", ["tun", "tproxy"])
+def test_an_ipset_has_the_address_when_the_answer_comes(gateway, lab, intercept):
+    lab.run("gw", "ipset", "create", "u4", "hash:ip", "family", "inet", "timeout", "0")
+    lab.run("gw", "ipset", "create", "u6", "hash:ip", "family", "inet6", "timeout", "0")
+    gw = gateway(rules(["4#u4", "6#u6"], "ipset"), intercept)
+    for rdtype, name, address in (("A", "u4", ADDRESS4), ("AAAA", "u6", ADDRESS6)):
+        assert addresses(gw.ask("a.real.test", rdtype)) == [address]
+        lab.run("gw", "ipset", "test", name, address)
+        left = ipset_elements(lab, name)
+        assert set(left) == {address} and 650 <= left[address] <= 660
+    assert {s["state"] for s in gw.status()["sets"]} == {"ok"} and not gw.log_lines("warn")
+
+
+def test_an_ipset_without_a_family_takes_that_of_its_key(gateway, lab):
+    lab.run("gw", "ipset", "create", "any6", "hash:ip", "family", "inet6", "timeout", "0")
+    gw = gateway(rules("any6", "ipset", set_ttl="100s"))
+    gw.ask("a.real.test", "A")
+    gw.ask("a.real.test", "AAAA")
+    left = ipset_elements(lab, "any6")
+    assert set(left) == {ADDRESS6} and 90 <= left[ADDRESS6] <= 100
+
+
+# --- sets that do not fit ---
+
+@pytest.mark.parametrize("v4, word", [
+    (None, "missing"),
+    ("type ipv4_addr;", "no timeout"),
+    ("type ipv6_addr; flags timeout;", "wrong type"),
+    ("type inet_service; flags timeout;", "wrong type"),
+], ids=["missing", "no-timeout", "other-family", "ports"])
+def test_a_set_that_does_not_fit_is_told_and_the_answer_leaves(gateway, lab, v4, word):
+    table(lab, v4=v4)
+    gw = gateway(rules([SET4, SET6]))
+    for i in range(3):
+        assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+        assert state(gw, SET4)["state"] == word
+        assert state(gw, SET4)["errors"] >= i + 1 and state(gw, SET4)["elements"] == 0
+    assert_told_once(gw, SET4, word)
+    # One bad set does not hurt another.
+    assert addresses(gw.ask("a.real.test", "AAAA")) == [ADDRESS6]
+    assert set(elements(lab, "v6")) == {ADDRESS6}
+    assert state(gw, SET6) == {"set": SET6, "state": "ok", "elements": 1, "errors": 0}
+
+
+def test_a_full_set_is_told_and_the_answer_leaves(gateway, lab):
+    table(lab, v4="type ipv4_addr; size 1; flags timeout;")
+    lab.nft("add set inet user other { type ipv4_addr; flags timeout; }")
+    gw = gateway(rules([SET4, "4#inet#user#other"]))
+    assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+    assert state(gw, SET4)["state"] == "ok"
+    for _ in range(2):
+        assert len(addresses(gw.ask("many.real.test"))) == 3
+    assert state(gw, SET4)["state"] == "full" and state(gw, SET4)["errors"] >= 1
+    assert_told_once(gw, SET4, "full")
+    assert set(elements(lab, "v4")) == {ADDRESS4}
+    assert set(elements(lab, "other")) == {ADDRESS4, "10.99.1.1", "10.99.1.2", "10.99.1.3"}
+
+
+@pytest.mark.parametrize("create, word", [
+    (None, "missing"), (["hash:ip", "family", "inet"], "no timeout"),
+    (["hash:ip", "family", "inet6", "timeout", "0"], "wrong type"),
+    (["hash:ip", "timeout", "0", "maxelem", "1", "hashsize", "64"], "full"),
+], ids=["missing", "no-timeout", "other-family", "full"])
+def test_an_ipset_that_does_not_fit_is_told_and_the_answer_leaves(gateway, lab, create, word):
+    if create:
+        lab.run("gw", "ipset", "create", "u4", *create)
+    gw = gateway(rules("4#u4", "ipset"))
+    for _ in range(3):
+        assert len(addresses(gw.ask("big.real.test", tcp=True))) == 100
+    assert state(gw, "4#u4")["state"] == word and state(gw, "4#u4")["errors"] >= 1
+    assert_told_once(gw, "4#u4", word)
+
+
+@pytest.mark.parametrize("kind, name", [("nftset", SET4), ("ipset", "4#u4")])
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_on_error_servfail(gateway, lab, kind, name, tcp):
+    gw = gateway(rules(name, kind, on_error="servfail"))
+    reply = gw.ask("a.real.test", edns=True, tcp=tcp)
+    assert rcode(reply) == "SERVFAIL" and not reply.answer and ede(reply)
+    # Nothing has to go into the set: nothing failed.
+    assert rcode(gw.ask("txt.real.test", "TXT")) == "NOERROR"
+    table(lab)
+    lab.run("gw", "ipset", "create", "u4", "hash:ip", "timeout", "0")
+    wait_for(lambda: rcode(gw.ask("a.real.test", tcp=tcp)) == "NOERROR", "the set is used when it is there")
+
+
+# --- sets that come and go ---
+
+def test_a_set_made_later_is_used_at_once(gateway, lab):
+    gw = gateway(rules([SET4]))
+    assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+    table(lab)
+    wait_for(lambda: state(gw, SET4)["state"] == "ok", "the new set is seen", 1)
+    assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+    assert set(elements(lab, "v4")) == {ADDRESS4}
+
+
+@pytest.mark.parametrize("how", ["set", "table", "flush set", "flush ruleset", "transaction"])
+def test_a_set_made_anew_is_filled_by_the_next_answer(gateway, lab, how):
+    table(lab)
+    gw = gateway(rules([SET4]))
+    for _ in range(3):
+        assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+        assert set(elements(lab, "v4")) == {ADDRESS4}
+        if how == "set":
+            lab.nft("delete set inet user v4")
+            table(lab, v6=None)
+        elif how == "table":
+            lab.nft("delete table inet user")
+            table(lab)
+        elif how == "flush set":
+            lab.nft("flush set inet user v4")
+        elif how == "flush ruleset":
+            lab.run("gw", "nft", "flush", "ruleset")
+            table(lab)
+        else:
+            lab.nft("delete table inet user\ntable inet user {\nset v4 { type ipv4_addr; flags timeout; }\n}")
+    assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+    assert set(elements(lab, "v4")) == {ADDRESS4}
+    assert state(gw, SET4)["state"] == "ok"
+
+
+def test_an_ipset_made_anew_is_filled_by_the_next_answer(gateway, lab):
+    gw = gateway(rules("4#u4", "ipset"))
+    for _ in range(3):
+        lab.run("gw", "ipset", "create", "u4", "hash:ip", "timeout", "0")
+        wait_for(lambda: gw.ask("a.real.test") and ADDRESS4 in ipset_elements(lab, "u4"), "the ipset is filled", 3)
+        lab.run("gw", "ipset", "flush", "u4")
+        gw.ask("a.real.test")
+        assert set(ipset_elements(lab, "u4")) == {ADDRESS4}
+        lab.run("gw", "ipset", "destroy", "u4")
+        assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+
+
+# --- under load ---
+
+RATE, LOAD_S = 5000, 3
+
+
+def address_of(number):
+    return struct.pack("!I", 0x0a800000 + number)  # 10.128.0.0
+
+
+def query_bytes(number, message_id):
+    label = b"n%d" % number
+    return (struct.pack("!6H", message_id, 0x0100, 1, 0, 0, 0) + bytes([len(label)]) + label
+            + b"\x04real\x04test\0" + struct.pack("!2H", 1, 1))
+
+
+def serve_numbers(sock):
+    """A DNS server: n<number>.real.test has the address of the number."""
+    while True:
+        wire, client = sock.recvfrom(512)
+        number = int(wire[14:13 + wire[12]])
+        end = wire.index(b"\0", 12) + 5
+        sock.sendto(wire[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + wire[12:end] + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4"
+                    + address_of(number), client)
+
+
+def ask_numbers(sock, report):
+    """RATE new names a second for LOAD_S; tells how many were sent and answered, and in what time."""
+    sock.setblocking(False)
+    sent = got = 0
+    start = time.monotonic()
+    last = start
+    while got < RATE * LOAD_S and time.monotonic() < last + 2:
+        due = min(RATE * LOAD_S, int((time.monotonic() - start) * RATE))
+        for _ in range(min(due - sent, 64)):
+            sock.send(query_bytes(1_000_000 + sent, sent & 0xffff))
+            sent += 1
+        try:
+            while True:
+                got += sock.recv(512)[7]  # the number of answers
+                last = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.001)
+    os.write(report, struct.pack("!2Id", sent, got, last - start))
+
+
+def forked(body):
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with us
+        body()
+    finally:
+        os._exit(0)
+
+
+def nla(kind, data):
+    return struct.pack("=2H", len(data) + 4, kind) + data + bytes(-len(data) % 4)
+
+
+def has_element(netlink, address):
+    """`nft get element inet user v4`, without the time that a process takes: what it finds was there then."""
+    key = nla(0x8001, nla(1, address))  # NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
+    body = (struct.pack("=BBH", socket.AF_UNSPEC + 1, 0, 0) + nla(1, b"user\0") + nla(2, b"v4\0")
+            + nla(0x8003, nla(0x8001, key)))  # NFPROTO_INET; table, set, elements
+    netlink.send(struct.pack("=I2H2I", 16 + len(body), 10 << 8 | 13, 1, 1, 0) + body)  # NFT_MSG_GETSETELEM
+    kind, = struct.unpack_from("=H", netlink.recv(8192), 4)
+    return kind == (10 << 8 | 12)  # NFT_MSG_NEWSETELEM, not an error
+
+
+@pytest.mark.parametrize("intercept", ["tun", "tproxy"])
+def test_each_answer_under_load_has_its_element(gateway, lab, intercept):
+    """5,000 queries a second, all names and addresses new, while the checker asks and looks at once."""
+    table(lab, v4="type ipv4_addr; size 65535; flags timeout;")
+    server = lab.socket("wan")
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    server.bind(("10.99.0.2", 5354))
+    server.settimeout(None)
+    gw = gateway({**rules([SET4], on_error="servfail"), "upstreams": {"wan": {"servers": ["udp://10.99.0.2:5354"]}}},
+                 intercept)
+    netlink = lab.socket("gw", socket.AF_NETLINK, socket.SOCK_RAW, proto=12)  # NETLINK_NETFILTER
+    netlink.bind((0, 0))
+    assert not has_element(netlink, address_of(0))
+    load = lab.connect("8.8.8.8")
+    load.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    read_end, write_end = os.pipe()
+    children = [forked(lambda: serve_numbers(server)), forked(lambda: ask_numbers(load, write_end))]
+    try:
+        os.close(write_end)
+        checked = failed = 0
+        with lab.connect("8.8.8.8") as sock:
+            os.set_blocking(read_end, False)
+            report = None
+            while report is None:
+                sock.send(query_bytes(checked, checked & 0xffff))
+                reply = sock.recv(512)
+                there = has_element(netlink, address_of(checked))
+                if reply[3] & 15 == 0:
+                    assert reply[-4:] == address_of(checked)
+                    assert there, f"answer {checked} left before its element was in the set"
+                else:
+                    failed += 1  # over the 50 ms of a push: that may happen, but not often
+                checked += 1
+                try:
+                    report = os.read(read_end, 16) or None
+                except BlockingIOError:
+                    pass
+        sent, got, took_s = struct.unpack("!2Id", report)
+        print(f"sent {sent}, answered {got} in {took_s:.2f} s, checked {checked}, SERVFAIL {failed}")
+        assert sent == RATE * LOAD_S and took_s < LOAD_S * 1.5
+        assert got >= 0.99 * sent
+        assert checked >= 300 and failed <= checked / 100
+        # And the real command agrees.
+        for number in range(0, min(checked, 400), 40):
+            address = socket.inet_ntoa(address_of(number))
+            assert failed or "timeout" in lab.run("gw", "nft", "get", "element", "inet", "user", "v4",
+                                                  f"{{ {address} }}").stdout
+        assert len(elements(lab, "v4")) >= got
+    finally:
+        os.close(read_end)
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        for sock in (server, load, netlink):
+            sock.close()
