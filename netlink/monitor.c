@@ -74,7 +74,7 @@ static int filter_nft(int fd)
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NAME),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, four_letters(TABLE_NAME), 0, 2),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NAME + 4),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, four_letters(TABLE_NAME + 4), 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, four_letters(&TABLE_NAME[4]), 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};

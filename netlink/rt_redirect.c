@@ -56,10 +56,10 @@ static void put_mirred(struct nlmsghdr *h, unsigned to_ifindex)
 /* u32 and not matchall: every kernel package that has a classifier at all has this one. */
 int rt_redirect_ingress(struct rt *rt, unsigned from_ifindex, unsigned to_ifindex)
 {
-	struct {
-		struct tc_u32_sel sel;
-		struct tc_u32_key key; /* mask 0: matches everything */
-	} match = {.sel = {.flags = TC_U32_TERMINAL, .nkeys = 1}};
+	union {
+		uint8_t bytes[sizeof(struct tc_u32_sel) + sizeof(struct tc_u32_key)];
+		struct tc_u32_sel sel; /* its one key has mask 0: matches everything */
+	} match = {.bytes = {0}};
 	uint8_t buf[RT_REQUEST_BYTES];
 	struct nlmsghdr *h = tc_message(buf, RTM_NEWTFILTER, 0, from_ifindex, "u32");
 	struct tcmsg *tc = mnl_nlmsg_get_payload(h);
@@ -68,6 +68,8 @@ int rt_redirect_ingress(struct rt *rt, unsigned from_ifindex, unsigned to_ifinde
 
 	if (r < 0)
 		return r;
+	match.sel.flags = TC_U32_TERMINAL;
+	match.sel.nkeys = 1;
 	tc->tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
 	tc->tcm_handle = (uint32_t)FILTER_HANDLE;
 	tc->tcm_info = TC_H_MAKE(PRIORITY << 16, htons(ETH_P_ALL));

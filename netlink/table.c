@@ -63,19 +63,20 @@ static const struct table_chain {
 	{"lan", needs_always, NULL, 0, 0},
 	{"from_tun", needs_always, NULL, 0, 0},
 	{"dns", needs_dns, NULL, 0, 0},
-	{"tproxy", needs_dns, NULL, 0, 0},
+	{"to_socket", needs_dns, NULL, 0, 0},
 	{"fake", needs_pool, NULL, 0, 0},
 	{"forward", needs_forward, "filter", NF_INET_FORWARD, -1},
 	{"probe", needs_probe, "filter", NF_INET_POST_ROUTING, 300},
 	/* A route chain, so that one place both leaves conntrack and chooses the way. */
 	{"out", needs_always, "route", NF_INET_LOCAL_OUT, -300},
 	{"out_dns", needs_own_dns, NULL, 0, 0},
-	{"dnat", needs_pool, "nat", NF_INET_PRE_ROUTING, -105},
-	{"dnat_out", needs_pool, "nat", NF_INET_LOCAL_OUT, -105},
-	{"snat", needs_pool, "nat", NF_INET_POST_ROUTING, 95},
-	{"mark", needs_marks, "filter", NF_INET_PRE_ROUTING, -150},
-	{"mark_out", needs_marks, "route", NF_INET_LOCAL_OUT, -150},
+	{"nat_in", needs_pool, "nat", NF_INET_PRE_ROUTING, -105},
+	{"nat_out", needs_pool, "nat", NF_INET_LOCAL_OUT, -105},
+	{"nat_source", needs_pool, "nat", NF_INET_POST_ROUTING, 95},
+	{"marks_in", needs_marks, "filter", NF_INET_PRE_ROUTING, -150},
+	{"marks_out", needs_marks, "route", NF_INET_LOCAL_OUT, -150},
 };
+/* No name is a keyword of nft, so that a listing can be loaded again. */
 #define N_CHAINS (sizeof chains / sizeof chains[0])
 
 static const char *const counters[] = {"taken_udp", "taken_tcp", "stray", "outside", "probe"};

@@ -25,7 +25,7 @@ static void raw_build(struct table_plan *p)
 	/* What the output chain sent back to us. */
 	if (c->mode != CONF_INTERCEPT_OFF && (c->self || c->mode == CONF_INTERCEPT_TPROXY))
 		RULE(r, "raw", match_iif(r, IS, "lo"),
-			match_mark(r, c->mark_tproxy, c->mark_tproxy), act_goto(r, "tproxy"));
+			match_mark(r, c->mark_tproxy, c->mark_tproxy), act_goto(r, "to_socket"));
 	RULE(r, "raw", match_iif(r, IS, "lo"), act_accept(r));
 	for (size_t i = 0; i < c->n_lan; i++)
 		RULE(r, "raw", match_iif(r, IS, c->lan[i]), act_jump(r, "lan"));
@@ -125,7 +125,7 @@ static void dns_build(struct table_plan *p)
 	}
 	for (size_t i = 0; i < sizeof not_taken / sizeof not_taken[0]; i++)
 		RULE(r, "dns", match_destination_type(r, IS, not_taken[i]), act_accept(r));
-	RULE(r, "dns", act_goto(r, "tproxy"));
+	RULE(r, "dns", act_goto(r, "to_socket"));
 }
 
 static void tproxy_rule(struct table_plan *p, uint8_t protocol, const struct ip_port *listener)
@@ -135,7 +135,7 @@ static void tproxy_rule(struct table_plan *p, uint8_t protocol, const struct ip_
 
 	if (listener->addr.family == IP_NONE)
 		return;
-	RULE(r, "tproxy", match_family(r, listener->addr.family), match_protocol(r, protocol),
+	RULE(r, "to_socket", match_family(r, listener->addr.family), match_protocol(r, protocol),
 		act_tproxy(r, listener),
 		act_count(r, protocol == IPPROTO_UDP ? "taken_udp" : "taken_tcp"), act_notrack(r),
 		act_mark(r, bit, bit), act_accept(r));

@@ -20,7 +20,7 @@ static void masquerade_rule(
 {
 	struct ruleset *r = &p->rules;
 
-	rule_open(r, "snat");
+	rule_open(r, "nat_source");
 	match_oif(r, IS_NOT, p->c->tun);
 	match_oif(r, IS_NOT, "lo");
 	match_ct_original(r);
@@ -85,13 +85,13 @@ void table_nat_build(struct table_plan *p)
 
 	if (c->pool4.addr.family == IP_NONE && c->pool6.addr.family == IP_NONE)
 		return;
-	dnat_build(p, "dnat");
-	dnat_build(p, "dnat_out");
+	dnat_build(p, "nat_in");
+	dnat_build(p, "nat_out");
 	snat_build(p);
 	for (size_t i = 0; i < c->n_marks; i++)
 		marks |= c->marks[i].mask != 0;
 	if (marks) {
-		mark_build(p, "mark");
-		mark_build(p, "mark_out");
+		mark_build(p, "marks_in");
+		mark_build(p, "marks_out");
 	}
 }

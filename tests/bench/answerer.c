@@ -1,11 +1,12 @@
 /* An upstream that does not get in the way: answers every A question with an address of its own
- * (10.64.0.0/10, counted up) and a TTL of 60 s. answerer ADDRESS; prints "ready", ends with
+ * (10.64.0.0/10, counted up) and a TTL of 60 s. answerer ADDRESS PORT; prints "ready", ends with
  * SIGTERM. */
 #include "tests/bench/echo.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #define BATCH 64
@@ -15,13 +16,14 @@ int main(int argc, char **argv)
 	static uint8_t data[BATCH][2048];
 	static struct sockaddr_in from[BATCH];
 	static struct mmsghdr messages[BATCH];
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(53)};
+	struct sockaddr_in at = {.sin_family = AF_INET};
 	struct iovec vec[BATCH];
 	uint32_t address = 0x0a400000;
 	int fd = socket(AF_INET, SOCK_DGRAM, 0), buffer = 8 << 20;
 
-	if (argc < 2 || inet_pton(AF_INET, argv[1], &at.sin_addr) != 1)
+	if (argc < 3 || inet_pton(AF_INET, argv[1], &at.sin_addr) != 1)
 		return 2;
+	at.sin_port = htons((uint16_t)atoi(argv[2]));
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at)) {
