@@ -67,6 +67,7 @@ def test_a_reload_keeps_live_connections(gateway, lab, second_uplink, intercept)
         gw.result("reload")
         sock.sendall(b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n")
         assert b"200 OK" in sock.recv(4096)
+        assert fake(gw, "web.test", socket.AF_INET) == target
         assert gw.result("fakeip.lookup", name="web.test")["egress"] == "direct"
         sock.sendall(b"GET / HTTP/1.0\r\nHost: web.test\r\n\r\n")
         wait_for(lambda: sock.recv(4096) == b"", "the connection ends in order")
