@@ -1,1 +1,6 @@
 tungate_test(test_addr tg_base)
+tungate_test(test_log tg_base)
+tungate_test(test_hosts tg_base)
+if(TARGET test_hosts)
+  target_sources(test_hosts PRIVATE ${CMAKE_SOURCE_DIR}/netlink/hosts.c)
+endif()

@@ -1,0 +1,88 @@
+/* A query from anybody, and upstream's response to it. Whatever the bytes: one answer at most, to
+ * whom it belongs, within its limit, that is itself readable; and nothing stays parked.
+ *
+ * The first byte: bit 0 TCP, bit 1 upstream fails, bit 2 the kernel fails. Two bytes: the length of
+ * the query. Then the query and the response. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/query_stage.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char yaml[] =
+	"gateway: { lan: [lan0] }\n"
+	"fakeip: { pool4: 198.18.0.0/15, pool6: 'fd00::/64', store: '' }\n"
+	"upstreams: { up: { servers: udp://192.0.2.53 } }\n"
+	"egress: { direct: { type: direct, upstream: up } }\n"
+	"rules:\n"
+	"  - { name: ads, domain: [ads.test], answer: block }\n"
+	"  - { name: fake, domain: [fake.test], answer: fake, egress: direct }\n"
+	"  - { name: sets, domain: [set.test], answer: real, upstream: up, on_error: servfail,\n"
+	"      nftset: ['4#inet#t#s4', '6#inet#t#s6', 'inet#t#any'] }\n"
+	"  - { name: rest, domain: [.], answer: real, upstream: up }\n";
+
+static void require(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+static void check_answer(const uint8_t *query, bool stream, const uint8_t *msg, size_t len)
+{
+	require(len >= DNS_HEADER_SIZE && len <= (stream ? DNS_MESSAGE_MAX : DNS_UDP_MAX));
+	require(memcmp(msg, query, 2) == 0);
+	require(dns_message_flags(msg) & DNS_QR);
+	/* Without a question it is only a header, and perhaps an OPT. */
+	require((msg[4] == 0 && msg[5] == 0) || dns_response_check(msg, len) == 0);
+}
+
+static void play_upstream(
+	struct stage *s, unsigned how, const uint8_t *response, size_t response_len)
+{
+	if (how & 2 || dns_response_check(response, response_len))
+		stage_answer(s, NULL, 0, -ETIMEDOUT);
+	else
+		stage_answer(s, response, response_len, 0);
+	while (s->job)
+		stage_written(s, how & 4 ? -ENOENT : 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct stage *s;
+	static uint8_t out[DNS_MESSAGE_MAX];
+	struct query_origin origin;
+	size_t query_len, n;
+	uint8_t *query;
+	bool stream;
+
+	if (!s)
+		s = stage_open(yaml, 0);
+	if (size < 3)
+		return 0;
+	stream = data[0] & 1;
+	query_len = (size_t)data[1] << 8 | data[2];
+	if (query_len > size - 3)
+		query_len = size - 3;
+	query = malloc(query_len + 1); /* of its own, so that a byte read too far is seen */
+	require(query);
+	memcpy(query, data + 3, query_len);
+	s->n_asked = s->n_answered = 0;
+	s->reply.n = 0;
+	origin = stage_origin("10.1.1.1", stream);
+	n = query_handle(s->engine, &origin, query, query_len, out);
+	query_engine_commit(s->engine);
+	if (n == QUERY_PARKED) {
+		require(s->n_asked == 1 && s->reply.n == 0);
+		play_upstream(s, data[0], data + 3 + query_len, size - 3 - query_len);
+		require(s->reply.n == 1);
+		check_answer(query, stream, s->reply.msg, s->reply.len);
+	} else if (n) {
+		check_answer(query, stream, out, n);
+	}
+	require(query_engine_idle(s->engine));
+	free(query);
+	return 0;
+}
