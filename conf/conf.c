@@ -137,10 +137,11 @@ static int file_open(const char *path, const char **ret_why)
 		*ret_why = strerror(errno);
 	} else if (S_ISDIR(st.st_mode)) {
 		*ret_why = "it is a directory";
-	} else if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode)) {
+	} else if (S_ISFIFO(st.st_mode)) {
+		if (fcntl(fd, F_SETFL, O_RDONLY) < 0) /* reading may wait */
+			*ret_why = strerror(errno);
+	} else if (!S_ISREG(st.st_mode)) {
 		*ret_why = "it is not a file";
-	} else if (S_ISFIFO(st.st_mode) && fcntl(fd, F_SETFL, O_RDONLY) < 0) {
-		*ret_why = strerror(errno);
 	}
 	if (*ret_why && fd >= 0) {
 		close(fd);

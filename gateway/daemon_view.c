@@ -17,7 +17,7 @@ static uint64_t get(const _Atomic uint64_t *counter)
 static void pool_text(const struct ip_prefix *p, char *ret)
 {
 	if (p->addr.family == IP_NONE)
-		strcpy(ret, "off");
+		memcpy(ret, "off", sizeof "off");
 	else
 		ip_prefix_format(p, ret);
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -128,9 +129,7 @@ static void set_sysctls(const struct plumbing *p)
 	int all = 0;
 
 	rt_sysctl_get("ipv4/conf/all/rp_filter", &all);
-	strcpy(path, "ipv4/conf/");
-	strcat(path, p->tun);
-	strcat(path, "/rp_filter");
+	snprintf(path, sizeof path, "ipv4/conf/%s/rp_filter", p->tun);
 	rt_sysctl_set(path, all ? 2 : 0);
 }
 
@@ -304,6 +303,7 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 {
 	struct plumbing_marks marks = plumbing_marks(&config->gateway);
 	struct table_mark *egress_marks = calloc(config->n_egresses + 1, sizeof *egress_marks);
+	static const struct ip_prefix no_prefix;
 	struct table_config t = {
 		.lan = (const char *const *)config->gateway.lan.v,
 		.n_lan = config->gateway.lan.n,
@@ -316,9 +316,9 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.mark_tun = marks.tun,
 		.mark_tproxy = marks.tproxy,
 		.pool4 = p->pool4,
-		.pool6 = p->no_ipv6 ? (struct ip_prefix){.len = 0} : p->pool6,
+		.pool6 = p->no_ipv6 ? no_prefix : p->pool6,
 		.tun4 = p->tun4,
-		.tun6 = p->no_ipv6 ? (struct ip_addr){.family = IP_NONE} : p->tun6,
+		.tun6 = p->no_ipv6 ? no_prefix.addr : p->tun6,
 		.udp4 = p->udp4,
 		.udp6 = p->udp6,
 		.tcp4 = p->tcp4,

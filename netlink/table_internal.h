@@ -24,6 +24,7 @@ struct table_plan {
 	table_note *note;
 	void *note_arg;
 };
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): f is declared here */
 #define EACH_FAMILY(p, f) for (struct table_family *f = (p)->families; f < (p)->families + 2; f++)
 
 /* Longest name of one of our sets: "mark255_4". */

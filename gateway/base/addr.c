@@ -180,7 +180,7 @@ int ip_port_parse(const char *text, uint16_t default_port, struct ip_port *ret)
 const char *ip_addr_format(const struct ip_addr *a, char *buf)
 {
 	if (a->family == IP_NONE)
-		return strcpy(buf, "none");
+		return memcpy(buf, "none", sizeof "none");
 	inet_ntop(a->family == IP_V4 ? AF_INET : AF_INET6, a->b, buf, IP_TEXT_MAX);
 	return buf;
 }

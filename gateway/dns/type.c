@@ -66,11 +66,16 @@ static const struct {
 
 const char *dns_type_format(uint16_t type, char *buf)
 {
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+	const char *name = NULL;
+
+	for (size_t i = 0; i < sizeof names / sizeof *names && !name; i++) {
 		if (names[i].type == type)
-			return strcpy(buf, names[i].name);
+			name = names[i].name;
 	}
-	snprintf(buf, 16, "TYPE%u", type);
+	if (name)
+		snprintf(buf, 16, "%s", name);
+	else
+		snprintf(buf, 16, "TYPE%u", type);
 	return buf;
 }
 

@@ -519,7 +519,7 @@ int loop_connect(struct loop *l, struct loop_op *op, int fd, const struct sockad
 
 	if (err)
 		return err;
-	op->arg = (void *)(uintptr_t)addr;
+	op->arg = (void *)addr;
 	op->events = len;
 	arm(l, op);
 	return 0;
@@ -535,7 +535,7 @@ int loop_send(
 	err = start(l, op, OP_SEND, fd, NULL, done, 0);
 	if (err)
 		return err;
-	op->arg = (void *)(uintptr_t)data;
+	op->arg = (void *)data;
 	op->events = (uint32_t)len;
 	arm(l, op);
 	return 0;
