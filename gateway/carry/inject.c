@@ -147,7 +147,8 @@ int inject_set_interfaces(
 	if (n > INJECT_INTERFACES_MAX)
 		n = INJECT_INTERFACES_MAX;
 	pthread_rwlock_wrlock(&i->lock);
-	memcpy(i->interfaces, v, n * sizeof *v);
+	if (n) /* else v may be NULL */
+		memcpy(i->interfaces, v, n * sizeof *v);
 	i->n_interfaces = n;
 	for (size_t k = 0; k < i->n_devices;) {
 		if (listed(i->devices[k].ifindex, v, n)) {
@@ -157,12 +158,13 @@ int inject_set_interfaces(
 		close(i->devices[k].fd);
 		i->devices[k] = i->devices[--i->n_devices];
 	}
-	for (size_t k = 0; k < n && i->n_devices < DEVICES_MAX; k++) {
-		int error;
+	for (size_t k = 0; k < n; k++) {
+		int error = -ENOSPC;
 
 		if (find(i, v[k].ifindex))
 			continue;
-		error = open_device(rt, v[k].ifindex, &i->devices[i->n_devices]);
+		if (i->n_devices < DEVICES_MAX)
+			error = open_device(rt, v[k].ifindex, &i->devices[i->n_devices]);
 		if (!error)
 			i->n_devices++;
 		else if (!first_error)

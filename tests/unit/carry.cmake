@@ -6,3 +6,7 @@ if(TARGET test_carry)
     ${CMAKE_SOURCE_DIR}/gateway/query/query.c ${CMAKE_SOURCE_DIR}/gateway/query/parked.c
     ${CMAKE_SOURCE_DIR}/gateway/generation.c)
 endif()
+tungate_test(test_inject tg_netlink tg_tun tg_base)
+if(TARGET test_inject)
+  target_sources(test_inject PRIVATE ${CMAKE_SOURCE_DIR}/gateway/carry/inject.c)
+endif()
