@@ -1,6 +1,6 @@
-/* What the files of the daemon share: daemon.c (start, stop, reload), daemon_watch.c (the kernel's
- * news, repair, the firewall probe), daemon_view.c (what daemon.h tells the control room). Main
- * thread only. */
+/* What the files of the daemon share: daemon.c (signals, stop), daemon_start.c, daemon_reload.c,
+ * daemon_watch.c (the kernel's news, repair, the firewall probe), daemon_view.c (what daemon.h
+ * tells the control room). Main thread only. */
 #ifndef TUNGATE_DAEMON_INTERNAL_H
 #define TUNGATE_DAEMON_INTERNAL_H
 
@@ -72,6 +72,10 @@ void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *
 void daemon_clear_problem(struct daemon *d, enum daemon_problem kind);
 
 uint32_t daemon_clock_s(void); /* the clock of the fake-address table */
+
+/* daemon_start.c: everything up to the first intercepted packet. A negative errno after its line
+ * was logged. */
+int daemon_start(struct daemon *d);
 
 /* daemon_watch.c */
 int daemon_watch_start(struct daemon *d);

@@ -51,6 +51,13 @@ static struct ip_addr last_address(const struct ip_prefix *p)
 	return a;
 }
 
+static bool host_has_ipv6(void)
+{
+	int off;
+
+	return rt_sysctl_get("ipv6/conf/all/disable_ipv6", &off) == 0 && !off;
+}
+
 void plumbing_init(struct plumbing *p, const struct config *config)
 {
 	static const uint8_t documentation[4] = {192, 0, 2, 53};
@@ -72,6 +79,9 @@ void plumbing_init(struct plumbing *p, const struct config *config)
 	p->tcp6 = (struct ip_port){.addr = p->udp6.addr};
 	/* The last address of the pool is reserved, so no mapping can be meant by it. */
 	p->probe = has4 ? last_address(&p->pool4) : ip_addr_v4(documentation);
+	p->no_ipv6 = !host_has_ipv6();
+	if (p->no_ipv6)
+		p->udp6.addr.family = p->tcp6.addr.family = IP_NONE;
 	p->mode = CONF_INTERCEPT_AUTO;
 }
 
@@ -162,13 +172,6 @@ static int configure(struct plumbing *p, const struct config *config, const char
 	return error;
 }
 
-static bool host_has_ipv6(void)
-{
-	int off;
-
-	return rt_sysctl_get("ipv6/conf/all/disable_ipv6", &off) == 0 && !off;
-}
-
 int plumbing_up(
 	struct plumbing *p, const struct config *config, unsigned queues, const char **ret_what)
 {
@@ -183,9 +186,6 @@ int plumbing_up(
 	if (error)
 		goto close_rt;
 	p->queues = queues;
-	p->no_ipv6 = !host_has_ipv6();
-	if (p->no_ipv6)
-		p->udp6.addr.family = p->tcp6.addr.family = IP_NONE;
 	*ret_what = "route";
 	error = rt_clean(p->rt, NULL);
 	if (!error)
@@ -325,6 +325,7 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.tcp6 = p->tcp6,
 		.marks = egress_marks,
 		.n_marks = config->n_egresses,
+		.forget = p->forget,
 		.nflog_group = PLUMBING_NFLOG_GROUP,
 		.probe_from = p->probe,
 		.probe_port = PLUMBING_PROBE_PORT,
@@ -339,7 +340,9 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 	inject_set_raw_errors(inject, mode == CONF_INTERCEPT_TPROXY);
 	error = writer_table_set(w, &t, ret_what);
 	free(egress_marks);
-	if (!error)
-		p->mode = mode;
-	return error;
+	if (error)
+		return error;
+	p->mode = mode;
+	p->forget = false;
+	return 0;
 }

@@ -40,6 +40,7 @@ struct table_config {
 	/* Indexed by the egress's number in the configuration; mask 0: no mark. */
 	const struct table_mark *marks;
 	size_t n_marks;
+	bool forget; /* the elements of the maps and mark sets: verdicts may have changed */
 	uint16_t nflog_group;
 	/* A UDP packet from TUN with this source and port 53 to this port is counted in `probe` in
 	 * postrouting and dropped: that the host's firewall lets TUN→LAN pass shows there. family

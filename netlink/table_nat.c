@@ -25,14 +25,13 @@ static void masquerade_rule(
 	match_oif(r, IS_NOT, "lo");
 	match_ct_original(r);
 	match_ct_destination(r, &f->pool);
-	if (source)
-		match_address(r, SOURCE, IS, source);
+	match_address(r, SOURCE, IS, source);
 	act_masquerade(r);
 	rule_close(r);
 }
 
-/* IPv6 is rewritten only where the source could not be answered: a unique local address or TUN's
- * own. */
+/* Rewritten only where the source could not be answered: TUN's own address, a unique local one.
+ * What else needs it is the host's own firewall's business. */
 static void snat_build(struct table_plan *p)
 {
 	static const struct ip_prefix unique_local = {
@@ -40,15 +39,13 @@ static void snat_build(struct table_plan *p)
 
 	EACH_FAMILY(p, f)
 	{
-		struct ip_prefix tun = {.addr = f->tun, .len = 128};
+		struct ip_prefix tun = {
+			.addr = f->tun, .len = (uint8_t)(ip_addr_size(&f->tun) * 8)};
 
 		if (f->pool.addr.family == IP_NONE)
 			continue;
-		if (f->family == IP_V4) {
-			masquerade_rule(p, f, NULL);
-			continue;
-		}
-		masquerade_rule(p, f, &unique_local);
+		if (f->family == IP_V6)
+			masquerade_rule(p, f, &unique_local);
 		if (tun.addr.family != IP_NONE && !ip_prefix_contains(&unique_local, &tun.addr))
 			masquerade_rule(p, f, &tun);
 	}

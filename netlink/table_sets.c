@@ -148,7 +148,7 @@ static void family_sets_build(struct table_plan *p, const struct table_family *f
 	struct table_state *next)
 {
 	bool had = old_pool->addr.family != IP_NONE, has = f->pool.addr.family != IP_NONE;
-	bool same = had && has && pool_equal(old_pool, &f->pool);
+	bool same = had && has && pool_equal(old_pool, &f->pool) && !p->c->forget;
 
 	if (had && !same)
 		delete_set(p, f->nat);

@@ -36,6 +36,9 @@ void writer_stop(
  * no CAP_NET_ADMIN; -EOPNOTSUPP and *ret_what: the kernel lacks this expression, for example
  * "tproxy"). Main thread. */
 int writer_table_set(struct writer *w, const struct table_config *config, const char **ret_what);
+/* Whether the table is another living process's: -EBUSY; 0: it is ours, or there is none. Main
+ * thread. */
+int writer_table_check(struct writer *w);
 /* Takes the table out: from here on nothing is intercepted, and no heartbeat is sent. Jobs for
  * users' sets go on. 0 or negative errno; 0 if there is none. Main thread. */
 int writer_table_drop(struct writer *w);

@@ -9,6 +9,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #define TABLE_TIMEOUT_MS 2000
 #define GET_TIMEOUT_MS	 200
@@ -115,6 +116,58 @@ int writer_table_set(struct writer *w, const struct table_config *config, const 
 		*ret_what = c.blamed		 ? w->what
 			    : c.result == -E2BIG ? "more egresses than the table has mark sets for"
 						 : "nf_tables";
+	return c.result;
+}
+
+struct owner_call {
+	uint32_t owner, own;
+	int result;
+};
+
+static int take_owner(const struct nlattr *attr, void *arg)
+{
+	struct owner_call *c = arg;
+
+	if (mnl_attr_get_type(attr) == NFTA_TABLE_OWNER && mnl_attr_get_payload_len(attr) == 4)
+		c->owner = ntohl(mnl_attr_get_u32(attr));
+	return MNL_CB_OK;
+}
+
+static int take_table(void *arg, const struct nlmsghdr *answer)
+{
+	mnl_attr_parse(answer, sizeof(struct nfgenmsg), take_owner, arg);
+	return 0;
+}
+
+static void fill_table(struct nlmsghdr *h, const void *arg)
+{
+	(void)arg;
+	mnl_attr_put_strz(h, NFTA_TABLE_NAME, TABLE_NAME);
+}
+
+static void run_table_check(struct writer *w, void *arg)
+{
+	struct owner_call *c = arg;
+	struct sockaddr_nl own = {0};
+	socklen_t len = sizeof own;
+
+	if (getsockname(w->socket.fd, (struct sockaddr *)&own, &len)) {
+		c->result = -errno;
+		return;
+	}
+	c->result = nft_request(&w->socket, NFT_MSG_GETTABLE, NFPROTO_INET, 0, fill_table, NULL,
+		take_table, c, GET_TIMEOUT_MS);
+	if (c->result == -ENOENT)
+		c->result = 0;
+	else if (c->result == 0 && c->owner && c->owner != own.nl_pid)
+		c->result = -EBUSY;
+}
+
+int writer_table_check(struct writer *w)
+{
+	struct owner_call c = {0};
+
+	writer_call(w, run_table_check, &c);
 	return c.result;
 }
 

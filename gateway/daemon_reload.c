@@ -1,0 +1,112 @@
+/* A reload builds everything new beside what runs and then swaps; errors leave the running
+ * configuration in force. */
+#include "gateway/daemon_internal.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct reload {
+	daemon_tell *tell;
+	void *arg;
+};
+
+static void tell_conf(void *arg, enum conf_severity severity, const char *text)
+{
+	struct reload *r = arg;
+
+	if (severity != CONF_NOTE)
+		r->tell(r->arg, severity == CONF_ERROR, text);
+}
+
+static void tell_lists(void *arg, bool is_error, const char *text)
+{
+	struct reload *r = arg;
+
+	r->tell(r->arg, is_error, text);
+}
+
+static bool same_prefix(const struct ip_prefix *a, const struct ip_prefix *b)
+{
+	return a->len == b->len && ip_addr_equal(&a->addr, &b->addr);
+}
+
+/* What the running process cannot change under itself; the rest is taken over at once. */
+static void tell_kept(const struct config *old, const struct config *fresh, struct reload *r)
+{
+	static const char *const text = "needs a restart; the running value stays in force";
+	char line[256];
+	const struct {
+		bool changed;
+		const char *key;
+	} keys[] = {
+		{strcmp(old->gateway.tun, fresh->gateway.tun) != 0, "gateway.tun"},
+		{old->gateway.workers != fresh->gateway.workers, "gateway.workers"},
+		{old->gateway.mark.value != fresh->gateway.mark.value ||
+				old->gateway.mark.mask != fresh->gateway.mark.mask,
+			"gateway.mark"},
+		{!same_prefix(&old->fakeip.pool4, &fresh->fakeip.pool4), "fakeip.pool4"},
+		{!same_prefix(&old->fakeip.pool6, &fresh->fakeip.pool6), "fakeip.pool6"},
+		{strcmp(old->fakeip.store, fresh->fakeip.store) != 0, "fakeip.store"},
+		{strcmp(old->control_socket, fresh->control_socket) != 0, "control.socket"},
+		{old->n_listen != fresh->n_listen, "listen"},
+	};
+
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+		if (!keys[i].changed)
+			continue;
+		snprintf(line, sizeof line, "%s %s", keys[i].key, text);
+		r->tell(r->arg, false, line);
+	}
+}
+
+/* Fields that were fixed at start keep their old values in the new configuration. */
+static void keep_fixed(struct config *fresh, const struct config *old)
+{
+	fresh->gateway.mark = old->gateway.mark;
+	fresh->fakeip.pool4 = old->fakeip.pool4;
+	fresh->fakeip.pool6 = old->fakeip.pool6;
+}
+
+int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
+{
+	struct reload r = {tell, arg};
+	struct config *fresh, *old = d->config;
+	struct generation *gen;
+	const char *what = NULL;
+	int error = conf_load(d->config_path, tell_conf, &r, &fresh);
+
+	if (error) {
+		log_error("reload: %s has errors; the running configuration stays in force",
+			d->config_path);
+		return -EINVAL;
+	}
+	tell_kept(old, fresh, &r);
+	keep_fixed(fresh, old);
+	error = generation_new(fresh, d->writer, tell_lists, &r, &gen);
+	if (error) {
+		log_error(
+			"reload: the lists have errors; the running configuration stays in force");
+		conf_free(fresh);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < d->n_workers; i++)
+		worker_use(d->workers[i], gen);
+	generation_unref(d->gen);
+	d->gen = gen;
+	d->config = fresh;
+	log_set_level((enum log_level)fresh->log_level);
+	d->plumbing.forget = true; /* new connections go the new way */
+	error = daemon_choose_intercept(d, true, &what);
+	if (error)
+		daemon_set_problem(d, PROBLEM_INTERCEPT,
+			"nftables%s%s: %s; the table of before stays in force", what ? ", " : "",
+			what ? what : "", strerror(-error));
+	conf_free(old);
+	r.tell(r.arg, false,
+		"rules, lists, upstreams, egresses and interception are in force as configured");
+	log_info("reloaded %s", d->config_path);
+	return 0;
+}
