@@ -61,7 +61,8 @@ void parked_put(struct parked_slab *s, struct parked *p)
 		free(p->response);
 	p->next_free = s->free;
 	s->free = p;
-	s->used--;
+	if (--s->used == 0 && s->total > PARKED_KEPT)
+		parked_slab_fini(s);
 }
 
 void parked_slab_fini(struct parked_slab *s)

@@ -1,12 +1,14 @@
 /* Queries that wait: for upstream, then for the kernel. Slab objects of one engine, bounded; no
- * allocation once the slab has grown, but for answers that are larger than UDP takes. */
+ * allocation once the slab has grown, but for answers that are larger than UDP takes. What a flood
+ * made it grow by is given back when nothing waits any more. */
 #ifndef TUNGATE_QUERY_PARKED_H
 #define TUNGATE_QUERY_PARKED_H
 
 #include "gateway/query/query.h"
 
 #define PARKED_MAX   4096
-#define PARKED_CHUNK 16
+#define PARKED_KEPT  64 /* by a slab that is idle */
+#define PARKED_CHUNK 32
 
 struct parked {
 	struct parked *next_free;
@@ -32,8 +34,8 @@ struct parked_slab {
 	size_t total, used;
 };
 
-struct parked *parked_get(struct parked_slab *s); /* NULL: full, or no memory */
-void parked_put(struct parked_slab *s, struct parked *p);
+struct parked *parked_get(struct parked_slab *s);	  /* NULL: full, or no memory */
+void parked_put(struct parked_slab *s, struct parked *p); /* p is gone */
 void parked_slab_fini(struct parked_slab *s);
 
 /* Makes room for the answer to a response of len bytes, at most limit, and keeps the response

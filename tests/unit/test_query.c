@@ -742,6 +742,28 @@ static void parking_is_bounded(void **state)
 	stage_answer(s, NULL, 0, -ETIMEDOUT);
 }
 
+static void what_a_flood_took_is_given_back(void **state)
+{
+	struct parked_slab slab = {0};
+	struct parked *v[PARKED_KEPT + 1];
+
+	(void)state;
+	for (size_t i = 0; i < PARKED_KEPT; i++)
+		assert_non_null(v[i] = parked_get(&slab));
+	for (size_t i = 0; i < PARKED_KEPT; i++)
+		parked_put(&slab, v[i]);
+	assert_int_equal(slab.total, PARKED_KEPT); /* usual: no more allocation */
+	for (size_t i = 0; i <= PARKED_KEPT; i++)
+		assert_non_null(v[i] = parked_get(&slab));
+	assert_true(slab.total > PARKED_KEPT);
+	for (size_t i = 0; i <= PARKED_KEPT; i++)
+		parked_put(&slab, v[i]);
+	assert_int_equal(slab.total, 0);
+	assert_non_null(v[0] = parked_get(&slab));
+	parked_put(&slab, v[0]);
+	parked_slab_fini(&slab);
+}
+
 static void a_parked_query_keeps_its_generation(void **state)
 {
 	static const char other[] = "gateway: { lan: [lan0] }\n"
@@ -810,6 +832,7 @@ int main(void)
 		TEST(a_silent_kernel_is_waited_for_once),
 		TEST(a_loop_is_stopped_at_the_third_sighting),
 		TEST(parking_is_bounded),
+		cmocka_unit_test(what_a_flood_took_is_given_back),
 		TEST(a_parked_query_keeps_its_generation),
 		TEST(a_stopped_engine_is_silent_but_ends_what_it_began),
 	};
