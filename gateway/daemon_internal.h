@@ -66,6 +66,7 @@ enum daemon_problem {
 	PROBLEM_FORWARD,
 	PROBLEM_INJECT,
 	PROBLEM_NFLOG,
+	PROBLEM_BRIDGE,
 };
 void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -105,9 +105,24 @@ static enum conf_intercept probe_mode(struct daemon *d)
 	return CONF_INTERCEPT_TPROXY; /* it works behind any firewall */
 }
 
+static void look_at_bridges(struct daemon *d)
+{
+	if (!d->plumbing.bridge_netfilter) {
+		daemon_clear_problem(d, PROBLEM_BRIDGE);
+		return;
+	}
+	daemon_set_problem(d, PROBLEM_BRIDGE,
+		"bridged packets of the LAN go through br_netfilter, which breaks tproxy: queries "
+		"over TCP "
+		"and to this host's own addresses are not intercepted. Set "
+		"net.bridge.bridge-nf-call-iptables=0 and net.bridge.bridge-nf-call-ip6tables=0");
+	probe_again_later(d); /* a sysctl sends no news */
+}
+
 int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
 {
 	enum conf_intercept wanted = d->config->gateway.intercept, running = d->plumbing.mode;
+	bool had_bridge_netfilter = d->plumbing.bridge_netfilter;
 	int error = plumbing_point_inject(&d->plumbing, d->config, d->inject);
 
 	if (error)
@@ -119,6 +134,8 @@ int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
 			strerror(-error), d->plumbing.tun, d->plumbing.tun);
 	else
 		daemon_clear_problem(d, PROBLEM_INJECT);
+	if (d->plumbing.bridge_netfilter != had_bridge_netfilter)
+		force = true;
 
 	if (wanted == CONF_INTERCEPT_AUTO) {
 		/* The probe needs the table and its devices; tproxy is the mode that is right while
@@ -133,6 +150,7 @@ int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
 		}
 		wanted = probe_mode(d);
 	}
+	look_at_bridges(d);
 	if (wanted == running && !force)
 		return 0;
 	error = plumbing_table(&d->plumbing, d->config, d->writer, d->inject, wanted, ret_what);

@@ -2,6 +2,8 @@
 #include "gateway/tun/device.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -290,11 +292,31 @@ int plumbing_lan(struct plumbing *p, const struct config *config, struct plumbin
 	return error ? error : rt_addresses(p->rt, lan_address, &search);
 }
 
+/* docker, libvirt and others load br_netfilter, which by default hands bridged frames to iptables.
+ */
+static bool bridge_netfilter(const struct plumbing_lan *lan)
+{
+	char name[IF_NAMESIZE], path[64];
+	int v4 = 0, v6 = 0;
+
+	rt_sysctl_get("bridge/bridge-nf-call-iptables", &v4);
+	rt_sysctl_get("bridge/bridge-nf-call-ip6tables", &v6);
+	for (size_t i = 0; (v4 || v6) && i < lan->n; i++) {
+		if (!if_indextoname(lan->v[i].ifindex, name))
+			continue;
+		snprintf(path, sizeof path, "/sys/class/net/%s/bridge", name);
+		if (access(path, F_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
 int plumbing_point_inject(struct plumbing *p, const struct config *config, struct inject *inject)
 {
 	struct plumbing_lan lan;
 	int error = plumbing_lan(p, config, &lan);
 
+	p->bridge_netfilter = !error && bridge_netfilter(&lan);
 	return error ? error : inject_set_interfaces(inject, p->rt, lan.v, lan.n);
 }
 
@@ -325,6 +347,7 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.tcp6 = p->tcp6,
 		.marks = egress_marks,
 		.n_marks = config->n_egresses,
+		.no_lan_tproxy = p->bridge_netfilter,
 		.forget = p->forget,
 		.nflog_group = PLUMBING_NFLOG_GROUP,
 		.probe_from = p->probe,

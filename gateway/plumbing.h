@@ -29,7 +29,9 @@ struct plumbing {
 	struct ip_port udp4, udp6, tcp4, tcp6; /* tproxy listeners; family IP_NONE: not there */
 	bool no_ipv6;			       /* this host has none */
 	enum conf_intercept mode;	       /* in force; AUTO: no table yet */
-	bool forget; /* the next table begins without the decisions of the one before */
+	bool bridge_netfilter; /* see table_config.no_lan_tproxy; as plumbing_point_inject() found
+				  it */
+	bool forget;	       /* the next table begins without the decisions of the one before */
 };
 
 /* Fills in the addresses that follow from the pools. */

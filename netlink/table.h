@@ -40,6 +40,9 @@ struct table_config {
 	/* Indexed by the egress's number in the configuration; mask 0: no mark. */
 	const struct table_mark *marks;
 	size_t n_marks;
+	/* br_netfilter runs these chains inside the bridge, where the socket that tproxy finds is
+	 * lost again: the LAN's queries that would need one go on as if we were not here. */
+	bool no_lan_tproxy;
 	bool forget; /* the elements of the maps and mark sets: verdicts may have changed */
 	uint16_t nflog_group;
 	/* A UDP packet from TUN with this source and port 53 to this port is counted in `probe` in

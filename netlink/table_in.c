@@ -126,7 +126,8 @@ static void dns_build(struct table_plan *p)
 	}
 	for (size_t i = 0; i < sizeof not_taken / sizeof not_taken[0]; i++)
 		RULE(r, "dns", match_destination_type(r, IS, not_taken[i]), act_accept(r));
-	RULE(r, "dns", act_goto(r, "to_socket"));
+	if (!c->no_lan_tproxy)
+		RULE(r, "dns", act_goto(r, "to_socket"));
 }
 
 static void tproxy_rule(struct table_plan *p, uint8_t protocol, const struct ip_port *listener)
