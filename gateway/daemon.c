@@ -79,13 +79,20 @@ static void signalled(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 	}
 }
 
-static int start_signals(struct daemon *d)
+static sigset_t stop_signals(void)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	return set;
+}
+
+static int start_signals(struct daemon *d)
+{
+	sigset_t set = stop_signals();
+
 	sigaddset(&set, SIGHUP);
 	/* Before any thread: they inherit the mask. */
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
@@ -107,7 +114,10 @@ static void drain_loop(struct daemon *d)
 /* Works on a half started daemon too. */
 static void finish(struct daemon *d)
 {
+	sigset_t set = stop_signals();
+
 	d->state = DAEMON_STOPPING;
+	sigprocmask(SIG_UNBLOCK, &set, NULL); /* a second one ends the process at once */
 	if (d->writer)
 		writer_table_drop(d->writer); /* from here on the LAN's queries go the old way */
 	if (d->control)
