@@ -433,7 +433,7 @@ static void who_asks_too_much_at_once_is_cut_off(void **state)
 	wait_connections(w, 0);
 }
 
-/* SERVE_TCP_IDLE_MS is 300 in this program. */
+/* SERVE_TCP_IDLE_MS is 1000 in this program. */
 static void idle_connections_end(void **state)
 {
 	struct world *w = *state;
