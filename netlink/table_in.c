@@ -11,10 +11,9 @@
 #include <netinet/tcp.h>
 
 #define DNS_PORT 53
-#define TUN_UDP_MAX                                                                                \
-	548 /* an IPv4 packet of 576 bytes, which every link carries whole (RFC 791)               \
-	     */
-#define FLAGS (TH_SYN | TH_ACK | TH_RST)
+/* An IPv4 packet of 576 bytes, which every link carries whole (RFC 791). */
+#define TUN_UDP_MAX 548
+#define FLAGS	    (TH_SYN | TH_ACK | TH_RST)
 
 static void raw_build(struct table_plan *p)
 {
