@@ -5,15 +5,11 @@ import subprocess
 
 import pytest
 
-from lab import STATE, addresses, wait_for
+from lab import STATE, addresses, is_fake, wait_for
 
 REAL = ["10.99.0.10"]  # web.test, when the gateway does not answer
 NOBODY, NOGROUP = 65534, 65534
 MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
-
-
-def is_fake(answers):
-    return len(answers) == 1 and (answers[0].startswith("198.18.") or answers[0].startswith("fd00:198:18::"))
 
 
 def assert_only_exempt(lab, exempt, others):

@@ -1,7 +1,7 @@
 """Item 1: beside the host's own firewall and its own DNS server."""
 import pytest
 
-from lab import addresses, rcode, wait_for
+from lab import addresses, is_fake, rcode, wait_for
 
 MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
 # What fw4, docker and firewalld make of forwarding.
@@ -13,10 +13,6 @@ table inet fw {
         iifname lan0 oifname wan0 accept
     }
 }"""
-
-
-def is_fake(answers):
-    return len(answers) == 1 and (answers[0].startswith("198.18.") or answers[0].startswith("fd00:198:18::"))
 
 
 @pytest.fixture

@@ -6,15 +6,11 @@ import dns.edns
 import dns.message
 import pytest
 
-from lab import addresses, framed, question, read_message, split_address
+from lab import addresses, framed, is_fake, question, read_message, split_address
 
 V4 = ["8.8.8.8", "203.0.113.9", "192.168.77.1", "10.99.0.1"]
 V6 = ["2001:4860:4860::8888", "2001:db8:ffff::9", "fd77::1", "2001:db8:99::1", "fe80::1%eth0"]
 REAL = ["10.99.0.10"]  # web.test, when the gateway does not answer
-
-
-def is_fake(answers):
-    return len(answers) == 1 and (answers[0].startswith("198.18.") or answers[0].startswith("fd00:198:18::"))
 
 
 @pytest.fixture(scope="module", params=["tun", "tproxy"])

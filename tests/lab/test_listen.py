@@ -4,14 +4,10 @@ import socket
 import dns.message
 import pytest
 
-from lab import addresses, framed, question, rcode, read_message
+from lab import addresses, framed, is_fake, question, rcode, read_message
 
 REAL = ["10.99.0.10"]
 MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
-
-
-def is_fake(answers):
-    return len(answers) == 1 and (answers[0].startswith("198.18.") or answers[0].startswith("fd00:198:18::"))
 
 
 @pytest.mark.parametrize("intercept", ["off", "tun"])

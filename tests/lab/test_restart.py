@@ -30,7 +30,7 @@ def _restarts(gw, end):
         end(gw)
         gw.start()
         # Asked in another order, so that counting from the start again would be seen.
-        gw.ask("newcomer.test", "A")
+        gw.wait_answers("newcomer.test")
         assert {name: pair(gw, name) for name in reversed(names)} == before
     taken = {four for four, _ in before.values()}
     assert pair(gw, "another.keep.test")[0] not in taken

@@ -1,13 +1,9 @@
 """Item 4: which rule decides, and what its answer looks like."""
 import pytest
 
-from lab import addresses, ede, has_soa, rcode
+from lab import addresses, ede, has_soa, is_fake, rcode
 
 REAL = ["10.99.0.10"]
-
-
-def is_fake(answers):
-    return len(answers) == 1 and (answers[0].startswith("198.18.") or answers[0].startswith("fd00:198:18::"))
 
 
 LIST = """\
