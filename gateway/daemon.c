@@ -6,6 +6,7 @@
  * Also here: signals, and the problems that `status` shows. */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/container.h"
 #include "gateway/base/log.h"
 
 #include <errno.h>
@@ -65,7 +66,7 @@ static void tell_log(void *arg, bool is_error, const char *text)
 
 static void signalled(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct daemon *d = (struct daemon *)((char *)op - offsetof(struct daemon, signal_op));
+	struct daemon *d = container_of(op, struct daemon, signal_op);
 	struct signalfd_siginfo info;
 
 	(void)res;

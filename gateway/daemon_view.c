@@ -1,18 +1,13 @@
 /* What the control room is told: copies, made on demand. */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/count.h"
 #include "gateway/dns/message.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-
-static uint64_t get(const _Atomic uint64_t *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}
 
 static void pool_text(const struct ip_prefix *p, char *ret)
 {
@@ -26,15 +21,15 @@ static void add_worker(const struct worker *w, struct daemon_status *ret)
 {
 	const struct query_counters *q = worker_query_counters(w);
 
-	ret->queries.total += get(&q->total);
-	ret->queries.fake += get(&q->fake);
-	ret->queries.real += get(&q->real);
-	ret->queries.block += get(&q->block);
-	ret->queries.local += get(&q->local);
-	ret->queries.failed += get(&q->failed);
-	ret->loops_stopped += get(&q->loops);
-	ret->push_errors += get(&q->push_errors);
-	ret->unmapped += get(&worker_carry_counters(w)->unmapped);
+	ret->queries.total += count_get(&q->total);
+	ret->queries.fake += count_get(&q->fake);
+	ret->queries.real += count_get(&q->real);
+	ret->queries.block += count_get(&q->block);
+	ret->queries.local += count_get(&q->local);
+	ret->queries.failed += count_get(&q->failed);
+	ret->loops_stopped += count_get(&q->loops);
+	ret->push_errors += count_get(&q->push_errors);
+	ret->unmapped += count_get(&worker_carry_counters(w)->unmapped);
 }
 
 void daemon_status(struct daemon *d, struct daemon_status *ret)

@@ -4,6 +4,7 @@
  * acted on once. */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/container.h"
 #include "gateway/base/log.h"
 
 #include <errno.h>
@@ -197,7 +198,7 @@ static void remake_tun(struct daemon *d)
 
 static void remake_due(struct loop_timer *t)
 {
-	struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, remake));
+	struct daemon *d = container_of(t, struct daemon, remake);
 
 	if (d->tun_failed)
 		remake_tun(d);
@@ -210,7 +211,7 @@ static void remake_due(struct loop_timer *t)
 
 static void woken(struct loop_waker *w)
 {
-	struct daemon *d = (struct daemon *)((char *)w - offsetof(struct daemon, waker));
+	struct daemon *d = container_of(w, struct daemon, waker);
 
 	if (d->tun_failed && d->state == DAEMON_RUNNING && !d->remake.slot)
 		remake_tun(d);
@@ -220,7 +221,7 @@ static void woken(struct loop_waker *w)
 
 static void settled(struct loop_timer *t)
 {
-	struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, settle));
+	struct daemon *d = container_of(t, struct daemon, settle);
 	struct monitor_news news = d->news;
 	const char *what = NULL;
 
@@ -268,7 +269,7 @@ static void nft_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool las
 	(void)res;
 	(void)data;
 	(void)last;
-	arrived((struct daemon *)((char *)op - offsetof(struct daemon, nft_op)));
+	arrived(container_of(op, struct daemon, nft_op));
 }
 
 static void route_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool last)
@@ -276,12 +277,12 @@ static void route_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool l
 	(void)res;
 	(void)data;
 	(void)last;
-	arrived((struct daemon *)((char *)op - offsetof(struct daemon, route_op)));
+	arrived(container_of(op, struct daemon, route_op));
 }
 
 static void reprobe_due(struct loop_timer *t)
 {
-	struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, reprobe));
+	struct daemon *d = container_of(t, struct daemon, reprobe);
 	const char *what;
 	int error = d->state == DAEMON_RUNNING ? daemon_choose_intercept(d, false, &what) : 0;
 

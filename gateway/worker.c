@@ -1,5 +1,6 @@
 #include "gateway/worker.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/container.h"
 #include "gateway/base/log.h"
 #include "gateway/probe.h"
 #include "gateway/serve/tcp.h"
@@ -73,7 +74,7 @@ static void tun_packet_arrived(struct worker *w, uint8_t *data, size_t len)
 
 static void tun_read(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct worker *w = (struct worker *)((char *)op - offsetof(struct worker, tun_op));
+	struct worker *w = container_of(op, struct worker, tun_op);
 
 	if (res > 0 && !w->stopping)
 		tun_packet_arrived(w, data, (size_t)res);
@@ -99,7 +100,7 @@ static void nflog_arrived(void *arg, uint8_t *packet, size_t len, unsigned ifind
 
 static void nflog_ready(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct worker *w = (struct worker *)((char *)op - offsetof(struct worker, nflog_op));
+	struct worker *w = container_of(op, struct worker, nflog_op);
 
 	(void)res;
 	(void)data;
@@ -158,7 +159,7 @@ static void stop_begin(struct worker *w)
 
 static void woken(struct loop_waker *waker)
 {
-	struct worker *w = (struct worker *)((char *)waker - offsetof(struct worker, waker));
+	struct worker *w = container_of(waker, struct worker, waker);
 
 	writer_client_run(w->writer_client);
 	take_generation(w);
@@ -172,7 +173,7 @@ static void woken(struct loop_waker *waker)
 /* Runs at each turn's end: the thread goes when nothing is parked, held or in flight any more. */
 static void stop_check(struct loop_hook *hook)
 {
-	struct worker *w = (struct worker *)((char *)hook - offsetof(struct worker, stop_hook));
+	struct worker *w = container_of(hook, struct worker, stop_hook);
 	bool busy;
 
 	if (!w->stopping)
@@ -189,7 +190,7 @@ static void stop_check(struct loop_hook *hook)
 
 static void stop_late(struct loop_timer *t)
 {
-	struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, stop_timer));
+	struct worker *w = container_of(t, struct worker, stop_timer);
 
 	log_warn("worker %u: something did not end in %d ms", w->c.number, STOP_MS);
 	loop_stop(w->loop);

@@ -4,6 +4,7 @@
  * this thread runs between two batches: all state is its own. */
 #include "netlink/writer_internal.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/count.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -26,11 +27,6 @@ struct writer_client {
 	void *arg;
 	struct writer_job *_Atomic finished; /* a stack; the client takes all of it */
 };
-
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
 
 /* --- waking --- */
 
@@ -156,9 +152,9 @@ static void finish_job(struct writer *w, struct writer_job *job, unsigned first)
 		int result = item < 0 ? w->element_results[i] : w->commit.items[item].result;
 
 		if (result < 0) {
-			count(&w->n_errors, 1);
+			count_add(&w->n_errors, 1);
 			if (result == -ETIMEDOUT)
-				count(&w->n_timeouts, 1);
+				count_add(&w->n_timeouts, 1);
 			job->result = job->result ? job->result : result;
 		}
 	}
@@ -185,13 +181,13 @@ static void commit_jobs(struct writer *w, bool beat)
 	}
 	if (w->commit.n_items || beat) {
 		commit_run(&w->commit, beat, &beaten);
-		count(&w->n_batches, 1);
+		count_add(&w->n_batches, 1);
 		if (beaten) {
 			w->beaten_ms = clock_ms();
-			count(&w->n_beats, 1);
+			count_add(&w->n_beats, 1);
 		}
 	}
-	count(&w->n_elements, n);
+	count_add(&w->n_elements, n);
 	for (job = w->pending; job != end; job = next) {
 		unsigned size = job_size(job);
 
@@ -390,9 +386,9 @@ void writer_client_run(struct writer_client *c)
 
 void writer_stats(struct writer *w, struct writer_stats *ret)
 {
-	ret->batches = atomic_load_explicit(&w->n_batches, memory_order_relaxed);
-	ret->elements = atomic_load_explicit(&w->n_elements, memory_order_relaxed);
-	ret->errors = atomic_load_explicit(&w->n_errors, memory_order_relaxed);
-	ret->timeouts = atomic_load_explicit(&w->n_timeouts, memory_order_relaxed);
-	ret->beats = atomic_load_explicit(&w->n_beats, memory_order_relaxed);
+	ret->batches = count_get(&w->n_batches);
+	ret->elements = count_get(&w->n_elements);
+	ret->errors = count_get(&w->n_errors);
+	ret->timeouts = count_get(&w->n_timeouts);
+	ret->beats = count_get(&w->n_beats);
 }

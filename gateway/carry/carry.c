@@ -1,10 +1,11 @@
 #include "gateway/carry/carry.h"
+#include "gateway/base/container.h"
+#include "gateway/base/count.h"
 #include "gateway/carry/verdict.h"
 #include "gateway/tun/packet.h"
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,12 +46,6 @@ struct carry {
 	struct deciding *buckets[BUCKETS];
 	unsigned n_deciding, n_held;
 };
-
-static void count(_Atomic uint64_t *counter)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
-		memory_order_relaxed);
-}
 
 int carry_new(const struct carry_config *config, struct carry **ret)
 {
@@ -106,7 +101,7 @@ static void refuse(struct carry *c, const struct tun_packet *p, unsigned ifindex
 
 	if (n)
 		inject_error(c->c.inject, c->c.tun_fd, out, n, ifindex);
-	count(&c->counters.refused);
+	count_add(&c->counters.refused, 1);
 }
 
 /* --- packets that wait --- */
@@ -131,7 +126,7 @@ static void hold(struct deciding *d, const struct tun_packet *p, unsigned ifinde
 	struct held *h;
 
 	if (d->n_held == HELD_EACH || c->n_held == HELD_MAX || p->len > PACKET_MAX) {
-		count(&c->counters.overflow);
+		count_add(&c->counters.overflow, 1);
 		return;
 	}
 	h = malloc(sizeof *h + p->len);
@@ -194,19 +189,19 @@ static void tell_unreachable(struct deciding *d, const struct tun_packet *p, uns
 
 static void fail(struct deciding *d)
 {
-	count(&d->carry->counters.failed);
+	count_add(&d->carry->counters.failed, 1);
 	end(d, tell_unreachable);
 }
 
 static void written(struct writer_job *job)
 {
-	struct deciding *d = (struct deciding *)((char *)job - offsetof(struct deciding, job));
+	struct deciding *d = container_of(job, struct deciding, job);
 
 	if (job->result < 0) {
 		fail(d);
 		return;
 	}
-	count(&d->carry->counters.decided);
+	count_add(&d->carry->counters.decided, 1);
 	end(d, put_back);
 }
 
@@ -246,7 +241,7 @@ static void pick_address(void *arg, const uint8_t *address, size_t size, uint32_
 
 static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
 {
-	struct deciding *d = (struct deciding *)((char *)rq - offsetof(struct deciding, request));
+	struct deciding *d = container_of(rq, struct deciding, request);
 	struct pick pick = {.carry = d->carry, .size = ip_addr_size(&d->fake)};
 	uint32_t timeout_s;
 
@@ -278,7 +273,7 @@ static void decide(struct carry *c, const struct tun_packet *p, unsigned ifindex
 	struct deciding *d = c->n_deciding < DECIDING_MAX ? calloc(1, sizeof *d) : NULL;
 
 	if (!d) {
-		count(&c->counters.overflow);
+		count_add(&c->counters.overflow, 1);
 		refuse(c, p, ifindex, TUN_HOST_UNREACHABLE, false);
 		return;
 	}
@@ -328,11 +323,11 @@ void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex
 
 	if (tun_packet_parse(packet, len, &p))
 		return;
-	count(&c->counters.packets);
+	count_add(&c->counters.packets, 1);
 	target = tun_packet_target(&p);
 	source = tun_packet_source(&p);
 	if (!touch(c, &target, &index) || fakeip_get(c->c.fakeip, index, &m)) {
-		count(&c->counters.unmapped);
+		count_add(&c->counters.unmapped, 1);
 		refuse(c, &p, ifindex,
 			p.protocol == IPPROTO_UDP ? TUN_PORT_UNREACHABLE : TUN_HOST_UNREACHABLE,
 			true);

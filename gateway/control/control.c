@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gateway/base/container.h"
 #include "gateway/control/command.h"
 #include "gateway/control/input.h"
 #include "gateway/control/listen.h"
@@ -127,8 +128,7 @@ static void step(struct connection *c)
 
 static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct connection *c =
-		(struct connection *)((char *)op - offsetof(struct connection, recv));
+	struct connection *c = container_of(op, struct connection, recv);
 
 	(void)last;
 	if (c->closing) {
@@ -151,8 +151,7 @@ static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 
 static void sent(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct connection *c =
-		(struct connection *)((char *)op - offsetof(struct connection, send));
+	struct connection *c = container_of(op, struct connection, send);
 
 	(void)data;
 	(void)last;
@@ -217,7 +216,7 @@ static void connection_start(struct control *control, int fd)
 
 static void accepted(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct control *control = (struct control *)((char *)op - offsetof(struct control, accept));
+	struct control *control = container_of(op, struct control, accept);
 
 	(void)data;
 	if (res >= 0 && control->stopping)
@@ -231,8 +230,7 @@ static void accepted(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 
 static void accept_again(struct loop_timer *t)
 {
-	struct control *control =
-		(struct control *)((char *)t - offsetof(struct control, accept_retry));
+	struct control *control = container_of(t, struct control, accept_retry);
 
 	if (loop_accept_start(control->loop, &control->accept, control->listener.fd, accepted))
 		loop_timer_set(control->loop, t, loop_now_ms(control->loop) + ACCEPT_RETRY_MS);

@@ -1,4 +1,5 @@
 #include "gateway/query/parked.h"
+#include "gateway/base/container.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -96,10 +97,10 @@ int parked_keep(struct parked *p, const uint8_t *msg, size_t len, bool keep_resp
 
 struct parked *parked_of_request(struct resolve_request *rq)
 {
-	return (struct parked *)((char *)rq - offsetof(struct parked, request));
+	return container_of(rq, struct parked, request);
 }
 
 struct parked *parked_of_job(struct writer_job *job)
 {
-	return (struct parked *)((char *)job - offsetof(struct parked, job));
+	return container_of(job, struct parked, job);
 }

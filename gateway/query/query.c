@@ -10,11 +10,11 @@
  * query_handle() is at the end; what it calls stands above it. */
 #include "gateway/query/query.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/count.h"
 #include "gateway/base/log.h"
 #include "gateway/query/parked.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,12 +29,6 @@ struct query_engine {
 	struct query_counters counters;
 	bool commit_due, stopped;
 };
-
-static void count(_Atomic uint64_t *counter) /* one writer: no locked instruction needed */
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
-		memory_order_relaxed);
-}
 
 int query_engine_new(const struct query_engine_config *config, struct query_engine **ret)
 {
@@ -110,7 +104,7 @@ static size_t answer_negative(struct query_engine *e, const struct dns_query *q,
 static size_t answer_block(
 	struct query_engine *e, const struct dns_query *q, uint8_t *out, size_t limit)
 {
-	count(&e->counters.block);
+	count_add(&e->counters.block, 1);
 	return answer_negative(e, q, DNS_NXDOMAIN, DNS_EDE_BLOCKED, out, limit);
 }
 
@@ -129,7 +123,7 @@ static size_t answer_reverse(
 	if (!dns_name_reverse_address(&q->name, address, &size) ||
 		!fakeip_in_pools(e->c.fakeip, address, size))
 		return 0;
-	count(&e->counters.local);
+	count_add(&e->counters.local, 1);
 	known = (size == 4 ? fakeip_index4(e->c.fakeip, address, &index)
 			   : fakeip_index6(e->c.fakeip, address, &index)) &&
 		fakeip_get(e->c.fakeip, index, &mapping) == 0;
@@ -151,14 +145,14 @@ static size_t answer_fake(struct query_engine *e, const struct dns_query *q,
 	struct dns_writer w;
 
 	if (q->type != DNS_A && q->type != DNS_AAAA) {
-		count(&e->counters.fake);
+		count_add(&e->counters.fake, 1);
 		return answer_negative(e, q, DNS_NOERROR, DNS_EDE_FORGED, out, limit);
 	}
 	if (fakeip_assign(e->c.fakeip, q->name.b, q->name.len,
 		    dns_name_hash(&q->name, e->c.hash_key), rule->view, rule->id, e->c.clock_s(),
 		    &pair) < 0)
 		return 0;
-	count(&e->counters.fake);
+	count_add(&e->counters.fake, 1);
 	e->commit_due |= pair.pending;
 	if (q->type == DNS_A ? !pair.has4 : !pair.has6)
 		return answer_negative(e, q, DNS_NOERROR, DNS_EDE_FORGED, out, limit);
@@ -175,7 +169,7 @@ static size_t answer_fake(struct query_engine *e, const struct dns_query *q,
 static size_t answer_failed(struct query_engine *e, const struct dns_query *q, enum dns_ede ede,
 	uint8_t *out, size_t limit)
 {
-	count(&e->counters.failed);
+	count_add(&e->counters.failed, 1);
 	return dns_answer_empty(out, limit, q, DNS_SERVFAIL, 0, ede);
 }
 
@@ -191,7 +185,7 @@ static bool is_loop(struct query_engine *e, const struct query_origin *o, const 
 		return false;
 	if (resolve_sighted(e->gen->groups, &q->name, q->type) < LOOP_SIGHTINGS_MAX)
 		return false;
-	count(&e->counters.loops);
+	count_add(&e->counters.loops, 1);
 	if (log_gate_open(&gate, LOOP_LOG_EVERY_MS))
 		log_warn("loop: the question %s came back from %s while it is being asked "
 			 "upstream; stopped with SERVFAIL. "
@@ -214,7 +208,7 @@ static void reply(struct parked *p)
 
 static void reply_real(struct parked *p)
 {
-	count(&p->engine->counters.real);
+	count_add(&p->engine->counters.real, 1);
 	reply(p);
 }
 
@@ -280,7 +274,7 @@ static bool push(struct parked *p)
 	p->pushed += p->job.n;
 	p->job.client = p->engine->c.writer_client;
 	p->job.done = pushed;
-	count(&p->engine->counters.pushes);
+	count_add(&p->engine->counters.pushes, 1);
 	writer_submit(p->engine->c.writer, &p->job);
 	return true;
 }
@@ -290,7 +284,7 @@ static void pushed(struct writer_job *job)
 	struct parked *p = parked_of_job(job);
 
 	if (job->result < 0) {
-		count(&p->engine->counters.push_errors);
+		count_add(&p->engine->counters.push_errors, 1);
 		if (p->rule->on_error == CONF_ON_ERROR_SERVFAIL) {
 			reply_failed(p, DNS_EDE_OTHER);
 			return;
@@ -335,7 +329,7 @@ static size_t answer_real(struct query_engine *e, const struct query_origin *o,
 		return answer_failed(e, q, DNS_EDE_NO_REACHABLE_AUTHORITY, out, limit);
 	p = parked_get(&e->parked);
 	if (!p) {
-		count(&e->counters.parked_full);
+		count_add(&e->counters.parked_full, 1);
 		return answer_failed(e, q, DNS_EDE_OTHER, out, limit);
 	}
 	p->engine = e;
@@ -365,12 +359,12 @@ size_t query_handle(struct query_engine *e, const struct query_origin *o, const 
 	case DNS_PARSE_IGNORE:
 		return 0;
 	case DNS_PARSE_ANSWER:
-		count(&e->counters.total);
+		count_add(&e->counters.total, 1);
 		return dns_answer_empty(out, limit_of(o, &q), &q, rcode, 0, DNS_EDE_NONE);
 	case DNS_PARSE_QUERY:
 		break;
 	}
-	count(&e->counters.total);
+	count_add(&e->counters.total, 1);
 	limit = limit_of(o, &q);
 	n = answer_reverse(e, &q, out, limit);
 	if (n)
@@ -384,7 +378,7 @@ size_t query_handle(struct query_engine *e, const struct query_origin *o, const 
 		n = answer_fake(e, &q, rule, out, limit);
 		if (n)
 			return n;
-		count(&e->counters.exhausted);
+		count_add(&e->counters.exhausted, 1);
 	}
 	return answer_real(e, o, &q, rule, out, limit);
 }

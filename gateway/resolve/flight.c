@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/count.h"
 #include "gateway/resolve/resolve_internal.h"
 
 /* --- requests --- */
@@ -121,7 +122,7 @@ static int flight_try_open(struct flight *f, const struct transport *transport)
 	assert(!t->transport);
 	t->server = &f->group->servers[f->server];
 	t->began_us = clock_us();
-	counter_add(&t->server->queries);
+	count_add_shared(&t->server->queries, 1);
 	f->try_end_ms = now + f->group->timeout_ms;
 	f->resend_ms = transport->lossy ? now + f->group->timeout_ms / 2 : 0;
 	error = flight_timer_set(f);
@@ -178,7 +179,7 @@ bool resolve_try_take(struct resolve_try *t, const uint8_t *msg, size_t len)
 	int error;
 
 	if (len < DNS_HEADER_SIZE || !dns_response_matches(msg, len, t->id, &f->name, f->type)) {
-		counter_add(&t->server->wrong_answers);
+		count_add_shared(&t->server->wrong_answers, 1);
 		return false;
 	}
 	/* Which of two questions an answer belongs to cannot be told (Karn's rule). */

@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include "gateway/resolve/resolve_internal.h"
+#include "gateway/base/count.h"
 
 static const struct transport *const transports[] = {
 	[CONF_UDP] = &transport_udp,
@@ -158,7 +159,7 @@ void server_answered(struct server *s, int64_t rtt_us)
 
 void server_failed(struct server *s, bool silent_or_broken)
 {
-	counter_add(&s->failures);
+	count_add_shared(&s->failures, 1);
 	if (silent_or_broken)
 		atomic_store_explicit(&s->down, true, memory_order_relaxed);
 }

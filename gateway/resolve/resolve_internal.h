@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "gateway/base/container.h"
 #include "gateway/resolve/resolve.h"
 #include "gateway/resolve/slab.h"
 #include "gateway/resolve/transport.h"
@@ -20,8 +21,6 @@
 #define RESOLVE_BUFFERS	     1024 /* the loop provides them as they are needed */
 #define RESOLVE_RANDOM_BYTES 1024
 #define RESOLVE_NEVER_MS     (INT64_MAX / 2)
-
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Immutable but for the counters, which all workers write (relaxed: they are for people to look
  * at). */
@@ -67,10 +66,6 @@ void sighting_leave(struct resolve_groups *g, int slot);
 
 void server_answered(struct server *s, int64_t rtt_us); /* 0: not known */
 void server_failed(struct server *s, bool silent_or_broken);
-static inline void counter_add(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
 
 /* One question on its way upstream and all who wait for it. From its start until flight_finish() it
  * stands in the table; `pinned` while callbacks run, when nobody but the function that pinned it

@@ -1,7 +1,8 @@
 #include "gateway/serve/out.h"
+#include "gateway/base/container.h"
+#include "gateway/base/count.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,12 +28,6 @@ struct serve_out {
 	_Alignas(8) uint8_t control[SLOTS][CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
 
-static void add(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-		memory_order_relaxed);
-}
-
 static void send_packet(struct serve_out *o, const struct slot *s)
 {
 	ssize_t n;
@@ -40,7 +35,7 @@ static void send_packet(struct serve_out *o, const struct slot *s)
 	do
 		n = write(s->fd, s->data, s->len);
 	while (n < 0 && errno == EINTR);
-	add(n < 0 ? &o->counters.send_errors : &o->counters.sent, 1);
+	count_add(n < 0 ? &o->counters.send_errors : &o->counters.sent, 1);
 }
 
 /* Datagrams first..end of one socket. One that the kernel refuses is skipped, not allowed to hold
@@ -54,10 +49,10 @@ static void send_datagrams(struct serve_out *o, unsigned first, unsigned end)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			add(&o->counters.send_errors, 1);
+			count_add(&o->counters.send_errors, 1);
 			n = 1;
 		} else {
-			add(&o->counters.sent, (uint64_t)n);
+			count_add(&o->counters.sent, (uint64_t)n);
 		}
 		first += (unsigned)n;
 	}
@@ -84,7 +79,7 @@ static void flush(struct serve_out *o)
 
 static void turn_end(struct loop_hook *hook)
 {
-	flush((struct serve_out *)((char *)hook - offsetof(struct serve_out, hook)));
+	flush(container_of(hook, struct serve_out, hook));
 }
 
 int serve_out_new(struct loop *loop, struct query_engine *engine, struct serve_out **ret)

@@ -1,4 +1,5 @@
 #include "gateway/serve/tcp.h"
+#include "gateway/base/container.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -95,7 +96,7 @@ static void connection_close(struct connection *c)
 
 static void idle_out(struct loop_timer *t)
 {
-	connection_close((struct connection *)((char *)t - offsetof(struct connection, idle)));
+	connection_close(container_of(t, struct connection, idle));
 }
 
 static void idle_restart(struct connection *c)
@@ -171,8 +172,7 @@ static void send_more(struct connection *c)
 
 static void sent(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct connection *c =
-		(struct connection *)((char *)op - offsetof(struct connection, send));
+	struct connection *c = container_of(op, struct connection, send);
 
 	(void)data;
 	(void)last;
@@ -190,7 +190,7 @@ static void sent(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 
 static void turn_end(struct loop_hook *hook)
 {
-	struct serve_tcp *t = (struct serve_tcp *)((char *)hook - offsetof(struct serve_tcp, hook));
+	struct serve_tcp *t = container_of(hook, struct serve_tcp, hook);
 
 	if (!t->dirty)
 		return;
@@ -266,8 +266,7 @@ static void drain(struct connection *c)
 
 static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct connection *c =
-		(struct connection *)((char *)op - offsetof(struct connection, recv));
+	struct connection *c = container_of(op, struct connection, recv);
 
 	while (res > 0 && !c->closing) {
 		size_t room = sizeof c->in - c->in_len, n = (size_t)res < room ? (size_t)res : room;
@@ -341,7 +340,7 @@ static void connection_start(struct serve_tcp *t, const struct listener *l, int 
 
 static void accepted(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct listener *l = (struct listener *)((char *)op - offsetof(struct listener, accept));
+	struct listener *l = container_of(op, struct listener, accept);
 
 	(void)data;
 	if (res >= 0 && l->tcp->stopping)
@@ -356,7 +355,7 @@ static void accepted(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 
 static void accept_again(struct loop_timer *t)
 {
-	struct listener *l = (struct listener *)((char *)t - offsetof(struct listener, retry));
+	struct listener *l = container_of(t, struct listener, retry);
 
 	if (loop_accept_start(l->tcp->loop, &l->accept, l->fd, accepted))
 		loop_timer_set(l->tcp->loop, t, loop_now_ms(l->tcp->loop) + ACCEPT_RETRY_MS);

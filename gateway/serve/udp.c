@@ -1,4 +1,5 @@
 #include "gateway/serve/udp.h"
+#include "gateway/base/container.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -78,7 +79,7 @@ static void handle(struct serve_udp *u, const struct loop_datagram *d)
 
 static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
-	struct serve_udp *u = (struct serve_udp *)((char *)op - offsetof(struct serve_udp, op));
+	struct serve_udp *u = container_of(op, struct serve_udp, op);
 
 	(void)res;
 	if (data)
@@ -90,7 +91,7 @@ static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 
 static void receive_again(struct loop_timer *t)
 {
-	struct serve_udp *u = (struct serve_udp *)((char *)t - offsetof(struct serve_udp, retry));
+	struct serve_udp *u = container_of(t, struct serve_udp, retry);
 
 	if (loop_recvmsg_start(u->loop, &u->op, u->fd, u->buffers, received))
 		loop_timer_set(u->loop, t, loop_now_ms(u->loop) + RETRY_MS);
