@@ -7,8 +7,8 @@
 #ifndef TUNGATE_CONF_CONF_INTERNAL_H
 #define TUNGATE_CONF_CONF_INTERNAL_H
 
-#include "conf/arena.h"
 #include "conf/conf.h"
+#include "gateway/base/arena.h"
 
 enum {
 	CONF_FILE_BYTES_MAX = 4 << 20,

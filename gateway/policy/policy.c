@@ -62,7 +62,7 @@ void policy_free(struct policy *p)
 	if (!p)
 		return;
 	matcher_free(p->matcher);
-	policy_arena_fini(&p->arena);
+	arena_free(p->arena);
 	free(p);
 }
 

@@ -102,23 +102,22 @@ static int list_file_load(struct list_load *load, const struct conf_list *from,
 static int list_load(struct build *b, unsigned index)
 {
 	const struct conf_list *from = &b->config->lists[index];
-	struct policy_arena *arena = &b->p->arena;
+	struct arena *arena = b->p->arena;
 	struct policy_list *list = &b->p->lists[index];
 	struct list_load load = {b, index, 0};
-	char *key = policy_arena_take(arena, 1, sizeof "lists." + strlen(from->name));
-	char *name = policy_arena_text(arena, from->name);
+	char *key = arena_printf(arena, "lists.%s", from->name);
+	char *name = arena_strdup(arena, from->name);
 
-	list->files = policy_arena_take(arena, from->paths.n, sizeof *list->files);
+	list->files = arena_array(arena, from->paths.n, sizeof *list->files);
 	if (!key || !name || !list->files)
 		return -ENOMEM;
-	memcpy(stpcpy(key, "lists."), name, strlen(name) + 1);
 	list->key = key;
 	list->name = name;
 	list->n_files = from->paths.n;
 	for (size_t i = 0; i < list->n_files; i++) {
 		int err;
 
-		list->files[i].path = policy_arena_text(arena, from->paths.v[i]);
+		list->files[i].path = arena_strdup(arena, from->paths.v[i]);
 		if (!list->files[i].path)
 			return -ENOMEM;
 		err = list_file_load(&load, from, list, &list->files[i]);
@@ -139,8 +138,8 @@ static int lists_load(struct build *b)
 	struct policy *p = b->p;
 
 	p->n_lists = b->config->n_lists;
-	p->lists = policy_arena_take(&p->arena, p->n_lists, sizeof *p->lists);
-	p->infos = policy_arena_take(&p->arena, p->n_lists, sizeof *p->infos);
+	p->lists = arena_array(p->arena, p->n_lists, sizeof *p->lists);
+	p->infos = arena_array(p->arena, p->n_lists, sizeof *p->infos);
 	if (!p->lists || !p->infos)
 		return -ENOMEM;
 	for (unsigned i = 0; i < p->n_lists; i++) {
@@ -196,9 +195,9 @@ static int domain_add(
 static int condition_names(
 	struct build *b, const struct conf_rule *rule, struct policy_condition *c)
 {
-	struct policy_arena *arena = &b->p->arena;
-	uint16_t *sources = policy_arena_take(arena, rule->n_lists + 1, sizeof *sources);
-	const char **domains = policy_arena_take(arena, rule->domain.n, sizeof *domains);
+	struct arena *arena = b->p->arena;
+	uint16_t *sources = arena_array(arena, rule->n_lists + 1, sizeof *sources);
+	const char **domains = arena_array(arena, rule->domain.n, sizeof *domains);
 
 	if (!sources || !domains)
 		return -ENOMEM;
@@ -215,7 +214,7 @@ static int condition_names(
 
 		if (err)
 			return err;
-		domains[i] = policy_arena_text(arena, rule->domain.v[i]);
+		domains[i] = arena_strdup(arena, rule->domain.v[i]);
 		if (!domains[i])
 			return -ENOMEM;
 	}
@@ -226,9 +225,8 @@ static int condition_names(
 static int condition_build(
 	struct build *b, const struct conf_rule *rule, struct policy_condition *c)
 {
-	struct ip_prefix *clients =
-		policy_arena_take(&b->p->arena, rule->client.n, sizeof *clients);
-	uint16_t *types = policy_arena_take(&b->p->arena, rule->n_types, sizeof *types);
+	struct ip_prefix *clients = arena_array(b->p->arena, rule->client.n, sizeof *clients);
+	uint16_t *types = arena_array(b->p->arena, rule->n_types, sizeof *types);
 
 	if (!clients || !types)
 		return -ENOMEM;
@@ -246,7 +244,7 @@ static int condition_build(
 static int rule_sets_build(struct build *b, const struct conf_rule *from, struct policy_rule *rule)
 {
 	struct policy *p = b->p;
-	struct conf_set *sets = policy_arena_take(&p->arena, from->n_sets, sizeof *sets);
+	struct conf_set *sets = arena_array(p->arena, from->n_sets, sizeof *sets);
 
 	if (!sets)
 		return -ENOMEM;
@@ -257,8 +255,8 @@ static int rule_sets_build(struct build *b, const struct conf_rule *from, struct
 		const struct conf_set *set = &from->sets[i];
 
 		sets[i] = *set;
-		sets[i].name = policy_arena_text(&p->arena, set->name);
-		sets[i].table = set->table ? policy_arena_text(&p->arena, set->table) : NULL;
+		sets[i].name = arena_strdup(p->arena, set->name);
+		sets[i].table = set->table ? arena_strdup(p->arena, set->table) : NULL;
 		if (!sets[i].name || (set->table && !sets[i].table))
 			return -ENOMEM;
 		p->sets[p->n_sets++] = &sets[i];
@@ -273,7 +271,7 @@ static int rule_build(struct build *b, const struct conf_rule *from, struct poli
 
 	if (err)
 		return err;
-	rule->name = policy_arena_text(&b->p->arena, from->name);
+	rule->name = arena_strdup(b->p->arena, from->name);
 	if (!rule->name)
 		return -ENOMEM;
 	rule->id = policy_id(from->name);
@@ -291,14 +289,14 @@ static int rules_build(struct build *b)
 	const struct config *config = b->config;
 	struct policy *p = b->p;
 	struct policy_condition *conditions =
-		policy_arena_take(&p->arena, config->n_rules, sizeof *conditions);
+		arena_array(p->arena, config->n_rules, sizeof *conditions);
 	size_t n_sets = 0;
 
 	for (size_t i = 0; i < config->n_rules; i++)
 		n_sets += config->rules[i].n_sets;
 	p->conditions = conditions;
-	p->rules = policy_arena_take(&p->arena, config->n_rules, sizeof *p->rules);
-	p->sets = policy_arena_take(&p->arena, n_sets, sizeof *p->sets);
+	p->rules = arena_array(p->arena, config->n_rules, sizeof *p->rules);
+	p->sets = arena_array(p->arena, n_sets, sizeof *p->sets);
 	if (!conditions || !p->rules || !p->sets)
 		return -ENOMEM;
 	for (p->n_rules = 0; p->n_rules < config->n_rules; p->n_rules++) {
@@ -321,12 +319,12 @@ static int egresses_build(struct build *b)
 	struct policy *p = b->p;
 
 	p->n_egresses = config->n_egresses;
-	p->egresses = policy_arena_take(&p->arena, p->n_egresses, sizeof *p->egresses);
+	p->egresses = arena_array(p->arena, p->n_egresses, sizeof *p->egresses);
 	if (!p->egresses)
 		return -ENOMEM;
 	for (unsigned i = 0; i < p->n_egresses; i++) {
 		const struct conf_egress *from = &config->egresses[i];
-		char *name = policy_arena_text(&p->arena, from->name);
+		char *name = arena_strdup(p->arena, from->name);
 
 		if (!name)
 			return -ENOMEM;
@@ -396,6 +394,9 @@ int policy_build(const struct config *config, policy_report *report, void *arg, 
 	b.p = calloc(1, sizeof *b.p);
 	if (!b.p)
 		return err;
+	b.p->arena = arena_new();
+	if (!b.p->arena)
+		goto fail;
 	err = parts_build(&b);
 	if (err)
 		goto fail;

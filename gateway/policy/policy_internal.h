@@ -3,22 +3,10 @@
 #ifndef TUNGATE_POLICY_POLICY_INTERNAL_H
 #define TUNGATE_POLICY_POLICY_INTERNAL_H
 
+#include "gateway/base/arena.h"
 #include "gateway/policy/list.h"
 #include "gateway/policy/matcher.h"
 #include "gateway/policy/policy.h"
-
-/* --- one generation's memory: handed out piece by piece, freed whole --- */
-
-struct policy_arena_block;
-struct policy_arena {
-	struct policy_arena_block *blocks;
-};
-
-/* Zeroed; NULL: out of memory. n * size must not overflow: both come from a configuration that is
- * already in memory. */
-void *policy_arena_take(struct policy_arena *a, size_t n, size_t size);
-char *policy_arena_text(struct policy_arena *a, const char *text);
-void policy_arena_fini(struct policy_arena *a);
 
 /* --- rules --- */
 
@@ -60,7 +48,7 @@ struct policy {
 	struct policy_list *lists;
 	struct policy_list_info *infos; /* beside lists */
 	size_t n_lists;
-	struct policy_arena arena;
+	struct arena *arena; /* all that it points to, but for the matcher */
 };
 
 /* A rule's own domain, "x" or "full:x": how it holds which name. -EINVAL. */

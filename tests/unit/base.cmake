@@ -1,4 +1,5 @@
 tungate_test(test_addr tg_base)
+tungate_test(test_arena tg_base)
 tungate_test(test_log tg_base)
 tungate_test(test_hosts tg_base)
 if(TARGET test_hosts)

@@ -1,4 +1,4 @@
-#include "conf/arena.h"
+#include "gateway/base/arena.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -80,6 +80,13 @@ void *arena_alloc(struct arena *arena, size_t size_bytes)
 	p = (char *)c->data + c->used;
 	c->used += size;
 	return p;
+}
+
+void *arena_array(struct arena *arena, size_t n, size_t size_bytes)
+{
+	/* What no machine has is refused by arena_alloc(), which remembers it. */
+	return arena_alloc(
+		arena, size_bytes && n > SIZE_MAX / size_bytes ? SIZE_MAX : n * size_bytes);
 }
 
 void *arena_copy(struct arena *arena, const void *from, size_t size_bytes)
