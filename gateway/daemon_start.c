@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define RIGHTS		 "run as root, or with CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and CAP_NET_RAW"
 #define HOLD_S		 3600 /* fakeip.hold's default; its key comes with the table's hardening */
 #define WORKERS_AUTO_MAX 4
 #define CORPSE_MS                                                                                  \
@@ -123,7 +124,7 @@ static const char *socket_hint(int error)
 		       "elsewhere";
 	case EACCES:
 	case EPERM:
-		return "not allowed: run as root, or with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE";
+		return "not allowed: " RIGHTS;
 	default:
 		return strerror(-error);
 	}
@@ -291,7 +292,7 @@ static const char *plumbing_hint(int error, const char *what)
 static const char *table_hint(int error)
 {
 	if (error == -EPERM || error == -EACCES)
-		return "not allowed: run as root, or with CAP_NET_ADMIN";
+		return "not allowed: " RIGHTS;
 	if (error == -EOPNOTSUPP || error == -ENOENT)
 		return "the kernel lacks this part of nftables (OpenWrt: kmod-nft-tproxy, "
 		       "kmod-nft-socket, kmod-nft-nat)";
@@ -305,14 +306,14 @@ static int start_privileged(struct daemon *d)
 
 	if (error) {
 		log_error("raw socket: %s",
-			error == -EPERM ? "not allowed: run as root, or with CAP_NET_RAW"
-					: strerror(-error));
+			error == -EPERM ? "not allowed: " RIGHTS : strerror(-error));
 		return error;
 	}
 	do
 		error = nflog_open(PLUMBING_NFLOG_GROUP, &d->nflog);
 	while (try_again(d, error));
-	if (error) /* only interception by tproxy needs it */
+	if (error && error != -EPERM) /* only interception by tproxy needs it; lacking rights are
+					 told below */
 		daemon_set_problem(d, PROBLEM_NFLOG,
 			"nfnetlink_log: %s; behind a firewall that does not forward to TUN, "
 			"traffic to fake addresses cannot be carried",

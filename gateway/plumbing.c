@@ -2,8 +2,11 @@
 #include "gateway/tun/device.h"
 
 #include <errno.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
-#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -292,22 +295,31 @@ int plumbing_lan(struct plumbing *p, const struct config *config, struct plumbin
 	return error ? error : rt_addresses(p->rt, lan_address, &search);
 }
 
+/* Asked of the driver: /sys may be another namespace's. */
+static bool is_bridge(unsigned ifindex)
+{
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+	struct ifreq request = {.ifr_data = (void *)&info};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool found = fd >= 0 && if_indextoname(ifindex, request.ifr_name) &&
+		     ioctl(fd, SIOCETHTOOL, &request) == 0 && strcmp(info.driver, "bridge") == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
 /* docker, libvirt and others load br_netfilter, which by default hands bridged frames to iptables.
  */
 static bool bridge_netfilter(const struct plumbing_lan *lan)
 {
-	char name[IF_NAMESIZE], path[64];
 	int v4 = 0, v6 = 0;
 
 	rt_sysctl_get("bridge/bridge-nf-call-iptables", &v4);
 	rt_sysctl_get("bridge/bridge-nf-call-ip6tables", &v6);
-	for (size_t i = 0; (v4 || v6) && i < lan->n; i++) {
-		if (!if_indextoname(lan->v[i].ifindex, name))
-			continue;
-		snprintf(path, sizeof path, "/sys/class/net/%s/bridge", name);
-		if (access(path, F_OK) == 0)
+	for (size_t i = 0; (v4 || v6) && i < lan->n; i++)
+		if (is_bridge(lan->v[i].ifindex))
 			return true;
-	}
 	return false;
 }
 

@@ -15,6 +15,11 @@
 #include "gateway/base/count.h"
 #include "gateway/resolve/resolve_internal.h"
 
+/* A datagram may be lost: it is sent again after a quarter and a half of the try's time. Three
+ * times in all also make a loop show itself within one try (query/query.c). */
+#define RESENDS	     2
+#define RESEND_SHARE 4
+
 /* --- requests --- */
 
 static void request_add(struct resolve_request **list, struct resolve_request *rq)
@@ -124,7 +129,8 @@ static int flight_try_open(struct flight *f, const struct transport *transport)
 	t->began_us = clock_us();
 	count_add_shared(&t->server->queries, 1);
 	f->try_end_ms = now + f->group->timeout_ms;
-	f->resend_ms = transport->lossy ? now + f->group->timeout_ms / 2 : 0;
+	f->resends = transport->lossy ? RESENDS : 0;
+	f->resend_ms = f->resends ? now + f->group->timeout_ms / RESEND_SHARE : 0;
 	error = flight_timer_set(f);
 	if (error == 0)
 		error = resolver_random(f->resolver, &t->id);
@@ -174,7 +180,7 @@ static bool rcode_is_final(enum dns_rcode rcode)
 bool resolve_try_take(struct resolve_try *t, const uint8_t *msg, size_t len)
 {
 	struct flight *f = t->flight;
-	bool sent_once = f->resend_ms || !t->transport->lossy;
+	bool sent_once = f->resends == RESENDS || !t->transport->lossy;
 	const struct transport *whole = t->transport->whole;
 	int error;
 
@@ -270,7 +276,8 @@ static void flight_resend(struct flight *f)
 {
 	int error;
 
-	f->resend_ms = 0;
+	f->resends--;
+	f->resend_ms = f->resends ? f->resend_ms + f->group->timeout_ms / RESEND_SHARE : 0;
 	error = f->try.transport->send(&f->try);
 	if (error == 0)
 		error = flight_timer_set(f);

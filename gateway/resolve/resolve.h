@@ -3,12 +3,12 @@
  * questions share one flight.
  *
  * A flight: servers of the group in their order (`strategy: sequential`); each try has
- * `timeout_ms`, within which a UDP question is sent again once at half time; then the next server;
- * all within total_ms and the caller's deadline. Each try has a connected UDP socket of its own
- * (the kernel picks a random port), a random id; only a response (QR) with our id and question is
- * ours, all else is counted (wrong_answers) and waited past. TC: the same server over TCP. A broken
- * body, SERVFAIL, NOTIMP, REFUSED or FORMERR: the next server, the last of these is handed on if no
- * server does better. */
+ * `timeout_ms`, within which a UDP question is sent again after a quarter and a half; then the next
+ * server; all within total_ms and the caller's deadline. Each try has a connected UDP socket of its
+ * own (the kernel picks a random port), a random id; only a response (QR) with our id and question
+ * is ours, all else is counted (wrong_answers) and waited past. TC: the same server over TCP. A
+ * broken body, SERVFAIL, NOTIMP, REFUSED or FORMERR: the next server, the last of these is handed
+ * on if no server does better. */
 #ifndef TUNGATE_RESOLVE_RESOLVE_H
 #define TUNGATE_RESOLVE_RESOLVE_H
 

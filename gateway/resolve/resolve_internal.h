@@ -80,6 +80,7 @@ struct flight {
 	struct resolve_try try;
 	size_t server;	   /* the one being tried */
 	int64_t resend_ms; /* 0: not any more */
+	uint8_t resends;   /* left */
 	int64_t try_end_ms;
 	int64_t end_ms;
 	int64_t deadline_ms;  /* no request's is earlier */

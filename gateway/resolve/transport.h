@@ -28,7 +28,7 @@ struct resolve_try {
 };
 
 struct transport {
-	bool lossy; /* send() is called a second time after half of the try's timeout */
+	bool lossy; /* send() is called again when nothing comes back */
 	int (*open)(
 		struct resolve_try *t); /* 0 or a negative errno; then there is nothing to close */
 	int (*send)(struct resolve_try *t); /* 0 or a negative errno; the caller closes */
