@@ -12,9 +12,10 @@ import dns.message
 import pytest
 import yaml
 
-from lab import PATIENCE_S, PROGRAM, addresses, question, rcode, wait_for
+from lab import PATIENCE_S, PROGRAM, addresses, has_fake_address, question, rcode, wait_for
 
-MAPPING_KEYS = {"name", "view", "v4", "v6", "rule", "egress", "state", "last_answer_s", "expires_in_s", "flows", "verdict"}
+MAPPING_KEYS = {"name", "view", "v4", "v6", "rule", "egress", "state", "last_answer_s", "expires_in_s", "flows",
+                "verdict"}
 STATUS_KEYS = {"version", "pid", "uptime_s", "state", "workers", "marks", "queries", "fakeip", "cache", "upstreams",
                "egress", "leaks_stopped", "sets", "lists", "problems"}
 LIST_TEXT = "# a comment\n\nlisted.test\nother.test\n"
@@ -28,7 +29,8 @@ def config(lab):
         "rules": [
             {"name": "ads", "domain": ["ads.test"], "answer": "block"},
             {"name": "listed", "list": "some", "answer": "real", "upstream": "wan", "nftset": ["4#inet#fw#listed"]},
-            {"name": "tablet", "domain": ["shared.test"], "client": "192.168.77.3", "answer": "fake", "egress": "direct"},
+            {"name": "tablet", "domain": ["shared.test"], "client": "192.168.77.3", "answer": "fake",
+             "egress": "direct"},
             {"name": "office", "domain": ["real.test"], "answer": "real", "upstream": "wan"},
             {"name": "rest", "answer": "fake", "egress": "direct"}],
     }
@@ -106,7 +108,7 @@ def test_lookup_by_name_and_by_address(gw):
     assert wanted["last_answer_s"] <= 2 and 4 <= wanted["expires_in_s"] <= 7 and wanted["flows"] == 0
     for arguments in ({"address": four}, {"address": six}, {"name": "ONE.TEST"}, {"name": "one.test."}):
         again = gw.result("fakeip.lookup", **arguments)
-        assert {k: again[k] for k in ("name", "v4", "v6", "rule")} == {k: wanted[k] for k in ("name", "v4", "v6", "rule")}
+        assert all(again[key] == wanted[key] for key in ("name", "v4", "v6", "rule"))
     for what in ("one.test", four, six, str(ipaddress.ip_address(six).exploded)):
         assert cli_json(gw, "fakeip", "lookup", what)["v4"] == four
         text = gw.cli("fakeip", "lookup", what).stdout
@@ -218,15 +220,16 @@ def test_explain_says_what_would_be_answered(gw):
         assert (e["rule"], e["answer"]) == (rule, answer)
         reply = gw.ask(name)
         kind = ("block" if rcode(reply) == "NXDOMAIN" and name == "a.ads.test" else
-                "fake" if addresses(reply)[:1] and addresses(reply)[0].startswith("198.18.") else "real")
+                "fake" if has_fake_address(reply) else "real")
         assert kind == answer
     text = gw.cli("explain", "www.listed.test").stdout
     for word in ("names.txt", "line 3", "ads", "listed", "real", "wan", "4#inet#fw#listed"):
         assert word in text
 
 
-@pytest.mark.parametrize("arguments", [{}, {"name": "a..test"}, {"name": "x" * 64 + ".test"}, {"name": "a.test", "type": "NOSUCH"},
-                                       {"name": "a.test", "client": "nobody"}, {"name": 7}, {"name": "a.test", "more": 1}])
+@pytest.mark.parametrize("arguments", [
+    {}, {"name": "a..test"}, {"name": "x" * 64 + ".test"}, {"name": "a.test", "type": "NOSUCH"},
+    {"name": "a.test", "client": "nobody"}, {"name": 7}, {"name": "a.test", "more": 1}])
 def test_explain_of_nonsense(gw, arguments):
     reply = gw.request("explain", **arguments)
     assert reply["ok"] is False and 400 <= reply["code"] < 500 and reply["error"]
@@ -257,7 +260,7 @@ def test_a_reload_is_in_force_at_once(gw, lab, how):
     assert gw.result("explain", name="web.test")["rule"] == "new"
     gw.rewrite(config(lab))
     reload_by(gw, how)
-    assert addresses(gw.ask("web.test"))[0].startswith("198.18.")
+    assert has_fake_address(gw.ask("web.test"))
 
 
 def test_a_reload_tells_what_changed(gw, lab):
@@ -270,7 +273,7 @@ def test_a_reload_tells_what_changed(gw, lab):
 
 
 def test_a_reload_reads_the_lists_again(gw, lab):
-    assert addresses(gw.ask("late.test"))[0].startswith("198.18.")
+    assert has_fake_address(gw.ask("late.test"))
     (lab.dir / "names.txt").write_text(LIST_TEXT + "late.test\n")
     gw.result("reload")
     assert gw.result("explain", name="late.test")["rule"] == "listed"
@@ -310,7 +313,7 @@ def test_a_reload_of_a_bad_file_changes_nothing(gw, lab, how, bad):
         told = wait_for(lambda: gw.log().count(f"{gw.config_file}:") >= n_errors and gw.log(), "errors in the log")
     assert told.count(f"{gw.config_file}:") >= n_errors
     assert rcode(gw.ask("x.ads.test")) == "NXDOMAIN"
-    assert addresses(gw.ask("web.test"))[0].startswith("198.18.")
+    assert has_fake_address(gw.ask("web.test"))
     assert gw.result("explain", name="www.listed.test")["rule"] == "listed"
     gw.config_file.write_text(good)
     gw.result("reload")
@@ -468,7 +471,8 @@ def test_a_client_that_reads_nothing_hinders_nobody(gw, lab):
 
 def test_without_a_daemon(lab):
     for words in (["status"], ["fakeip", "list"], ["reload"], ["explain", "a.test"]):
-        done = subprocess.run([PROGRAM, *words, "-s", str(lab.dir / "nobody.sock")], capture_output=True, text=True, timeout=10)
+        done = subprocess.run([PROGRAM, *words, "-s", str(lab.dir / "nobody.sock")], capture_output=True, text=True,
+                              timeout=10)
         assert done.returncode == 1 and done.stdout == ""
         assert done.stderr.count("\n") == 1 and "not running" in done.stderr
 

@@ -9,15 +9,11 @@ import time
 import dns.message
 import pytest
 
-from lab import PATIENCE_S, addresses, leftovers, question, wait_for
+from lab import PATIENCE_S, addresses, is_fake, leftovers, question, wait_for
 
 MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
 REAL = ["10.99.0.10"]  # web.test the old way
 SERVERS = ["8.8.8.8", "2001:4860:4860::8888"]
-
-
-def is_fake(answers):
-    return len(answers) == 1 and answers[0].startswith(("198.18.", "198.19.", "fd00:198:18:"))
 
 
 def took_s(condition, within_s, what):

@@ -31,8 +31,9 @@ def table(lab, v4="type ipv4_addr; flags timeout;", v6="type ipv6_addr; flags ti
 
 
 def rules(sets, kind="nftset", **more):
-    return {"rules": [{"name": "office", "domain": ["real.test"], "answer": "real", "upstream": "wan", kind: sets, **more},
-                      {"name": "rest", "answer": "fake", "egress": "direct"}]}
+    return {"rules": [
+        {"name": "office", "domain": ["real.test"], "answer": "real", "upstream": "wan", kind: sets, **more},
+        {"name": "rest", "answer": "fake", "egress": "direct"}]}
 
 
 def elements(lab, name):
