@@ -167,6 +167,8 @@ static int open_tproxy(struct daemon *d, struct ip_port *at, bool stream, const 
 
 	if (at->addr.family == IP_NONE)
 		return 0;
+	while (!stream && serve_socket_lingers(at) && try_again(d, -EADDRINUSE))
+		;
 	error = open_sockets(d, &c, stream ? QUERY_TCP : QUERY_TPROXY, what);
 	*at = c.at;
 	return error;

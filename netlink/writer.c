@@ -214,6 +214,13 @@ static bool beat_is_due(struct writer *w, int64_t now_ms)
 	       (due || (w->pending && now_ms - w->beaten_ms >= BEAT_EARLY_MS));
 }
 
+void writer_open_gate(struct writer *w)
+{
+	w->pulse_due_ms = 0;
+	if (beat_is_due(w, clock_ms()))
+		commit_jobs(w, true);
+}
+
 static void *run(void *arg)
 {
 	struct writer *w = arg;

@@ -101,7 +101,7 @@ static void run_table_set(struct writer *w, void *arg)
 	if (r == 0) {
 		w->table = next;
 		commit_forget(&w->commit);
-		w->pulse_due_ms = 0; /* the new table's gate opens at once */
+		writer_open_gate(w); /* before anybody is told that the table is in force */
 	}
 	nft_batch_fini(&c->batch);
 	c->result = r == -ENOENT && c->blamed ? -EOPNOTSUPP : r;

@@ -42,6 +42,8 @@ struct writer {
 };
 
 void writer_wake(struct writer *w);
+/* A heartbeat now, if the workers live. The writer's thread. */
+void writer_open_gate(struct writer *w);
 
 /* Runs a function in the writer's thread and waits until it has returned. Not for that thread
  * itself. */

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -104,4 +106,25 @@ uint16_t serve_socket_port(int fd)
 		return 0;
 	ip_port_from_sockaddr((struct sockaddr *)&sa, &at);
 	return at.port;
+}
+
+bool serve_socket_lingers(const struct ip_port *at)
+{
+	char wanted[48], line[256];
+	uint32_t word[4];
+	bool v6 = at->addr.family == IP_V6, found = false;
+	FILE *file = fopen(v6 ? "/proc/net/udp6" : "/proc/net/udp", "re");
+
+	if (!file)
+		return false;
+	memcpy(word, at->addr.b, sizeof word);
+	if (v6)
+		snprintf(wanted, sizeof wanted, ": %08X%08X%08X%08X:%04X ", word[0], word[1],
+			word[2], word[3], at->port);
+	else
+		snprintf(wanted, sizeof wanted, ": %08X:%04X ", word[0], at->port);
+	while (!found && fgets(line, sizeof line, file))
+		found = strstr(line, wanted) != NULL;
+	fclose(file);
+	return found;
 }

@@ -21,5 +21,8 @@ int serve_socket_open(const struct serve_socket_config *config);
  * port in silence. */
 int serve_socket_probe(const struct serve_socket_config *config);
 uint16_t serve_socket_port(int fd);
+/* Is a UDP socket bound to exactly this address and port? One of a process that was killed a moment
+ * ago would take its share of our packets. */
+bool serve_socket_lingers(const struct ip_port *at);
 
 #endif
