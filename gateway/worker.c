@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A burst of this many packets is taken in one turn. */
 #define TUN_BUFFERS	 256
@@ -43,12 +44,13 @@ struct worker {
 	struct carry *carry;
 	struct loop_op tun_op, nflog_op;
 	struct loop_waker waker;
-	struct loop_hook stop_hook;
+	struct loop_hook turn_hook;
 	struct loop_timer stop_timer;
 	_Atomic(struct generation *) next_gen;
 	_Atomic int next_tun, tun_fd;
 	_Atomic bool stop_asked;
 	bool stopping, resolver_stopped;
+	bool late; /* operations are still in flight: their memory stays until the process ends */
 };
 
 /* --- packets --- */
@@ -84,7 +86,6 @@ static void tun_read(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 		w->tun.fd = w->next_tun;
 		w->next_tun = -1;
 		carry_set_tun(w->carry, w->tun.fd);
-		w->tun_fd = w->tun.fd;
 		if (loop_read_start(w->loop, &w->tun_op, w->tun.fd, w->tun_buffers, tun_read) == 0)
 			return;
 	}
@@ -135,7 +136,6 @@ static void take_tun(struct worker *w)
 	w->tun.fd = w->next_tun;
 	w->next_tun = -1;
 	carry_set_tun(w->carry, w->tun.fd);
-	w->tun_fd = w->tun.fd;
 	if (loop_read_start(w->loop, &w->tun_op, w->tun.fd, w->tun_buffers, tun_read))
 		w->c.tun_failed(w->c.arg);
 }
@@ -170,14 +170,11 @@ static void woken(struct loop_waker *waker)
 		stop_begin(w);
 }
 
-/* Runs at each turn's end: the thread goes when nothing is parked, held or in flight any more. */
-static void stop_check(struct loop_hook *hook)
+/* The thread goes when nothing is parked, held or in flight any more. */
+static void stop_check(struct worker *w)
 {
-	struct worker *w = container_of(hook, struct worker, stop_hook);
 	bool busy;
 
-	if (!w->stopping)
-		return;
 	if (w->resolver_stopped && query_engine_idle(w->engine) && carry_idle(w->carry))
 		serve_tcp_stop(w->tcp); /* what was parked has been answered */
 	busy = !w->resolver_stopped || !query_engine_idle(w->engine) || !carry_idle(w->carry) ||
@@ -188,11 +185,22 @@ static void stop_check(struct loop_hook *hook)
 		loop_stop(w->loop);
 }
 
+/* After the answers of the turn have left. */
+static void turn_end(struct loop_hook *hook)
+{
+	struct worker *w = container_of(hook, struct worker, turn_hook);
+
+	w->tun_fd = w->tun.fd; /* nothing is written to the one before any more */
+	if (w->stopping)
+		stop_check(w);
+}
+
 static void stop_late(struct loop_timer *t)
 {
 	struct worker *w = container_of(t, struct worker, stop_timer);
 
 	log_warn("worker %u: something did not end in %d ms", w->c.number, STOP_MS);
+	w->late = true;
 	loop_stop(w->loop);
 }
 
@@ -270,7 +278,9 @@ static int open_sockets(struct worker *w)
 		else
 			error = serve_udp_start(w->loop, w->udp_buffers, w->engine, w->out, s->fd,
 				s->listener, &w->udp[w->n_udp]);
-		if (!error && !s->stream)
+		if (error)
+			close(s->fd);
+		else if (!s->stream)
 			w->n_udp++;
 	}
 	return error;
@@ -335,7 +345,7 @@ int worker_start(const struct worker_config *config, struct worker **ret)
 	w->c = *config;
 	w->next_tun = -1;
 	w->waker.woken = woken;
-	w->stop_hook.run = stop_check;
+	w->turn_hook.run = turn_end;
 	w->stop_timer.fire = stop_late;
 	error = loop_new(&w->loop);
 	if (error)
@@ -350,7 +360,7 @@ int worker_start(const struct worker_config *config, struct worker **ret)
 		error = start_reading(w);
 	if (error)
 		goto fail;
-	loop_on_turn_end(w->loop, &w->stop_hook);
+	loop_on_turn_end(w->loop, &w->turn_hook);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	error = -pthread_create(&w->thread, &attr, run, w);
@@ -386,7 +396,8 @@ void worker_stop(struct worker *w)
 	w->stop_asked = true;
 	loop_wake(w->loop);
 	pthread_join(w->thread, NULL);
-	worker_free(w);
+	if (!w->late)
+		worker_free(w);
 }
 
 void worker_poke(struct worker *w)

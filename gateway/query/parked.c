@@ -41,6 +41,8 @@ struct parked *parked_get(struct parked_slab *s)
 	s->free = p->next_free;
 	s->used++;
 	p->request = (struct resolve_request){0};
+	p->push_timer = (struct loop_timer){0};
+	p->pushing = p->replied = false;
 	p->pushed = 0;
 	p->response = p->answer = NULL;
 	p->response_len = p->answer_len = p->answer_size = 0;

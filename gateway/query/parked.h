@@ -19,6 +19,8 @@ struct parked {
 	struct dns_query q;
 	struct resolve_request request;
 	struct writer_job job;
+	struct loop_timer push_timer;
+	bool pushing, replied;
 	size_t pushed; /* elements handed to the writer so far */
 	/* Upstream's response, kept while elements of it are pushed; and the answer made of it.
 	 * Either is in the object if it fits there, else allocated. */

@@ -10,6 +10,7 @@
  * query_handle() is at the end; what it calls stands above it. */
 #include "gateway/query/query.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/container.h"
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
 #include "gateway/query/parked.h"
@@ -20,6 +21,7 @@
 
 #define LOOP_SIGHTINGS_MAX 3 /* the third within one flight is stopped */
 #define LOOP_LOG_EVERY_MS  60000
+#define PUSH_TIMEOUT_MS	   50	 /* interface.md, push_timeout */
 #define ASK_DEADLINE_MS	   30000 /* above any group's own total */
 
 struct query_engine {
@@ -196,6 +198,7 @@ static bool is_loop(struct query_engine *e, const struct query_origin *o, const 
 
 static void parked_end(struct parked *p)
 {
+	loop_timer_cancel(p->engine->c.loop, &p->push_timer);
 	generation_unref(p->gen);
 	parked_put(&p->engine->parked, p);
 }
@@ -203,7 +206,10 @@ static void parked_end(struct parked *p)
 static void reply(struct parked *p)
 {
 	p->origin.reply(&p->origin, p->answer, p->answer_len);
-	parked_end(p);
+	if (p->pushing) /* the writer still holds its job; pushed() ends it */
+		p->replied = true;
+	else
+		parked_end(p);
 }
 
 static void reply_real(struct parked *p)
@@ -261,6 +267,22 @@ static void collect_address(void *arg, const uint8_t *address, size_t size, uint
 
 static void pushed(struct writer_job *job);
 
+static void push_failed(struct parked *p)
+{
+	count_add(&p->engine->counters.push_errors, 1);
+	if (p->rule->on_error == CONF_ON_ERROR_SERVFAIL)
+		reply_failed(p, DNS_EDE_OTHER);
+	else
+		reply_real(p);
+}
+
+/* Somebody else's large transaction holds the kernel's lock, and the writer with it: the client
+ * does not wait. */
+static void push_late(struct loop_timer *t)
+{
+	push_failed(container_of(t, struct parked, push_timer));
+}
+
 /* Hands the next elements to the writer; false if none are left. An answer with more than a job's
  * worth of them goes in several jobs, one after the other. */
 static bool push(struct parked *p)
@@ -275,6 +297,10 @@ static bool push(struct parked *p)
 	p->job.client = p->engine->c.writer_client;
 	p->job.done = pushed;
 	count_add(&p->engine->counters.pushes, 1);
+	p->pushing = true;
+	if (!p->push_timer.slot)
+		loop_timer_set(p->engine->c.loop, &p->push_timer,
+			loop_now_ms(p->engine->c.loop) + PUSH_TIMEOUT_MS);
 	writer_submit(p->engine->c.writer, &p->job);
 	return true;
 }
@@ -283,16 +309,19 @@ static void pushed(struct writer_job *job)
 {
 	struct parked *p = parked_of_job(job);
 
-	if (job->result < 0) {
-		count_add(&p->engine->counters.push_errors, 1);
-		if (p->rule->on_error == CONF_ON_ERROR_SERVFAIL) {
-			reply_failed(p, DNS_EDE_OTHER);
-			return;
-		}
+	p->pushing = false;
+	if (p->replied)
+		parked_end(p);
+	else if (job->result ==
+		 -ETIMEDOUT) /* a silent kernel is waited for once, not for each job */
+		push_failed(p);
+	else if (job->result < 0 && p->rule->on_error == CONF_ON_ERROR_SERVFAIL)
+		push_failed(p);
+	else {
+		count_add(&p->engine->counters.push_errors, job->result < 0);
+		if (!push(p))
+			reply_real(p);
 	}
-	/* A silent kernel is waited for once, not once for each of an answer's jobs. */
-	if (job->result == -ETIMEDOUT || !push(p))
-		reply_real(p);
 }
 
 static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
@@ -337,6 +366,7 @@ static size_t answer_real(struct query_engine *e, const struct query_origin *o,
 	p->rule = rule;
 	p->origin = *o;
 	p->q = *q;
+	p->push_timer.fire = push_late;
 	resolve_ask(e->c.resolver, p->gen->groups, rule->upstream, &p->q.name, q->type, flags,
 		loop_now_ms(e->c.loop) + ASK_DEADLINE_MS, &p->request, resolved);
 	return QUERY_PARKED;

@@ -30,6 +30,27 @@ int64_t loop_now_ms(const struct loop *l)
 	return stage->now_ms;
 }
 
+int loop_timer_set(struct loop *l, struct loop_timer *t, int64_t due_ms)
+{
+	(void)l;
+	require(!t->slot, "a timer is set once");
+	require(stage->n_timers < STAGE_TIMERS_MAX, "a timer too many");
+	t->due_ms = due_ms;
+	stage->timers[stage->n_timers++] = t;
+	t->slot = stage->n_timers;
+	return 0;
+}
+
+void loop_timer_cancel(struct loop *l, struct loop_timer *t)
+{
+	(void)l;
+	if (!t->slot)
+		return;
+	stage->timers[t->slot - 1] = stage->timers[--stage->n_timers];
+	stage->timers[t->slot - 1]->slot = t->slot;
+	t->slot = 0;
+}
+
 bool hosts_contain(const struct hosts *h, const struct ip_addr *a)
 {
 	(void)h;
@@ -247,6 +268,21 @@ void stage_answer(struct stage *s, const uint8_t *msg, size_t len, int error)
 	require(s->n_answered < s->n_asked, "a question waits");
 	rq = s->asked[s->n_answered++].rq;
 	rq->done(rq, msg, len, error);
+}
+
+void stage_pass(struct stage *s, int64_t ms)
+{
+	s->now_ms += ms;
+	for (uint32_t i = 0; i < s->n_timers;) {
+		struct loop_timer *t = s->timers[i];
+
+		if (t->due_ms > s->now_ms) {
+			i++;
+			continue;
+		}
+		loop_timer_cancel(NULL, t);
+		t->fire(t);
+	}
 }
 
 void stage_written(struct stage *s, int result)

@@ -9,6 +9,7 @@
 #define STAGE_ASKED_MAX 5000
 #define STAGE_SETS_MAX	16
 
+#define STAGE_TIMERS_MAX 4096
 struct stage_question {
 	struct resolve_request *rq;
 	struct resolve_groups *groups;
@@ -39,6 +40,8 @@ struct stage {
 	struct writer_job *job; /* that waits; the engine never has two of one query */
 	unsigned n_jobs;
 
+	struct loop_timer *timers[STAGE_TIMERS_MAX];
+	uint32_t n_timers;
 	struct stage_reply reply;
 
 	struct ip_addr own, server; /* of this host, of upstream */
@@ -58,6 +61,8 @@ struct query_origin stage_origin(const char *client, bool stream);
 /* Ends the oldest question that waits. */
 void stage_answer(struct stage *s, const uint8_t *msg, size_t len, int error);
 /* Ends the job that waits. */
+/* Time passes; what is due fires. */
+void stage_pass(struct stage *s, int64_t ms);
 void stage_written(struct stage *s, int result);
 /* The name of the set behind a handle: "s4". */
 const char *stage_set_name(const struct nl_set *set);

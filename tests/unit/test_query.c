@@ -695,6 +695,33 @@ static void a_silent_kernel_is_waited_for_once(void **state)
 	assert_int_equal(s->reply.n, 2);
 }
 
+/* The writer is stuck inside the kernel: the client is answered all the same, once, and what comes
+ * back late is taken. */
+static void a_stuck_writer_does_not_hold_the_answer(void **state)
+{
+	struct stage *s = *state;
+
+	ask_parked(s, "www.set.test", DNS_A);
+	answer_addresses(s, "www.set.test", 1, 60);
+	stage_pass(s, 49);
+	assert_int_equal(s->reply.n, 0);
+	stage_pass(s, 1);
+	assert_int_equal(look_reply(s).answers, 1);
+	assert_int_equal(COUNTER(s, push_errors), 1);
+	assert_false(query_engine_idle(s->engine));
+	stage_written(s, 0);
+	assert_int_equal(s->reply.n, 1);
+	assert_true(query_engine_idle(s->engine));
+
+	ask_parked(s, "www.strict.test", DNS_A);
+	answer_addresses(s, "www.strict.test", 1, 60);
+	stage_pass(s, 50);
+	assert_int_equal(look_reply(s).rcode, DNS_SERVFAIL);
+	stage_written(s, 0);
+	assert_int_equal(s->reply.n, 2);
+	assert_int_equal(s->n_timers, 0);
+}
+
 /* --- loops, bounds, life cycle --- */
 
 static void a_loop_is_stopped_at_the_third_sighting(void **state)
@@ -830,6 +857,7 @@ int main(void)
 		TEST(many_elements_go_in_several_jobs),
 		TEST(on_error_decides),
 		TEST(a_silent_kernel_is_waited_for_once),
+		TEST(a_stuck_writer_does_not_hold_the_answer),
 		TEST(a_loop_is_stopped_at_the_third_sighting),
 		TEST(parking_is_bounded),
 		cmocka_unit_test(what_a_flood_took_is_given_back),
