@@ -32,7 +32,8 @@ A test takes two fixtures of conftest.py:
 
 wait_for(condition, what) is the only way to wait: a poll with an end. No test sleeps for longer than 50 ms.
 Replies are read by addresses(), rdata(), rcode(), ede(). Class Upstream is a DNS server scripted in Python.
-The program comes from the environment: TUNGATE, by default build/tungate.
+The program comes from the environment: TUNGATE, by default build/tungate. By hand:
+    TUNGATE=/tmp/b/tungate /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/lab/test_rules.py -k list
 """
 import contextlib
 import copy
@@ -558,7 +559,8 @@ class Sniffer:
 
 class Upstream:
     """A DNS server over UDP and TCP in one namespace. handler(wire, client, send) is called for each query over UDP
-    with send(reply_bytes); over TCP too, if tcp=True. Every query is in .queries, .tcp_queries. (Port 53 of all addresses in wan is unbound's.)"""
+    with send(reply_bytes); over TCP too, if tcp=True. Every query is in .queries, .tcp_queries. (Port 53 of all addresses in wan is
+    unbound's.)"""
 
     def __init__(self, lab, handler, address="10.99.0.54", part="wan", port=5354, tcp=False):
         self.lab, self.handler, self.queries, self.tcp_queries = lab, handler, [], []
