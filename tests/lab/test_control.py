@@ -409,8 +409,9 @@ def test_several_requests_on_one_connection(raw):
     assert raw(b"}\n").line()["ok"] is True
 
 
-NONSENSE = [b"hello", b"{", b"[]", b"7", b"null", b'"status"', b"{}", b'{"cmd":7}', b'{"cmd":"nothing"}', b'{"cmd":null}',
-            b'{"cmd":"status","extra":1}', b'{"cmd":"status"} trailing', b'{"cmd":"fakeip.lookup"}', b"\xff\xfe\x00\x01",
+NONSENSE = [b"hello", b"{", b"[]", b"7", b"null", b'"status"', b"{}", b'{"cmd":7}', b'{"cmd":"nothing"}',
+            b'{"cmd":null}', b'{"cmd":"status","extra":1}', b'{"cmd":"status"} trailing', b'{"cmd":"fakeip.lookup"}',
+            b"\xff\xfe\x00\x01",
             b'{"cmd":"fakeip.lookup","name":"a","address":"198.18.0.1"}', b'{"cmd":"fakeip.list","limit":-1}',
             b'{"cmd":"fakeip.list","limit":"many"}', b'{"cmd":"fakeip.list","after":1e99}', b"[" * 3000,
             b'{"a":' * 500 + b"1" + b"}" * 500, b'{"cmd":"fakeip.lookup","address":"nonsense"}',
