@@ -102,6 +102,18 @@ def test_permanent_elements_need_no_timeout_flag(gateway, lab):
     assert state(gw, SET4)["state"] == "ok"
 
 
+@pytest.mark.parametrize("flags", ["flags interval, timeout;", "flags dynamic, timeout;", "flags timeout; counter;",
+                                   "flags timeout; timeout 1h;", "flags timeout; size 100; gc-interval 10s;"])
+def test_sets_of_other_kinds(gateway, lab, flags):
+    table(lab, v4=f"type ipv4_addr; {flags}")
+    gw = gateway(rules([SET4]))
+    gw.ask("a.real.test")
+    gw.ask("many.real.test")
+    lives = {address: life[0] for address, life in elements(lab, "v4").items()}
+    assert lives == dict.fromkeys((ADDRESS4, "10.99.1.1", "10.99.1.2", "10.99.1.3"), 660)
+    assert state(gw, SET4) == {"set": SET4, "state": "ok", "elements": 4, "errors": 0}
+
+
 def test_all_addresses_of_an_answer_go_in(gateway, lab):
     table(lab)
     gw = gateway(rules([SET4, SET6]))
@@ -243,6 +255,14 @@ def test_on_error_servfail(gateway, lab, kind, name, tcp):
     table(lab)
     lab.run("gw", "ipset", "create", "u4", "hash:ip", "timeout", "0")
     wait_for(lambda: rcode(gw.ask("a.real.test", tcp=tcp)) == "NOERROR", "the set is used when it is there")
+
+
+def test_on_error_servfail_of_a_full_set(gateway, lab):
+    table(lab, v4="type ipv4_addr; size 1; flags timeout;")
+    gw = gateway(rules([SET4], on_error="servfail"))
+    assert addresses(gw.ask("a.real.test")) == [ADDRESS4]
+    assert rcode(gw.ask("many.real.test")) == "SERVFAIL"
+    assert addresses(gw.ask("a.real.test")) == [ADDRESS4]  # it is in there
 
 
 # --- sets that come and go ---
