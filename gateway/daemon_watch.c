@@ -120,10 +120,12 @@ static void look_at_bridges(struct daemon *d)
 	probe_again_later(d); /* a sysctl sends no news */
 }
 
-int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
+/* Where packets are put back follows the LAN's interfaces. Returns whether the table must follow,
+ * too. */
+static bool look_at_lan(struct daemon *d)
 {
-	enum conf_intercept wanted = d->config->gateway.intercept, running = d->plumbing.mode;
 	bool had_bridge_netfilter = d->plumbing.bridge_netfilter;
+	const char *tun = d->plumbing.tun;
 	int error = plumbing_point_inject(&d->plumbing, d->config, d->inject);
 
 	if (error)
@@ -132,21 +134,28 @@ int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
 			"kmod-sched-core): they go "
 			"through %s, and the firewall must let it reach the uplink: iifname \"%s\" "
 			"accept",
-			strerror(-error), d->plumbing.tun, d->plumbing.tun);
+			strerror(-error), tun, tun);
 	else
 		daemon_clear_problem(d, PROBLEM_INJECT);
-	if (d->plumbing.bridge_netfilter != had_bridge_netfilter)
-		force = true;
+	return d->plumbing.bridge_netfilter != had_bridge_netfilter;
+}
 
+int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
+{
+	enum conf_intercept wanted = d->config->gateway.intercept, running = d->plumbing.mode;
+	int error;
+
+	force |= look_at_lan(d);
 	if (wanted == CONF_INTERCEPT_AUTO) {
 		/* The probe needs the table and its devices; tproxy is the mode that is right while
 		 * we do not know. */
 		if (running == CONF_INTERCEPT_AUTO || force) {
-			error = plumbing_table(&d->plumbing, d->config, d->writer, d->inject,
-				CONF_INTERCEPT_TPROXY, ret_what);
+			if (running == CONF_INTERCEPT_AUTO || running == CONF_INTERCEPT_OFF)
+				running = CONF_INTERCEPT_TPROXY;
+			error = plumbing_table(
+				&d->plumbing, d->config, d->writer, d->inject, running, ret_what);
 			if (error)
 				return error;
-			running = CONF_INTERCEPT_TPROXY;
 			force = false;
 		}
 		wanted = probe_mode(d);
