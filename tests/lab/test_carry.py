@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lab import Upstream, addresses, answer_to, is_fake, split_address, wait_for
+from lab import Upstream, addresses, answer_to, is_fake, read_exactly, split_address, wait_for
 
 MODES = ["tun", "tproxy"]
 REAL = {socket.AF_INET: "10.99.0.10", socket.AF_INET6: "2001:db8:99::10"}
@@ -208,6 +208,41 @@ def test_large_datagrams_arrive(gw, lab, family):
             assert len(sock.recv(8000).split()[1]) == 4000
 
 
+@contextlib.contextmanager
+def narrow_uplink(lab, mtu):
+    """The far end knows nothing of it and offers segments that are too large; the router has to tell the client."""
+    lab.run("gw", "ip", "link", "set", "wan0", "mtu", mtu)
+    try:
+        yield
+    finally:
+        lab.run("gw", "ip", "link", "set", "wan0", "mtu", 1500)
+        for part in ("cl", "gw"):
+            for family in ("-4", "-6"):
+                lab.run(part, "ip", family, "route", "flush", "cache")
+
+
+@FAMILIES
+def test_an_upload_through_a_narrow_uplink(gw, lab, family):
+    """"Packet too big" reaches the client, and speaks of the fake address."""
+    noise = os.urandom(1_000_000)
+    with lab.socket("wan", family, socket.SOCK_STREAM) as listener, narrow_uplink(lab, 1300), lab.watch("cl") as wire:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((REAL[family], 9001))
+        listener.listen()
+        sock, _ = tcp_connect(lab, fake(gw, "web.test", family), port=9001)
+        assert isinstance(sock, socket.socket), sock
+        far, _ = listener.accept()
+        far.settimeout(5)
+        with sock, far:
+            sender = threading.Thread(target=sock.sendall, args=(noise,))
+            sender.start()
+            assert read_exactly(far, len(noise)) == noise
+            sender.join()
+        too_big = [p.payload for p in wire.packets() if (p.protocol, p.payload[:1]) in ((1, b"\3"), (58, b"\2"))]
+        inner = socket.inet_pton(family, fake(gw, "web.test", family))
+        assert too_big and all(inner in payload for payload in too_big)
+
+
 # --- it fails at once ---
 
 @PARTS
@@ -271,6 +306,35 @@ def test_a_name_without_aaaa_is_unreachable_by_v6_only(gw, lab, part):
 def test_a_port_that_is_shut_at_the_far_end_is_refused(gw, lab, family):
     error, took_s = tcp_connect(lab, fake(gw, "web.test", family), port=81)
     assert isinstance(error, ConnectionRefusedError) and took_s < 1, error
+
+
+@PARTS
+@FAMILIES
+def test_a_udp_port_that_is_shut_at_the_far_end_is_refused(gw, lab, part, family):
+    """The far end's ICMP error arrives as one of the fake address."""
+    target = fake(gw, "web.test", family, part)
+
+    def refused():  # the far end's kernel tells so only so often
+        with lab.connect(target, part, port=9, timeout_s=0.5) as sock:
+            sock.send(b"x")
+            try:
+                sock.recv(100)
+            except ConnectionRefusedError:
+                return True
+            except TimeoutError:
+                return False
+    wait_for(refused, "it is refused", 5)
+
+
+@FAMILIES
+def test_a_packet_that_has_no_hop_left(gw, lab, family):
+    """As traceroute wants it: this host tells, and does so for the first packet to an address, too."""
+    with web_of_any_name(lab) as upstream:
+        moved(gw, upstream)
+        target = fake(gw, f"hops-{family.name[-1].lower()}.carry.test", family)
+        for _ in range(2):
+            done = lab.run("cl", "ping", flag(family), "-c", "1", "-t", "1", "-W", "3", target, check=False)
+            assert "exceeded" in done.stdout, done.stdout
 
 
 @FAMILIES
