@@ -284,15 +284,18 @@ static void fake_check(struct conf_reader *r, const struct conf_rule *rule, stru
 	}
 }
 
-static void block_check(struct conf_reader *r, struct conf_node *node)
+/* What a rule says beside its answer and what never comes to pass. */
+static void idle_check(struct conf_reader *r, const struct conf_rule *rule, struct conf_node *node)
 {
 	static const char *const keys[] = {"egress", "upstream", "nftset", "ipset", "set_ttl"};
+	bool fake = rule->answer == CONF_ANSWER_FAKE;
 
-	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+	for (size_t i = fake ? 2 : 0; i < sizeof keys / sizeof keys[0]; i++) {
 		struct conf_node *value = conf_node_get(node, keys[i]);
 
 		if (conf_node_good(value))
-			conf_warning(r, value, "has no effect with answer: block");
+			conf_warning(
+				r, value, "has no effect with answer: %s", fake ? "fake" : "block");
 	}
 }
 
@@ -336,12 +339,12 @@ static void rule_check(struct conf_reader *r, size_t i, struct conf_node *node)
 		return;
 	if (rule->answer == CONF_ANSWER_FAKE)
 		fake_check(r, rule, node);
-	if (rule->answer == CONF_ANSWER_BLOCK) {
+	if (rule->answer != CONF_ANSWER_REAL)
+		idle_check(r, rule, node);
+	if (rule->answer == CONF_ANSWER_BLOCK)
 		rule->upstream = -1;
-		block_check(r, node);
-	} else {
+	else
 		upstream_fill(r, rule, node);
-	}
 }
 
 static void rules_check(struct conf_reader *r)

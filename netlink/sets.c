@@ -56,7 +56,7 @@ static const char *state_name(int state)
 static void set_state(struct nl_set *set, int state)
 {
 	static const char *const meanings[] = {"there is no such set",
-		"its elements are not single addresses of the family",
+		"its elements are not single addresses of the family, or it is constant",
 		"it was made without `flags timeout`, and a permanent element would stay for ever",
 		"it is full"};
 	char line[512];

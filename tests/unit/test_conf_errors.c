@@ -489,6 +489,8 @@ static void rule_warnings(void **state)
 		{RULE("domain: x, answer: block, egress: d, ipset: s"),
 			"6:47: warning: rules[0].egress: has no effect with answer: block\n6:57: "
 			"warning: rules[0].ipset: has no effect with answer: block\n"},
+		{RULE("domain: x, answer: fake, egress: d, ipset: s"),
+			"6:56: warning: rules[0].ipset: has no effect with answer: fake\n"},
 	};
 
 	(void)state;
