@@ -320,6 +320,7 @@ static int start_privileged(struct daemon *d)
 			"nfnetlink_log: %s; behind a firewall that does not forward to TUN, "
 			"traffic to fake addresses cannot be carried",
 			strerror(-error));
+	d->plumbing.has_nflog = d->nflog != NULL;
 	error = start_sockets(d);
 	return error ? error : privileges_drop();
 }

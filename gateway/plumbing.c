@@ -361,7 +361,7 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.n_marks = config->n_egresses,
 		.no_lan_tproxy = p->bridge_netfilter,
 		.forget = p->forget,
-		.nflog_group = PLUMBING_NFLOG_GROUP,
+		.nflog_group = p->has_nflog ? PLUMBING_NFLOG_GROUP : 0,
 		.probe_from = p->probe,
 		.probe_port = PLUMBING_PROBE_PORT,
 	};

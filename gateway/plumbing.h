@@ -29,6 +29,7 @@ struct plumbing {
 	struct ip_port udp4, udp6, tcp4, tcp6; /* tproxy listeners; family IP_NONE: not there */
 	bool no_ipv6;			       /* this host has none */
 	enum conf_intercept mode;	       /* in force; AUTO: no table yet */
+	bool has_nflog;			       /* somebody reads the group; set by the caller */
 	bool bridge_netfilter; /* see table_config.no_lan_tproxy; as plumbing_point_inject() found
 				  it */
 	bool forget;	       /* the next table begins without the decisions of the one before */

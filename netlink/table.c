@@ -44,7 +44,7 @@ static bool needs_marks(const struct table_config *c)
 
 static bool needs_forward(const struct table_config *c)
 {
-	return c->mode == CONF_INTERCEPT_TPROXY && needs_pool(c);
+	return c->mode == CONF_INTERCEPT_TPROXY && c->nflog_group && needs_pool(c);
 }
 
 static bool needs_probe(const struct table_config *c)

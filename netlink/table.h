@@ -44,7 +44,8 @@ struct table_config {
 	 * lost again: the LAN's queries that would need one go on as if we were not here. */
 	bool no_lan_tproxy;
 	bool forget; /* the elements of the maps and mark sets: verdicts may have changed */
-	uint16_t nflog_group;
+	uint16_t nflog_group; /* 0: the kernel has no nfnetlink_log; TPROXY then uses TUN for it,
+				 too */
 	/* A UDP packet from TUN with this source and port 53 to this port is counted in `probe` in
 	 * postrouting and dropped: that the host's firewall lets TUN→LAN pass shows there. family
 	 * IP_NONE: no probe. */

@@ -169,7 +169,7 @@ static void fake_build(struct table_plan *p)
 	}
 	/* Of a direct connection that outlived its element: conntrack knows where it goes. */
 	RULE(r, "fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
-	if (p->c->mode == CONF_INTERCEPT_TPROXY)
+	if (p->c->mode == CONF_INTERCEPT_TPROXY && p->c->nflog_group)
 		RULE(r, "fake", act_log(r, p->c->nflog_group), act_drop(r));
 	else
 		RULE(r, "fake", act_notrack(r), act_accept(r));
@@ -235,7 +235,7 @@ void table_in_build(struct table_plan *p)
 	}
 	if (pools)
 		fake_build(p);
-	if (pools && c->mode == CONF_INTERCEPT_TPROXY)
+	if (pools && c->mode == CONF_INTERCEPT_TPROXY && c->nflog_group)
 		forward_build(p);
 	if (c->probe_from.family != IP_NONE)
 		probe_build(p);

@@ -58,6 +58,11 @@ static void modes(void **state)
 	assert_shows(LIST, "hook forward");
 	assert_hides(LIST, "meta mark | 0x20000000");
 
+	c.nflog_group = 0; /* nobody reads: what is not decided goes to TUN */
+	lab_set_table(&lab, &c);
+	assert_hides(LIST, "log group");
+	assert_hides(LIST, "hook forward");
+
 	c.mode = CONF_INTERCEPT_OFF;
 	lab_set_table(&lab, &c);
 	assert_hides(LIST, "dport 53");
