@@ -32,6 +32,7 @@ struct nl_set {
 	int state;  /* 0, or the errno that its elements get */
 	bool known; /* its description was read and is in force */
 	int64_t looked_ms, told_ms;
+	uint32_t looked_generation; /* of all nft tables; 0: not known */
 	uint64_t added, errors;
 };
 
@@ -173,11 +174,22 @@ static int read_ipset(struct nl_set *set)
 	return 0;
 }
 
+static uint32_t generation_of(const struct nl_set *set)
+{
+	uint32_t generation;
+
+	if (set->is_ipset || nft_generation(set->owner->socket, &generation, LOOK_TIMEOUT_MS) < 0)
+		return 0;
+	return generation;
+}
+
 /* 0, or what is wrong with the set. */
 static int look(struct nl_set *set)
 {
+	uint32_t generation = generation_of(set); /* before: a change while we read is seen later */
 	int r = set->is_ipset ? read_ipset(set) : read_nft(set);
 
+	set->looked_generation = generation;
 	set->looked_ms = clock_ms();
 	set->known = r == 0;
 	/* What only an element can show is not forgotten by looking. */
@@ -336,6 +348,16 @@ static int ipset_add(struct nl_set *set, const struct ip_addr *addr, uint32_t ti
 	return 0;
 }
 
+/* What cannot take an element is perhaps made anew: looked at when anything of nft has changed,
+ * else once a second (ipset tells nothing). */
+static bool look_is_due(const struct nl_set *set)
+{
+	uint32_t generation = generation_of(set);
+
+	return clock_ms() - set->looked_ms >= LOOK_EVERY_MS ||
+	       (generation && generation != set->looked_generation);
+}
+
 int sets_add(struct nl_set *set, const struct ip_addr *addr, uint32_t timeout_s, struct commit *c,
 	int *ret_item)
 {
@@ -344,11 +366,8 @@ int sets_add(struct nl_set *set, const struct ip_addr *addr, uint32_t timeout_s,
 	*ret_item = -1;
 	if (set->want_family != IP_NONE && addr->family != set->want_family)
 		return 0;
-	/* What cannot take this element is perhaps made anew: looked at once a second. */
-	if (!set->known || (!set->target.has_timeout && timeout_s)) {
-		if (clock_ms() - set->looked_ms >= LOOK_EVERY_MS)
-			look(set);
-	}
+	if ((!set->known || (!set->target.has_timeout && timeout_s)) && look_is_due(set))
+		look(set);
 	if (!set->known) {
 		set->errors++;
 		return set->state ? set->state : -ENOENT;
