@@ -312,10 +312,9 @@ static void pushed(struct writer_job *job)
 	p->pushing = false;
 	if (p->replied)
 		parked_end(p);
-	else if (job->result ==
-		 -ETIMEDOUT) /* a silent kernel is waited for once, not for each job */
-		push_failed(p);
-	else if (job->result < 0 && p->rule->on_error == CONF_ON_ERROR_SERVFAIL)
+	/* A silent kernel is waited for once, not for each job of the answer. */
+	else if (job->result == -ETIMEDOUT ||
+		 (job->result < 0 && p->rule->on_error == CONF_ON_ERROR_SERVFAIL))
 		push_failed(p);
 	else {
 		count_add(&p->engine->counters.push_errors, job->result < 0);

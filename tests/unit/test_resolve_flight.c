@@ -269,13 +269,14 @@ static void test_thousand_flights(void **state)
 	char text[32];
 
 	(void)state;
+	groups_make(s, CONF_UDP, 20000, 30000); /* a slow machine sends nothing again */
 	s->up[0]->script = (struct script){1, {ACT_HOLD}};
 	for (int round = 0; round < 2; round++) {
 		before = allocations;
 		for (size_t i = 0; i < 1000; i++) {
 			snprintf(text, sizeof text, "n%zu.test", i);
 			a[i] = (struct asker){.stage = s};
-			ask(s, &a[i], text, 4000);
+			ask(s, &a[i], text, 30000);
 			if (i % 50 == 0)
 				upstream_serve(s->up[0]);
 		}
