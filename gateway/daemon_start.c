@@ -18,10 +18,8 @@
 #define RIGHTS		 "run as root, or with CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and CAP_NET_RAW"
 #define HOLD_S		 3600 /* fakeip.hold's default; its key comes with the table's hardening */
 #define WORKERS_AUTO_MAX 4
-#define CORPSE_MS                                                                                  \
-	1500 /* the kernel needs a moment to take a killed process's descriptors apart             \
-	      */
-#define WORKER_DEAD_MS 1000 /* no turn for so long: no heartbeat */
+#define CORPSE_MS	 1500 /* a killed process's descriptors take the kernel a moment */
+#define WORKER_DEAD_MS	 1000 /* no turn for so long: no heartbeat */
 
 /* --- configuration --- */
 
