@@ -127,6 +127,7 @@ static void finish(struct daemon *d)
 	loop_op_cancel(&d->signal_op);
 	if (d->loop)
 		drain_loop(d);
+	daemon_set_workers_run(d, false);
 	for (unsigned i = 0; i < d->n_workers; i++)
 		if (d->workers[i])
 			worker_stop(d->workers[i]);
@@ -161,6 +162,7 @@ int daemon_main(const char *config_path)
 	d->config_path = config_path;
 	d->started_ms = clock_ms();
 	d->signal_fd = -1;
+	pthread_mutex_init(&d->pulse_lock, NULL);
 	error = start_signals(d);
 	if (!error)
 		error = daemon_start(d);
@@ -176,6 +178,7 @@ int daemon_main(const char *config_path)
 		error = loop_run(d->loop);
 	}
 	finish(d);
+	pthread_mutex_destroy(&d->pulse_lock);
 	free(d);
 	return error ? 1 : 0;
 }

@@ -13,6 +13,8 @@
 #include "gateway/worker.h"
 #include "netlink/monitor.h"
 
+#include <pthread.h>
+
 #define DAEMON_PROBLEMS_MAX 16
 
 struct daemon {
@@ -37,6 +39,9 @@ struct daemon {
 
 	struct worker *workers[PLUMBING_WORKERS_MAX];
 	unsigned n_workers;
+	pthread_mutex_t
+		pulse_lock; /* of the next: the writer looks at the workers from its thread */
+	bool workers_run;
 	struct worker_socket sockets[PLUMBING_WORKERS_MAX][16];
 	size_t n_sockets;
 
@@ -73,6 +78,9 @@ void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *
 void daemon_clear_problem(struct daemon *d, enum daemon_problem kind);
 
 uint32_t daemon_clock_s(void); /* the clock of the fake-address table */
+
+/* From when on, and until when, the heartbeat may ask the workers. */
+void daemon_set_workers_run(struct daemon *d, bool run);
 
 /* daemon_start.c: everything up to the first intercepted packet. A negative errno after its line
  * was logged. */

@@ -204,18 +204,27 @@ static int start_sockets(struct daemon *d)
 
 /* --- start: threads and the kernel --- */
 
+void daemon_set_workers_run(struct daemon *d, bool run)
+{
+	pthread_mutex_lock(&d->pulse_lock);
+	d->workers_run = run;
+	pthread_mutex_unlock(&d->pulse_lock);
+}
+
+/* In the writer's thread. */
 static bool pulse(void *arg)
 {
 	struct daemon *d = arg;
 	int64_t now_ms = clock_ms();
-	bool alive = true;
+	bool alive;
 
-	for (unsigned i = 0; i < d->n_workers; i++) {
-		if (!d->workers[i])
-			return false;
+	pthread_mutex_lock(&d->pulse_lock);
+	alive = d->workers_run;
+	for (unsigned i = 0; d->workers_run && i < d->n_workers; i++) {
 		alive &= now_ms - worker_last_turn_ms(d->workers[i]) < WORKER_DEAD_MS;
 		worker_poke(d->workers[i]);
 	}
+	pthread_mutex_unlock(&d->pulse_lock);
 	return alive;
 }
 
@@ -270,6 +279,7 @@ static int start_workers(struct daemon *d)
 			clock_ms() - d->started_ms < WORKER_DEAD_MS)
 			usleep(200);
 	}
+	daemon_set_workers_run(d, true);
 	return 0;
 }
 
