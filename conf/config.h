@@ -107,6 +107,10 @@ struct conf_set { /* one nftset or ipset of a rule, dnsmasq's form */
 	char *name;
 };
 
+/* A set as it is written in the configuration: "4#inet#fw4#cn4", "6#cn6". Returns buf; 512 bytes
+ * hold any. */
+const char *conf_set_format(const struct conf_set *set, char *buf, size_t size);
+
 enum conf_on_error { CONF_ON_ERROR_ANSWER, CONF_ON_ERROR_SERVFAIL };
 
 struct conf_set_ttl {

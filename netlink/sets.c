@@ -241,37 +241,6 @@ void sets_fini(struct sets *s)
 	s->ipset = NULL;
 }
 
-static const char *proto_name(uint8_t nfproto)
-{
-	switch (nfproto) {
-	case NFPROTO_INET:
-		return "inet";
-	case NFPROTO_IPV4:
-		return "ip";
-	case NFPROTO_IPV6:
-		return "ip6";
-	case NFPROTO_BRIDGE:
-		return "bridge";
-	case NFPROTO_NETDEV:
-		return "netdev";
-	default:
-		return "arp";
-	}
-}
-
-static void set_describe(struct nl_set *set)
-{
-	char family[4] = "";
-
-	if (set->want_family != IP_NONE)
-		snprintf(family, sizeof family, "%u#", set->want_family % 10U);
-	if (set->is_ipset)
-		snprintf(set->text, sizeof set->text, "%s%s", family, set->name);
-	else
-		snprintf(set->text, sizeof set->text, "%s%s#%s#%s", family,
-			proto_name(set->nfproto), set->table, set->name);
-}
-
 int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
 {
 	struct nl_set *set;
@@ -305,7 +274,7 @@ int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
 		.table = set->table, .name = set->name, .nfproto = conf->nfproto};
 	set->target.look = look_at_target;
 	set->target.settled = settled;
-	set_describe(set);
+	conf_set_format(conf, set->text, sizeof set->text);
 	s->v[s->n++] = set;
 	look(set);
 	*ret = set;

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <json-c/json.h>
-#include <linux/netfilter.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,44 +36,14 @@ static void add_rule(void *arg, const struct policy_explain_rule *rule)
 	json_object_array_add(w->rules, j);
 }
 
-/* --- sets, as dnsmasq and our configuration write them --- */
-
-static const char *nfproto_name(uint8_t nfproto)
-{
-	switch (nfproto) {
-	case NFPROTO_INET:
-		return "inet";
-	case NFPROTO_IPV4:
-		return "ip";
-	case NFPROTO_IPV6:
-		return "ip6";
-	case NFPROTO_ARP:
-		return "arp";
-	case NFPROTO_NETDEV:
-		return "netdev";
-	case NFPROTO_BRIDGE:
-		return "bridge";
-	default:
-		return "?";
-	}
-}
-
 static struct json_object *sets_json(const struct policy_rule *rule)
 {
 	struct json_object *all = json_object_new_array();
 	char text[512];
 
-	for (size_t i = 0; i < rule->n_sets; i++) {
-		const struct conf_set *s = &rule->sets[i];
-		const char *family = s->family == IP_V4 ? "4#" : s->family == IP_V6 ? "6#" : "";
-
-		if (s->is_ipset)
-			snprintf(text, sizeof text, "%s%s", family, s->name);
-		else
-			snprintf(text, sizeof text, "%s%s#%s#%s", family, nfproto_name(s->nfproto),
-				s->table, s->name);
-		json_object_array_add(all, reply_string(text));
-	}
+	for (size_t i = 0; i < rule->n_sets; i++)
+		json_object_array_add(
+			all, reply_string(conf_set_format(&rule->sets[i], text, sizeof text)));
 	return all;
 }
 
