@@ -96,5 +96,7 @@ void daemon_check_routes(
 /* Chooses the way of interception by probing, or as configured, and commits the table if it changes
  * or force is set. */
 int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what);
+/* The same while running: an error becomes a problem, and the table of before stays in force. */
+void daemon_choose_again(struct daemon *d, bool force);
 
 #endif

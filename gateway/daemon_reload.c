@@ -33,9 +33,26 @@ static bool same_prefix(const struct ip_prefix *a, const struct ip_prefix *b)
 	return a->len == b->len && ip_addr_equal(&a->addr, &b->addr);
 }
 
-/* What the running process cannot change under itself; the rest is taken over at once. */
-static void tell_kept(const struct config *old, const struct config *fresh, struct reload *r)
+static bool same_listen(const struct config *a, const struct config *b)
 {
+	if (a->n_listen != b->n_listen)
+		return false;
+	for (size_t i = 0; i < a->n_listen; i++)
+		if (strcmp(a->listen[i].url, b->listen[i].url) != 0)
+			return false;
+	return true;
+}
+
+/* The tproxy sockets are opened at start, unless interception was off then. */
+static bool opens_interception(const struct daemon *d, const struct config *fresh)
+{
+	return d->plumbing.tcp4.port == 0 && fresh->gateway.intercept != CONF_INTERCEPT_OFF;
+}
+
+/* What the running process cannot change under itself; the rest is taken over at once. */
+static void tell_kept(const struct daemon *d, const struct config *fresh, struct reload *r)
+{
+	const struct config *old = d->config;
 	static const char *const text = "needs a restart; the running value stays in force";
 	char line[256];
 	const struct {
@@ -51,7 +68,8 @@ static void tell_kept(const struct config *old, const struct config *fresh, stru
 		{!same_prefix(&old->fakeip.pool6, &fresh->fakeip.pool6), "fakeip.pool6"},
 		{strcmp(old->fakeip.store, fresh->fakeip.store) != 0, "fakeip.store"},
 		{strcmp(old->control_socket, fresh->control_socket) != 0, "control.socket"},
-		{old->n_listen != fresh->n_listen, "listen"},
+		{!same_listen(old, fresh), "listen"},
+		{opens_interception(d, fresh), "gateway.intercept"},
 	};
 
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
@@ -63,9 +81,13 @@ static void tell_kept(const struct config *old, const struct config *fresh, stru
 }
 
 /* Fields that were fixed at start keep their old values in the new configuration. */
-static void keep_fixed(struct config *fresh, const struct config *old)
+static void keep_fixed(const struct daemon *d, struct config *fresh)
 {
+	const struct config *old = d->config;
+
 	fresh->gateway.mark = old->gateway.mark;
+	if (opens_interception(d, fresh))
+		fresh->gateway.intercept = CONF_INTERCEPT_OFF;
 	fresh->fakeip.pool4 = old->fakeip.pool4;
 	fresh->fakeip.pool6 = old->fakeip.pool6;
 }
@@ -75,7 +97,6 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 	struct reload r = {tell, arg};
 	struct config *fresh, *old = d->config;
 	struct generation *gen;
-	const char *what = NULL;
 	int error = conf_load(d->config_path, tell_conf, &r, &fresh);
 
 	if (error) {
@@ -83,8 +104,8 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 			d->config_path);
 		return -EINVAL;
 	}
-	tell_kept(old, fresh, &r);
-	keep_fixed(fresh, old);
+	tell_kept(d, fresh, &r);
+	keep_fixed(d, fresh);
 	error = generation_new(fresh, d->writer, tell_lists, &r, &gen);
 	if (error) {
 		log_error(
@@ -99,11 +120,7 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 	d->config = fresh;
 	log_set_level((enum log_level)fresh->log_level);
 	d->plumbing.forget = true; /* new connections go the new way */
-	error = daemon_choose_intercept(d, true, &what);
-	if (error)
-		daemon_set_problem(d, PROBLEM_INTERCEPT,
-			"nftables%s%s: %s; the table of before stays in force", what ? ", " : "",
-			what ? what : "", strerror(-error));
+	daemon_choose_again(d, true);
 	conf_free(old);
 	r.tell(r.arg, false,
 		"rules, lists, upstreams, egresses and interception are in force as configured");

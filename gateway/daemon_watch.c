@@ -228,11 +228,21 @@ static void woken(struct loop_waker *w)
 
 /* --- the news --- */
 
+void daemon_choose_again(struct daemon *d, bool force)
+{
+	const char *what = NULL;
+	int error = daemon_choose_intercept(d, force, &what);
+
+	if (error)
+		daemon_set_problem(d, PROBLEM_INTERCEPT,
+			"nftables%s%s: %s; the table of before stays in force", what ? ", " : "",
+			what ? what : "", strerror(-error));
+}
+
 static void settled(struct loop_timer *t)
 {
 	struct daemon *d = container_of(t, struct daemon, settle);
 	struct monitor_news news = d->news;
-	const char *what = NULL;
 
 	memset(&d->news, 0, sizeof d->news);
 	if (d->state != DAEMON_RUNNING)
@@ -252,13 +262,8 @@ static void settled(struct loop_timer *t)
 	}
 	/* A new interface of the LAN needs its device for putting packets back, so the table is set
 	 * again for it. */
-	if (news.links || news.addresses || news.nft_rules || news.lost) {
-		int error = daemon_choose_intercept(d, false, &what);
-
-		if (error)
-			daemon_set_problem(d, PROBLEM_INTERCEPT, "nftables%s%s: %s",
-				what ? ", " : "", what ? what : "", strerror(-error));
-	}
+	if (news.links || news.addresses || news.nft_rules || news.lost)
+		daemon_choose_again(d, false);
 }
 
 static void arrived(struct daemon *d)
@@ -292,11 +297,9 @@ static void route_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool l
 static void reprobe_due(struct loop_timer *t)
 {
 	struct daemon *d = container_of(t, struct daemon, reprobe);
-	const char *what;
-	int error = d->state == DAEMON_RUNNING ? daemon_choose_intercept(d, false, &what) : 0;
 
-	if (error)
-		daemon_set_problem(d, PROBLEM_INTERCEPT, "nftables: %s", strerror(-error));
+	if (d->state == DAEMON_RUNNING)
+		daemon_choose_again(d, false);
 }
 
 int daemon_watch_start(struct daemon *d)

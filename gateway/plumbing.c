@@ -177,6 +177,14 @@ static int configure(struct plumbing *p, const struct config *config, const char
 	return error;
 }
 
+static void close_queues(int *fds, unsigned queues)
+{
+	for (unsigned i = 0; i < queues; i++) {
+		close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
 int plumbing_up(
 	struct plumbing *p, const struct config *config, unsigned queues, const char **ret_what)
 {
@@ -198,10 +206,7 @@ int plumbing_up(
 	if (!error)
 		return 0;
 	rt_clean(p->rt, NULL);
-	for (unsigned i = 0; i < queues; i++) {
-		close(p->tun_fds[i]);
-		p->tun_fds[i] = -1;
-	}
+	close_queues(p->tun_fds, queues);
 close_rt:
 	rt_close(p->rt);
 	p->rt = NULL;
@@ -213,8 +218,7 @@ void plumbing_down(struct plumbing *p)
 	if (!p->rt)
 		return;
 	rt_clean(p->rt, NULL);
-	for (unsigned i = 0; i < p->queues; i++)
-		close(p->tun_fds[i]);
+	close_queues(p->tun_fds, p->queues);
 	rt_close(p->rt);
 	p->rt = NULL;
 }
@@ -234,9 +238,14 @@ int plumbing_remake_tun(
 
 	if (error)
 		return error;
+	error = plumbing_repair(p, config);
+	if (error) { /* or the name would be taken at the next try */
+		close_queues(fresh, p->queues);
+		return error;
+	}
 	memcpy(old_fds, p->tun_fds, sizeof p->tun_fds);
 	memcpy(p->tun_fds, fresh, p->queues * sizeof fresh[0]);
-	return plumbing_repair(p, config);
+	return 0;
 }
 
 /* --- the table --- */

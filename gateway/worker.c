@@ -74,6 +74,8 @@ static void tun_packet_arrived(struct worker *w, uint8_t *data, size_t len)
 		carry_packet(w->carry, data, len, 0);
 }
 
+static void change_tun(struct worker *w);
+
 static void tun_read(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
 	struct worker *w = container_of(op, struct worker, tun_op);
@@ -82,14 +84,19 @@ static void tun_read(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 		tun_packet_arrived(w, data, (size_t)res);
 	if (!last || w->stopping)
 		return;
-	if (w->next_tun >= 0) { /* the new queue was waiting for the old one's end */
-		w->tun.fd = w->next_tun;
-		w->next_tun = -1;
-		carry_set_tun(w->carry, w->tun.fd);
-		if (loop_read_start(w->loop, &w->tun_op, w->tun.fd, w->tun_buffers, tun_read) == 0)
-			return;
-	}
-	w->c.tun_failed(w->c.arg);
+	if (w->next_tun >= 0) /* the new queue was waiting for the old one's end */
+		change_tun(w);
+	else
+		w->c.tun_failed(w->c.arg);
+}
+
+static void change_tun(struct worker *w)
+{
+	w->tun.fd = w->next_tun;
+	w->next_tun = -1;
+	carry_set_tun(w->carry, w->tun.fd);
+	if (loop_read_start(w->loop, &w->tun_op, w->tun.fd, w->tun_buffers, tun_read))
+		w->c.tun_failed(w->c.arg);
 }
 
 static void nflog_arrived(void *arg, uint8_t *packet, size_t len, unsigned ifindex)
@@ -129,15 +136,10 @@ static void take_tun(struct worker *w)
 {
 	if (w->next_tun < 0)
 		return;
-	if (loop_op_busy(&w->tun_op)) {
+	if (loop_op_busy(&w->tun_op))
 		loop_op_cancel(&w->tun_op);
-		return;
-	}
-	w->tun.fd = w->next_tun;
-	w->next_tun = -1;
-	carry_set_tun(w->carry, w->tun.fd);
-	if (loop_read_start(w->loop, &w->tun_op, w->tun.fd, w->tun_buffers, tun_read))
-		w->c.tun_failed(w->c.arg);
+	else
+		change_tun(w);
 }
 
 static void resolver_is_stopped(void *arg)
@@ -418,9 +420,4 @@ const struct query_counters *worker_query_counters(const struct worker *w)
 const struct carry_counters *worker_carry_counters(const struct worker *w)
 {
 	return carry_counters(w->carry);
-}
-
-const struct serve_out_counters *worker_out_counters(const struct worker *w)
-{
-	return serve_out_counters(w->out);
 }

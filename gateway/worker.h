@@ -60,6 +60,5 @@ int64_t worker_last_turn_ms(const struct worker *w); /* any thread */
 
 const struct query_counters *worker_query_counters(const struct worker *w);
 const struct carry_counters *worker_carry_counters(const struct worker *w);
-const struct serve_out_counters *worker_out_counters(const struct worker *w);
 
 #endif
