@@ -174,3 +174,16 @@ def test_slow_tcp_clients_do_not_hold_up_others(gateway, lab, intercept):
             assert addresses(gw.ask("a.real.test", tcp=tcp)) == REAL
         half.sendall(framed(question("half.test"))[7:])
         assert is_fake(addresses(dns.message.from_wire(read_message(half))))
+
+
+def test_a_reload_tells_what_only_a_restart_changes(gateway, lab):
+    """A listener that moved, and interception that was off at the start; the rest of the reload is in force."""
+    def config(port, intercept, ttl):
+        return {"listen": [f"udp://192.168.77.1:{port}"], "gateway": {"intercept": intercept}, "fakeip": {"ttl": ttl}}
+
+    gw = gateway(config(5301, "off", "5s"))
+    gw.rewrite(config(5302, "tun", "7s"))
+    kept = [line.split()[0] for line in gw.result("reload")["changed"] if "needs a restart" in line]
+    assert sorted(kept) == ["gateway.intercept", "listen"]
+    assert gw.status()["intercept"] == "off"
+    assert gw.ask("web.test", server="192.168.77.1", port=5301).answer[0].ttl == 7
