@@ -46,6 +46,18 @@ struct conf_exempt {
 	struct conf_prefixes to;
 };
 
+struct conf_mac {
+	uint8_t b[6];
+};
+
+struct conf_relay_clients { /* an entry is one or the other */
+	struct conf_prefixes prefixes;
+	struct conf_mac *macs;
+	size_t n_macs;
+};
+
+enum conf_sniff { CONF_SNIFF_TLS = 1, CONF_SNIFF_HTTP = 2, CONF_SNIFF_QUIC = 4 };
+
 struct conf_gateway {
 	struct conf_strings lan; /* interface names, a trailing '*' allowed */
 	bool self;
@@ -56,6 +68,11 @@ struct conf_gateway {
 	struct conf_mark mark; /* our own packets; the two bits above the highest bit of its mask
 				  are the ways in */
 	unsigned workers;      /* 0: auto */
+	struct conf_mark relay_mark; /* mask 0: none */
+	struct conf_relay_clients relay_clients;
+	unsigned sniff;	   /* bits: enum conf_sniff */
+	unsigned watch_ms; /* 0: only by reload */
+	unsigned lame_duck_ms;
 };
 
 enum conf_transport { CONF_UDP, CONF_TCP };
@@ -67,10 +84,27 @@ struct conf_endpoint { /* a listener or an upstream's server */
 	unsigned line, column;
 };
 
+enum conf_exhausted { CONF_EXHAUSTED_REAL, CONF_EXHAUSTED_SERVFAIL };
+enum conf_https { CONF_HTTPS_EMPTY, CONF_HTTPS_REWRITE };
+enum conf_ech { CONF_ECH_KEEP, CONF_ECH_DROP };
+
 struct conf_fakeip {
 	struct ip_prefix pool4, pool6; /* family IP_NONE: off */
-	uint32_t ttl_s;
+	uint32_t ttl_s, hold_s;
 	char *store; /* absolute path; "" keeps the table in memory */
+	uint32_t sync_s;
+	enum conf_exhausted exhausted;
+	enum conf_https https;
+	enum conf_ech ech;
+	bool except_builtin;
+	int *except; /* lists */
+	size_t n_except;
+};
+
+struct conf_leases {
+	struct conf_strings files; /* absolute paths; n 0: no leases */
+	char *domain;		   /* "lan": HOST.lan and HOST mean the lease's host */
+	bool answer;		   /* else the names are only never faked */
 };
 
 struct conf_upstream {
@@ -82,13 +116,40 @@ struct conf_upstream {
 	struct conf_mark mark;
 };
 
-enum conf_egress_type { CONF_EGRESS_DIRECT };
+enum conf_egress_type {
+	CONF_EGRESS_DIRECT,
+	CONF_EGRESS_SOCKS5,
+	CONF_EGRESS_HTTP,
+	CONF_EGRESS_REJECT,
+	CONF_EGRESS_GROUP
+};
+enum conf_masquerade { CONF_MASQUERADE_AUTO, CONF_MASQUERADE_YES, CONF_MASQUERADE_NO };
+enum conf_carry_or_reject { CONF_CARRY, CONF_CARRY_REJECT };
+enum conf_ping { CONF_PING_UNREACHABLE, CONF_PING_LOCAL };
+enum conf_group_strategy { CONF_GROUP_SEQUENTIAL, CONF_GROUP_FASTEST };
+
+struct conf_proxy {	   /* where a proxy listens: a literal address, or a name to be resolved */
+	char *host;	   /* NULL: literal */
+	struct ip_port at; /* family IP_NONE with a host; its port counts in both cases */
+};
 
 struct conf_egress {
 	char *name;
 	enum conf_egress_type type;
 	int upstream;
 	struct conf_mark mark;
+	struct conf_proxy server; /* socks5, http */
+	char *user, *password;	  /* NULL: none; the password also from password_file */
+	int bootstrap;		  /* the group that resolves server.host, -1: none */
+	enum conf_masquerade masquerade;
+	enum conf_carry_or_reject udp, quic;
+	unsigned connect_timeout_ms, idle_ms, udp_idle_ms;
+	enum conf_ping ping;
+	int *of; /* group: its members */
+	size_t n_of;
+	enum conf_group_strategy strategy;
+	unsigned check_ms;
+	unsigned line, column;
 };
 
 struct conf_list {
@@ -119,6 +180,15 @@ struct conf_set_ttl {
 	uint32_t min_s, grace_s; /* 600, 60 */
 };
 
+struct conf_unless { /* an address of the name in one of the lists: this egress instead */
+	int *lists;
+	size_t n_lists;
+	int egress;
+	int upstream; /* filled in from the egress */
+	unsigned within_ms;
+	unsigned line, column;
+};
+
 struct conf_rule {
 	char *name;
 	struct conf_strings
@@ -135,6 +205,9 @@ struct conf_rule {
 	size_t n_sets;
 	struct conf_set_ttl set_ttl;
 	enum conf_on_error on_error;
+	bool carry; /* a real answer whose egress is a proxy or has a mark */
+	struct conf_unless *unless;
+	size_t n_unless;
 	unsigned line, column;
 };
 
@@ -144,6 +217,7 @@ struct config {
 	struct conf_endpoint *listen;
 	size_t n_listen;
 	struct conf_fakeip fakeip;
+	struct conf_leases leases;
 	struct conf_upstream *upstreams;
 	size_t n_upstreams;
 	struct conf_egress *egresses;
