@@ -6,7 +6,10 @@
  * - set alive (nf_proto, timeout): the gate. No heartbeat for 2.5 s: every rule of interception is
  *   skipped.
  * - map nat4, nat6 (fake → real, timeout): direct egress, carried by the kernel.
- * - set mark<N>_4, mark<N>_6: fakes whose egress sets a mark.
+ * - set egress<N>_4, egress<N>_6: fakes of a direct egress that the kernel must tell apart: it sets
+ *   a mark, masquerades (or not) as configured, rejects UDP or QUIC.
+ * - set real<N>_4, real<N>_6: real addresses whose traffic gets the mark of egress N.
+ * - set carried4, carried6: real addresses whose traffic goes to the relay.
  * - counters taken_udp, taken_tcp (interception), stray (came from TUN and nobody took it), outside
  *   (to a pool from where it is not carried), probe (see below).
  */
@@ -18,8 +21,11 @@
 
 #define TABLE_NAME "tungate"
 
-struct table_mark { /* one egress with a mark */
-	uint32_t value, mask;
+struct table_egress { /* one of the configuration; all zero: none of this concerns the kernel */
+	uint32_t value, mask; /* of its mark; mask 0: none */
+	enum conf_masquerade masquerade;
+	bool reject_udp, reject_quic; /* of a direct one: those packets come to the daemon */
+	bool real;		      /* real answers go out by it, by mark */
 };
 
 struct table_config {
@@ -37,9 +43,14 @@ struct table_config {
 	struct ip_prefix pool4, pool6;	       /* IP_NONE: off */
 	struct ip_addr tun4, tun6;	       /* TUN's own addresses; IP_NONE: none */
 	struct ip_port udp4, udp6, tcp4, tcp6; /* tproxy listeners; family IP_NONE: none */
-	/* Indexed by the egress's number in the configuration; mask 0: no mark. */
-	const struct table_mark *marks;
-	size_t n_marks;
+	/* The relay's sockets, as for tproxy: connections put back for it, and real traffic. */
+	struct ip_port relay_tcp4, relay_tcp6, relay_udp4, relay_udp6;
+	bool carried;		     /* real answers go out by the relay: sets carried4, carried6 */
+	struct conf_mark relay_mark; /* what users mark goes to the relay; mask 0: none */
+	const struct conf_relay_clients *relay_clients; /* so does what these send; or NULL */
+	/* Indexed by the egress's number in the configuration. */
+	const struct table_egress *egresses;
+	size_t n_egresses;
 	/* br_netfilter runs these chains inside the bridge, where the socket that tproxy finds is
 	 * lost again: the LAN's queries that would need one go on as if we were not here. */
 	bool no_lan_tproxy;
@@ -55,7 +66,7 @@ struct table_config {
 
 /* --- for the writer (netlink/writer.c) --- */
 
-#define TABLE_MARKS_MAX 256 /* egresses */
+#define TABLE_EGRESSES_MAX 256
 
 struct nft_batch;
 struct nft_error;
@@ -67,8 +78,9 @@ struct table_state {
 	uint32_t chains;	       /* bits, in the order of table.c */
 	struct ip_prefix pool4, pool6; /* of the maps and mark sets; IP_NONE: there are none */
 	bool exempt4, exempt6;
-	struct table_mark marks[TABLE_MARKS_MAX];
-	size_t n_marks;
+	struct table_egress egresses[TABLE_EGRESSES_MAX];
+	size_t n_egresses;
+	bool carried;
 };
 
 /* note: one clear line about a part that was left out (a cgroup that is not there). */

@@ -65,14 +65,18 @@ enum writer_op {
 	WRITER_SET_ADD,	   /* addr into user set `set`, timeout_s (0: permanent) */
 	WRITER_NAT_SET,	   /* fake → real in nat4/nat6, timeout_s; replaces another real */
 	WRITER_NAT_DELETE, /* fake; not there: fine */
-	WRITER_MARK_SET,   /* fake into mark set `number`, timeout_s */
+	WRITER_EGRESS_SET, /* fake into the set of egress `number`, timeout_s; fine if it needs none
+			    */
+	/* A real address that egress `number` carries: into its own set if it is a direct one with
+	 * a mark, else into the relay's (see table.h), timeout_s; fine if there is none. */
+	WRITER_REAL_SET,
 };
 struct writer_element {
 	enum writer_op op;
 	struct nl_set *set;
 	unsigned number;
 	uint32_t timeout_s;
-	struct ip_addr addr; /* for NAT and MARK: the fake address */
+	struct ip_addr addr; /* for NAT and EGRESS: the fake address */
 	struct ip_addr real;
 };
 #define WRITER_JOB_ELEMENTS 64

@@ -26,6 +26,18 @@ struct policy_egress {
 	int upstream; /* index into the configuration's upstreams, -1: none */
 	struct conf_mark mark;
 	unsigned index; /* in the configuration */
+	bool udp, quic; /* false: rejected */
+	bool ping;	/* echo requests are answered here where it cannot carry them */
+};
+
+/* One `unless` of a rule: an address of the name in one of its lists, and the traffic takes this
+ * egress instead. */
+struct policy_unless {
+	const struct policy_egress *egress;
+	int upstream;
+	unsigned within_ms;
+	const uint16_t *lists; /* of the policy, see policy_unless_holds() */
+	size_t n_lists;
 };
 
 /* What a rule decides. Lives as long as its policy. The rule-less default is one of these too:
@@ -41,11 +53,16 @@ struct policy_rule {
 	size_t n_sets;
 	struct conf_set_ttl set_ttl;
 	enum conf_on_error on_error;
+	/* A real answer's addresses go into our own sets: its egress is a proxy, or has a mark. */
+	bool carry;
+	const struct policy_unless *unless; /* fake rules only; owned by the policy */
+	size_t n_unless;
 	unsigned set_base; /* index of sets[0] among all sets of the policy, see policy_sets() */
 };
 
 struct policy_question {
-	const struct dns_name *name;
+	const struct dns_name
+		*name; /* NULL: not known (real traffic); matches only rules without names */
 	uint16_t type;
 	struct ip_addr client; /* family IP_NONE: unknown, matches only rules without `client` */
 };
@@ -57,11 +74,28 @@ struct policy_question {
 typedef void policy_report(void *arg, bool is_error, const char *text);
 int policy_build(
 	const struct config *config, policy_report *report, void *arg, struct policy **ret);
-void policy_free(struct policy *p);
+struct policy *policy_ref(struct policy *p);
+void policy_unref(struct policy *p); /* NULL is fine; any thread */
 
-/* Never NULL: the rule that wins, or the default. No allocation, no lock. */
-const struct policy_rule *policy_decide(
+struct policy_decision {
+	const struct policy_rule *rule; /* never NULL: the one that wins, or the default */
+	/* The rule says fake, but the name is never faked (`fakeip.except`), and the rule's own
+	 * domains lie above it: the rule's real answer. */
+	bool never_fake;
+};
+/* No allocation, no lock. */
+struct policy_decision policy_decide(
 	const struct policy *p, const struct policy_question *question);
+
+/* One of the lists holds the address, the longest prefix or any. No allocation, no lock. */
+bool policy_unless_holds(
+	const struct policy *p, const struct policy_unless *u, const struct ip_addr *a);
+/* The list's name that holds it, for explain; NULL: none. */
+const char *policy_unless_list(
+	const struct policy *p, const struct policy_unless *u, const struct ip_addr *a);
+/* Do real answers of any rule need our own sets (relay: those of proxies; else of egress `index`)?
+ */
+bool policy_carries(const struct policy *p, bool relay, unsigned egress);
 
 /* NULL: it is gone. */
 const struct policy_egress *policy_egress_by_id(const struct policy *p, uint64_t id);

@@ -34,6 +34,17 @@ struct query_counters { /* each worker its own; read by the main thread */
 	_Atomic uint64_t loops, pushes, push_errors, exhausted, parked_full;
 };
 
+/* What carrying wants to know; any may be NULL. */
+struct query_hooks {
+	void *arg;
+	/* A fake answer of a rule that has `unless` leaves: time to look for the verdict. */
+	void (*faked)(void *arg, uint32_t index, const struct policy_rule *rule,
+		const struct ip_addr *client, const struct dns_name *name);
+	/* A real answer leaves for this client: msg is upstream's. */
+	void (*told)(void *arg, const struct ip_addr *client, const struct dns_name *name,
+		const uint8_t *msg, size_t len);
+};
+
 struct query_engine_config {
 	struct loop *loop;
 	struct resolver *resolver;
@@ -43,6 +54,7 @@ struct query_engine_config {
 	struct writer_client *writer_client;
 	const struct hosts *hosts;
 	uint32_t (*clock_s)(void); /* the table's clock */
+	struct query_hooks hooks;
 };
 
 struct query_engine;
@@ -51,6 +63,9 @@ int query_engine_new(const struct query_engine_config *config, struct query_engi
 void query_engine_free(struct query_engine *e);
 /* From now on queries are left unanswered; parked ones end as they do. */
 void query_engine_stop(struct query_engine *e);
+/* The daemon is about to go (gateway.lame_duck): what would be fake is answered real from now on.
+ */
+void query_engine_set_lame(struct query_engine *e);
 bool query_engine_idle(const struct query_engine *e); /* nothing is parked */
 /* From now on queries are decided by g; the engine takes a reference. */
 void query_engine_use(struct query_engine *e, struct generation *g);
