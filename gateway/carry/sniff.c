@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#define HOST_MAX    253
-#define LABEL_MAX   63
+#define HOST_MAX      253
+#define LABEL_MAX     63
 #define TLS_HANDSHAKE 22 /* the first byte of a TLS record, and of no HTTP request */
 
 static bool is_digit(uint8_t c)

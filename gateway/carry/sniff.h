@@ -52,7 +52,7 @@ struct sniff_quic {
  * may be spread in any order over the packets of several datagrams. Packets of another connection
  * that can be read begin anew. A thread's first datagram makes what OpenSSL needs; it is freed when
  * the thread ends, and a process that never calls this has nothing of it. */
-enum sniff_result sniff_quic_datagram(struct sniff_quic *q, const uint8_t *data, size_t len,
-	char ret_name[SNIFF_NAME_SIZE]);
+enum sniff_result sniff_quic_datagram(
+	struct sniff_quic *q, const uint8_t *data, size_t len, char ret_name[SNIFF_NAME_SIZE]);
 
 #endif

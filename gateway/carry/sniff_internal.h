@@ -5,14 +5,13 @@
 
 #include "gateway/carry/sniff.h"
 
-#define SNIFF_QUIC_V1	0x00000001u
-#define SNIFF_QUIC_V2	0x6b3343cfu /* RFC 9369 3.1 */
-#define SNIFF_QUIC_TAG	16	    /* AEAD_AES_128_GCM */
-#define SNIFF_QUIC_PLAIN_MAX 4096   /* of a packet that is read; clients send at most 1,500 */
+#define SNIFF_QUIC_V1	     0x00000001u
+#define SNIFF_QUIC_V2	     0x6b3343cfu /* RFC 9369 3.1 */
+#define SNIFF_QUIC_TAG	     16		 /* AEAD_AES_128_GCM */
+#define SNIFF_QUIC_PLAIN_MAX 4096	 /* of a packet that is read; clients send at most 1,500 */
 
 /* Is it a host name, and no address? Then SNIFF_NAME, else SNIFF_NONE. */
-enum sniff_result sniff_host_name(
-	const uint8_t *text, size_t len, char ret_name[SNIFF_NAME_SIZE]);
+enum sniff_result sniff_host_name(const uint8_t *text, size_t len, char ret_name[SNIFF_NAME_SIZE]);
 
 /* The beginning of a ClientHello message without any records, as CRYPTO frames carry it. */
 enum sniff_result sniff_client_hello(

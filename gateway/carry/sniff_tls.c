@@ -5,21 +5,22 @@
 #include <string.h>
 
 enum {
-	RECORD_HANDSHAKE = 22,	  /* RFC 8446 5.1 */
-	RECORD_HEAD = 5,	  /* type, version, length */
-	RECORD_MAX = 16384,	  /* bytes without its head */
-	CLIENT_HELLO = 1,	  /* RFC 8446 4 */
-	MESSAGE_HEAD = 4,	  /* type, length */
-	MESSAGE_MAX = 65535,	  /* no ClientHello is longer; a pre-shared key takes most */
-	SESSION_ID_MAX = 32,	  /* RFC 8446 4.1.2 */
+	RECORD_HANDSHAKE = 22, /* RFC 8446 5.1 */
+	RECORD_HEAD = 5,       /* type, version, length */
+	RECORD_MAX = 16384,    /* bytes without its head */
+	CLIENT_HELLO = 1,      /* RFC 8446 4 */
+	MESSAGE_HEAD = 4,      /* type, length */
+	MESSAGE_MAX = 65535,   /* no ClientHello is longer; a pre-shared key takes most */
+	SESSION_ID_MAX = 32,   /* RFC 8446 4.1.2 */
 	EXTENSION_SERVER_NAME = 0,
-	NAME_HOST = 0,		  /* RFC 6066 3 */
+	NAME_HOST = 0, /* RFC 6066 3 */
 };
 
 struct hello {
 	const uint8_t *data;
 	size_t len;	    /* there are still so many bytes */
-	size_t record_left; /* so many are the open record's; without records SIZE_MAX, never used up */
+	size_t record_left; /* so many are the open record's; without records SIZE_MAX, never used
+			       up */
 	size_t left;	    /* so many does the innermost open structure still hold */
 	bool stopped;
 	enum sniff_result why;

@@ -1,0 +1,43 @@
+/* What was decided about a fake address, kept longer than the kernel's element of it: the real
+ * address of each family that stands behind it (pinned while flows live), and what `unless` found.
+ * Shared by all workers, sharded by index, bounded; what is lost is decided again. */
+#ifndef TUNGATE_CARRY_DECISIONS_H
+#define TUNGATE_CARRY_DECISIONS_H
+
+#include "gateway/base/addr.h"
+
+struct decision_pin {
+	struct ip_addr real; /* IP_NONE: none */
+	uint32_t until_s;    /* the kernel's element lives so long */
+};
+
+enum decision_by { DECISION_RULE, DECISION_UNLESS };
+
+struct decision {
+	/* Ids (policy_id) of the rule and of the egress that unless chose (0: the rule's own),
+	 * valid until verdict_until_s; 0: unless has not been asked. */
+	uint64_t rule, egress;
+	uint32_t verdict_until_s;
+	struct decision_pin pin4, pin6;
+	/* For `status`: the egress that carried last. */
+	uint64_t carried_by;
+	enum decision_by by;
+};
+
+struct decisions;
+int decisions_new(unsigned max, struct decisions **ret);
+void decisions_free(struct decisions *d); /* NULL is fine */
+/* False: nothing is known, *ret is zero. */
+bool decisions_get(struct decisions *d, uint32_t index, uint32_t now_s, struct decision *ret);
+/* Each changes its part and leaves the rest. */
+void decisions_set_verdict(struct decisions *d, uint32_t index, uint64_t rule, uint64_t egress,
+	uint32_t until_s, uint32_t now_s);
+void decisions_set_pin(struct decisions *d, uint32_t index, const struct ip_addr *real,
+	uint32_t until_s, uint32_t now_s);
+void decisions_set_carried(
+	struct decisions *d, uint32_t index, uint64_t egress, enum decision_by by, uint32_t now_s);
+void decisions_forget(struct decisions *d, uint32_t index);
+/* A reload: verdicts are made anew, pins stay. */
+void decisions_forget_verdicts(struct decisions *d);
+
+#endif
