@@ -13,14 +13,22 @@ struct dns_name verdict_name(const struct fakeip_mapping *m)
 	return name;
 }
 
-struct verdict verdict_make(
+void verdict_set_egress(struct verdict *v, const struct policy_egress *egress, int upstream)
+{
+	v->egress = egress;
+	v->upstream = upstream >= 0	      ? upstream
+		      : egress->upstream >= 0 ? egress->upstream
+					      : v->rule->upstream;
+}
+
+struct verdict verdict_fake(
 	const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client)
 {
 	struct dns_name name = verdict_name(m);
 	struct policy_question question = {
 		.name = &name, .type = m->has4 ? DNS_A : DNS_AAAA, .client = *client};
-	const struct policy_rule *rule = policy_decide(p, &question);
-	struct verdict v = {.way = VERDICT_REJECT, .rule = rule};
+	const struct policy_rule *rule = policy_decide(p, &question).rule;
+	struct verdict v = {.rule = rule, .upstream = -1};
 
 	/* A rule that has changed its mind about faking still says where the name's traffic goes.
 	 * One that has no egress leaves the traffic to the rule that made the mapping. */
@@ -33,9 +41,27 @@ struct verdict verdict_make(
 	if (rule->answer == CONF_ANSWER_BLOCK || !rule->egress)
 		return v;
 	v.rule = rule;
-	v.egress = rule->egress;
-	v.upstream = rule->egress->upstream >= 0 ? rule->egress->upstream : rule->upstream;
-	if (v.upstream >= 0)
-		v.way = VERDICT_KERNEL;
+	verdict_set_egress(&v, rule->egress, -1);
 	return v;
+}
+
+struct verdict verdict_real(
+	const struct policy *p, const struct dns_name *name, const struct ip_addr *client)
+{
+	struct policy_question question = {.name = name, .type = DNS_A, .client = *client};
+	const struct policy_rule *rule = policy_decide(p, &question).rule;
+	struct verdict v = {.rule = rule, .upstream = -1};
+
+	if (rule->answer == CONF_ANSWER_BLOCK)
+		return v;
+	if (rule->egress)
+		verdict_set_egress(&v, rule->egress, -1);
+	else
+		v.plain = true;
+	return v;
+}
+
+bool verdict_rejects_udp(const struct policy_egress *egress, uint16_t port)
+{
+	return !egress->udp || (!egress->quic && port == VERDICT_QUIC_PORT);
 }

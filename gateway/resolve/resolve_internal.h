@@ -7,7 +7,7 @@
 
 #include "gateway/base/container.h"
 #include "gateway/resolve/resolve.h"
-#include "gateway/resolve/slab.h"
+#include "gateway/base/slab.h"
 #include "gateway/resolve/transport.h"
 
 #define RESOLVE_FLIGHTS_MAX 4096 /* a resolver; the next one gets -ENOBUFS */

@@ -1,4 +1,4 @@
-#include "gateway/resolve/slab.h"
+#include "gateway/base/slab.h"
 
 #include <stdalign.h>
 #include <stdlib.h>

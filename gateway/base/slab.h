@@ -1,8 +1,8 @@
 /* Objects of one size, made in chunks as they are needed, up to a bound, and kept until the end:
  * what is taken on the query path was allocated before, once that many were out at the same time.
  * One thread. A fresh object is zeroed, a used one is as it was given back. */
-#ifndef TUNGATE_RESOLVE_SLAB_H
-#define TUNGATE_RESOLVE_SLAB_H
+#ifndef TUNGATE_BASE_SLAB_H
+#define TUNGATE_BASE_SLAB_H
 
 #include <stddef.h>
 
