@@ -6,9 +6,12 @@
 
 #include "gateway/base/addr.h"
 
+/* What stands behind the fake address of one family. Of the other family if the name has none of
+ * this one: then the relay carries. */
 struct decision_pin {
 	struct ip_addr real; /* IP_NONE: none */
-	uint32_t until_s;    /* the kernel's element lives so long */
+	uint64_t egress;     /* id: whose resolver told it */
+	uint32_t until_s;    /* by its TTL, as long as the kernel's element lives */
 };
 
 enum decision_by { DECISION_RULE, DECISION_UNLESS };
@@ -18,7 +21,8 @@ struct decision {
 	 * valid until verdict_until_s; 0: unless has not been asked. */
 	uint64_t rule, egress;
 	uint32_t verdict_until_s;
-	struct decision_pin pin4, pin6;
+	struct decision_pin pin4,
+		pin6; /* of the fake IPv4 and IPv6 address; kept also when until_s is over */
 	/* For `status`: the egress that carried last. */
 	uint64_t carried_by;
 	enum decision_by by;
@@ -32,8 +36,9 @@ bool decisions_get(struct decisions *d, uint32_t index, uint32_t now_s, struct d
 /* Each changes its part and leaves the rest. */
 void decisions_set_verdict(struct decisions *d, uint32_t index, uint64_t rule, uint64_t egress,
 	uint32_t until_s, uint32_t now_s);
-void decisions_set_pin(struct decisions *d, uint32_t index, const struct ip_addr *real,
-	uint32_t until_s, uint32_t now_s);
+/* family: of the fake address. */
+void decisions_set_pin(struct decisions *d, uint32_t index, uint8_t family,
+	const struct decision_pin *pin, uint32_t now_s);
 void decisions_set_carried(
 	struct decisions *d, uint32_t index, uint64_t egress, enum decision_by by, uint32_t now_s);
 void decisions_forget(struct decisions *d, uint32_t index);
