@@ -1,7 +1,7 @@
 /* Which client was told which real address for which name: how the name of real traffic is found
  * without looking into it. The last SEEN_NAMES names of each (client, address), for the answers'
- * TTL and SEEN_GRACE_S more; the oldest give way. Shared by all workers, sharded, bounded (about
- * 200 bytes an entry). */
+ * TTL and SEEN_GRACE_S more; the oldest give way. Shared by all workers, sharded, bounded (320
+ * bytes an entry, resident once used). */
 #ifndef TUNGATE_CARRY_SEEN_H
 #define TUNGATE_CARRY_SEEN_H
 
