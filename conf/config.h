@@ -130,7 +130,8 @@ enum conf_group_strategy { CONF_GROUP_SEQUENTIAL, CONF_GROUP_FASTEST };
 
 struct conf_proxy {	   /* where a proxy listens: a literal address, or a name to be resolved */
 	char *host;	   /* NULL: literal */
-	struct ip_port at; /* family IP_NONE with a host; its port counts in both cases */
+	struct ip_port at; /* family IP_NONE with a host; its port counts in both cases, and is 1080
+			      for socks5 and 8080 for http if none is written */
 };
 
 struct conf_egress {
@@ -142,8 +143,9 @@ struct conf_egress {
 	char *user, *password;	  /* NULL: none; the password also from password_file */
 	int bootstrap;		  /* the group that resolves server.host, -1: none */
 	enum conf_masquerade masquerade;
-	enum conf_carry_or_reject udp, quic;
-	unsigned connect_timeout_ms, idle_ms, udp_idle_ms;
+	enum conf_carry_or_reject udp, quic; /* http: always reject */
+	unsigned connect_timeout_ms, idle_ms;
+	unsigned udp_idle_ms; /* 60 s, or idle if that is shorter */
 	enum conf_ping ping;
 	int *of; /* group: its members */
 	size_t n_of;
@@ -199,8 +201,8 @@ struct conf_rule {
 	uint16_t *types; /* RR types */
 	size_t n_types;
 	enum conf_answer answer;
-	int egress, upstream; /* upstream is filled in from the egress, then from `default`; -1 only
-				 for block */
+	int egress, upstream; /* upstream is filled in from the egress, then from `default`; -1 for
+				 block, and for fake if there are no upstreams and none is needed */
 	struct conf_set *sets;
 	size_t n_sets;
 	struct conf_set_ttl set_ttl;

@@ -129,7 +129,7 @@ static void option_write(FILE *out, const struct conf_option *o)
 	if (o->type) {
 		fputs(" Ar ", out);
 		argument_write(out, o->type->name);
-		if (o->shape == CONF_MANY)
+		if (o->shape == CONF_MANY || o->shape == CONF_MAP_OR_MANY || o->shape == CONF_FOLD)
 			fputs(" ...", out);
 	}
 	fputc('\n', out);

@@ -9,6 +9,7 @@
 #define EGRESS(field)	offsetof(struct conf_egress, field)
 #define LIST(field)	offsetof(struct conf_list, field)
 #define RULE(field)	offsetof(struct conf_rule, field)
+#define UNLESS(field)	offsetof(struct conf_unless, field)
 
 /* clang-format off */
 const struct conf_option conf_options[] = {
@@ -44,23 +45,24 @@ const struct conf_option conf_options[] = {
 	{"gateway.workers", CONF_ONE, &conf_type_workers, GLOBAL(gateway.workers), .fallback = "auto",
 		.allowed = "auto, 1 to 64", .min = 1, .max = 64,
 		.text = "Number of threads. auto: one for each processor, at most 4."},
+	{"gateway.relay_mark", CONF_ONE, &conf_type_mark, GLOBAL(gateway.relay_mark),
+		.text = "Traffic to real addresses that rules of your own give this mark is carried by the relay, and the rules "
+			"below decide its egress."},
+	{"gateway.relay_clients", CONF_FOLD, &conf_type_relay_client, GLOBAL(gateway.relay_clients),
+		.items_max = 256, .text = "All traffic of these clients that leaves the LAN is carried by the relay: full-cone UDP for a console."},
+	{"gateway.sniff", CONF_FOLD, &conf_type_sniff, GLOBAL(gateway.sniff), .fallback = "tls http quic",
+		.items_max = 3, .text = "Where the relay looks for the name of a connection to a real address that no answer tells: in the "
+			"first bytes of TLS, HTTP, QUIC. off: nowhere, only the address decides."},
+	{"gateway.watch", CONF_ONE, &conf_type_milliseconds, GLOBAL(gateway.watch_ms), .fallback = "2s",
+		.allowed = "0, 100ms to 1h", .zero = true, .min = 100, .max = 3600000,
+		.text = "A changed list or lease file is in force within this time. 0: only by reload."},
+	{"gateway.lame_duck", CONF_ONE, &conf_type_milliseconds, GLOBAL(gateway.lame_duck_ms), .fallback = "1s",
+		.allowed = "0 to 1m", .min = 0, .max = 60000,
+		.text = "An orderly stop takes so long; names are answered with real addresses meanwhile, and what is under way is "
+			"carried on."},
 
 	{"listen", CONF_MANY, &conf_type_listener, GLOBAL(listen),
 		.items_max = 64, .text = "Addresses to answer on, beside interception."},
-
-	{"fakeip", CONF_MAP, .text = "The fake addresses."},
-	{"fakeip.pool4", CONF_ONE, &conf_type_pool4, GLOBAL(fakeip.pool4), .fallback = "198.18.0.0/15",
-		.text = "Pool of the fake IPv4 addresses. off: a fake name has no A record."},
-	{"fakeip.pool6", CONF_ONE, &conf_type_pool6, GLOBAL(fakeip.pool6), .fallback = "fd00:198:18::/64",
-		.text = "Pool of the fake IPv6 addresses. off: a fake name has no AAAA record. Chromium's Local Network Access "
-			"takes a range of fc00::/7 for local, but 198.18.0.0/15 and 2001:2::/48 for public, and may refuse a "
-			"page that mixes them; 2001:2::/64 avoids that."},
-	{"fakeip.ttl", CONF_ONE, &conf_type_seconds, GLOBAL(fakeip.ttl_s), .fallback = "1s",
-		.allowed = "0 to 1d", .min = 0, .max = DAY_S,
-		.text = "TTL of a fake answer."},
-	{"fakeip.store", CONF_ONE, &conf_type_path, GLOBAL(fakeip.store), .fallback = "/var/lib/tungate/fakeip.db",
-		.allowed = "a path, or \"\"", .min = 0, .max = 4000,
-		.text = "The file that keeps the table over a restart. \"\" keeps it in memory only."},
 
 	{"upstreams", CONF_NAMED, .offset = GLOBAL(upstreams), .item_bytes = sizeof(struct conf_upstream),
 		.name_offset = UPSTREAM(name), .place_offset = CONF_NOWHERE, .items_max = CONF_KEYS_MAX,
@@ -78,21 +80,111 @@ const struct conf_option conf_options[] = {
 		.text = "A mark on the queries, for policy routing of your own."},
 
 	{"egress", CONF_NAMED, .offset = GLOBAL(egresses), .item_bytes = sizeof(struct conf_egress),
-		.name_offset = EGRESS(name), .place_offset = CONF_NOWHERE, .items_max = CONF_KEYS_MAX,
-		.text = "Ways out for traffic, each with a name of your choice."},
+		.name_offset = EGRESS(name), .place_offset = EGRESS(line), .items_max = CONF_KEYS_MAX,
+		.text = "Ways out for traffic, each with a name of your choice. An option that the type does not have is an error."},
 	{"egress.NAME", CONF_MAP, .text = NULL},
-	{"egress.NAME.type", CONF_ONE, &conf_type_enum, EGRESS(type), .allowed = "direct", .required = true,
-		.text = "direct: to the real address, by this host's routes."},
+	{"egress.NAME.type", CONF_ONE, &conf_type_enum, EGRESS(type), .allowed = "direct socks5 http reject group", .required = true,
+		.text = "direct: to the real address, by this host's routes. socks5: through a SOCKS5 proxy. http: through an HTTP "
+			"proxy, by CONNECT. Both proxies are told the name. reject: refused at once. group: through one of several "
+			"egresses."},
 	{"egress.NAME.upstream", CONF_ONE, &conf_type_upstream, EGRESS(upstream),
-		.text = "The group that resolves for this way. Needed where a rule answers fake with it."},
+		.text = "All but reject: the group that resolves for this way. Needed by direct where a rule answers fake with it, "
+			"and by all for fakeip.https: rewrite and for unless."},
 	{"egress.NAME.mark", CONF_ONE, &conf_type_mark, EGRESS(mark),
-		.text = "A mark on the traffic, for policy routing of your own."},
+		.text = "direct, socks5, http: a mark on the traffic, for policy routing of your own."},
+	{"egress.NAME.server", CONF_ONE, &conf_type_proxy, EGRESS(server),
+		.text = "socks5, http: the proxy, by address or by name. Required for these. Without a port it is 1080 for socks5, 8080 for http."},
+	{"egress.NAME.bootstrap", CONF_ONE, &conf_type_upstream, EGRESS(bootstrap),
+		.text = "socks5, http: the group that resolves the name of the proxy. Required if the server is given by name."},
+	{"egress.NAME.user", CONF_ONE, &conf_type_text, EGRESS(user), .allowed = "1 to 255 bytes", .min = 1, .max = CONF_SECRET_MAX,
+		.text = "socks5, http: the user's name at the proxy. It needs a password."},
+	{"egress.NAME.password", CONF_ONE, &conf_type_text, EGRESS(password), .allowed = "1 to 255 bytes", .min = 1, .max = CONF_SECRET_MAX,
+		.text = "socks5, http: the user's password. It is shown nowhere."},
+	{"egress.NAME.password_file", CONF_ONE, &conf_type_password_file, EGRESS(password),
+		.text = "socks5, http: a file that has the password in its first line, instead of password. It is read at start and by reload."},
+	{"egress.NAME.masquerade", CONF_ONE, &conf_type_enum, EGRESS(masquerade), .fallback = "auto",
+		.allowed = "auto yes no",
+		.text = "direct: whether the source address is replaced by this host's. auto: only where replies could not come "
+			"back otherwise; your own firewall decides the rest."},
+	{"egress.NAME.udp", CONF_ONE, &conf_type_enum, EGRESS(udp), .fallback = "carry",
+		.allowed = "carry reject",
+		.text = "direct, socks5, http: reject answers UDP with port unreachable at once. An http proxy carries none, it is always rejected there."},
+	{"egress.NAME.quic", CONF_ONE, &conf_type_enum, EGRESS(quic), .fallback = "carry",
+		.allowed = "carry reject",
+		.text = "The same for UDP to port 443 only: browsers take TCP then."},
+	{"egress.NAME.connect_timeout", CONF_ONE, &conf_type_milliseconds, EGRESS(connect_timeout_ms), .fallback = "5s",
+		.allowed = "100ms to 2m", .min = 100, .max = 120000,
+		.text = "direct, socks5, http: how long a connection may take to stand, the proxy's part included."},
+	{"egress.NAME.idle", CONF_ONE, &conf_type_milliseconds, EGRESS(idle_ms), .fallback = "5m",
+		.allowed = "1s to 7d", .min = 1000, .max = 7 * 1000 * DAY_S,
+		.text = "direct, socks5, http: a relayed connection on which nothing moves is closed after this time. For UDP it is 60s, "
+			"or this time if it is shorter."},
+	{"egress.NAME.ping", CONF_ONE, &conf_type_enum, EGRESS(ping), .fallback = "unreachable",
+		.allowed = "unreachable local",
+		.text = "socks5, http: what an ICMP echo request to a fake address gets, which no proxy carries: host unreachable, or "
+			"a reply by the gateway itself."},
+	{"egress.NAME.of", CONF_MANY, &conf_type_egress, EGRESS(of), .items_max = 64,
+		.text = "group: its members, other groups included. Required for it."},
+	{"egress.NAME.strategy", CONF_ONE, &conf_type_enum, EGRESS(strategy), .fallback = "sequential",
+		.allowed = "sequential fastest",
+		.text = "group: which member takes a new connection. sequential: the first that works. fastest: the one whose proxy "
+			"answers soonest. Live connections stay where they are."},
+	{"egress.NAME.check", CONF_ONE, &conf_type_milliseconds, EGRESS(check_ms), .fallback = "30s",
+		.allowed = "1s to 1d", .min = 1000, .max = 1000 * DAY_S,
+		.text = "group: how often its members are checked."},
 
 	{"lists", CONF_NAMED, .offset = GLOBAL(lists), .item_bytes = sizeof(struct conf_list),
 		.name_offset = LIST(name), .place_offset = LIST(line), .items_max = CONF_KEYS_MAX,
 		.text = "Lists of names, each with a name of your choice."},
 	{"lists.NAME", CONF_MANY, &conf_type_path, LIST(paths), .required = true, .min = 1, .max = 4000,
 		.text = "Files with one name a line; it covers all names below it. # begins a comment."},
+
+	{"fakeip", CONF_MAP, .text = "The fake addresses."},
+	{"fakeip.pool4", CONF_ONE, &conf_type_pool4, GLOBAL(fakeip.pool4), .fallback = "198.18.0.0/15",
+		.text = "Pool of the fake IPv4 addresses. off: a fake name has no A record."},
+	{"fakeip.pool6", CONF_ONE, &conf_type_pool6, GLOBAL(fakeip.pool6), .fallback = "fd00:198:18::/64",
+		.text = "Pool of the fake IPv6 addresses. off: a fake name has no AAAA record. Chromium's Local Network Access "
+			"takes a range of fc00::/7 for local, but 198.18.0.0/15 and 2001:2::/48 for public, and may refuse a "
+			"page that mixes them; 2001:2::/64 avoids that."},
+	{"fakeip.ttl", CONF_ONE, &conf_type_seconds, GLOBAL(fakeip.ttl_s), .fallback = "1s",
+		.allowed = "0 to 1d", .min = 0, .max = DAY_S,
+		.text = "TTL of a fake answer."},
+	{"fakeip.store", CONF_ONE, &conf_type_path, GLOBAL(fakeip.store), .fallback = "/var/lib/tungate/fakeip.db",
+		.allowed = "a path, or \"\"", .min = 0, .max = 4000,
+		.text = "The file that keeps the table over a restart. \"\" keeps it in memory only."},
+	{"fakeip.hold", CONF_ONE, &conf_type_seconds, GLOBAL(fakeip.hold_s), .fallback = "1h",
+		.allowed = "0 to 30d", .min = 0, .max = 30 * DAY_S,
+		.text = "A fake address is not given to another name before its TTL and this time have passed since the last "
+			"answer, and this time since the last packet."},
+	{"fakeip.sync", CONF_ONE, &conf_type_seconds, GLOBAL(fakeip.sync_s), .fallback = "5s",
+		.allowed = "0 to 1h", .min = 0, .max = 3600,
+		.text = "What is written to the store is on the disk at most so late; a power cut loses no more. 0: at once."},
+	{"fakeip.exhausted", CONF_ONE, &conf_type_enum, GLOBAL(fakeip.exhausted), .fallback = "real",
+		.allowed = "real servfail",
+		.text = "What a name is answered for which no fake address is free: its real address, or SERVFAIL."},
+	{"fakeip.https", CONF_ONE, &conf_type_enum, GLOBAL(fakeip.https), .fallback = "empty",
+		.allowed = "empty rewrite",
+		.text = "What a query for HTTPS or SVCB records of a fake name gets. empty: no record. rewrite: what the rule's "
+			"upstream says, with the fake addresses as hints."},
+	{"fakeip.ech", CONF_ONE, &conf_type_enum, GLOBAL(fakeip.ech), .fallback = "keep",
+		.allowed = "keep drop",
+		.text = "The keys for Encrypted Client Hello in rewritten HTTPS records."},
+	{"fakeip.except", CONF_MAP_OR_MANY, &conf_type_list, GLOBAL(fakeip.except),
+		.allowed = "names in lists, {builtin, lists}", .items_max = 64,
+		.text = "Lists of names that are never faked, beside the built-in ones. A rule with a domain of its own at or below "
+			"such a name fakes it all the same."},
+	{"fakeip.except.builtin", CONF_ONE, &conf_type_bool, GLOBAL(fakeip.except_builtin), .fallback = "yes",
+		.text = "Nor the built-in ones: connectivity checks, time servers, STUN, consoles."},
+	{"fakeip.except.lists", CONF_MANY, &conf_type_list, GLOBAL(fakeip.except),
+		.items_max = 64, .text = "Names of lists."},
+
+	{"leases", CONF_MAP, .text = "The hosts of the LAN, by their DHCP leases. Their names are never faked."},
+	{"leases.files", CONF_MANY, &conf_type_path, GLOBAL(leases.files), .min = 1, .max = 4000,
+		.items_max = 16, .text = "Lease files of dnsmasq and odhcpd."},
+	{"leases.domain", CONF_ONE, &conf_type_name, GLOBAL(leases.domain), .fallback = "lan",
+		.text = "The domain of the LAN: HOST and HOST.lan are the host of that name."},
+	{"leases.answer", CONF_ONE, &conf_type_bool, GLOBAL(leases.answer), .fallback = "yes",
+		.text = "Answer A, AAAA and PTR of these hosts from the files. no: by the rules."},
 
 	{"rules", CONF_ITEMS, .offset = GLOBAL(rules), .item_bytes = sizeof(struct conf_rule),
 		.name_offset = CONF_NOWHERE, .place_offset = RULE(line), .items_max = CONF_RULES_MAX,
@@ -113,9 +205,26 @@ const struct conf_option conf_options[] = {
 	{"rules[].answer", CONF_ONE, &conf_type_enum, RULE(answer), .allowed = "fake real block", .required = true,
 		.text = "fake: a fake address, whose traffic takes the egress. real: what the upstream says. block: NXDOMAIN."},
 	{"rules[].egress", CONF_ONE, &conf_type_egress, RULE(egress),
-		.text = "The way of the traffic; fake needs one."},
+		.text = "The way of the traffic; fake needs one. A real address is carried there too, see carry."},
 	{"rules[].upstream", CONF_ONE, &conf_type_upstream, RULE(upstream),
 		.text = "The group that is asked. Default: that of the egress, then that of default, then the first."},
+	{"rules[].carry", CONF_ONE, &conf_type_bool, RULE(carry), .fallback = "yes",
+		.text = "With answer: real and an egress that is a proxy or has a mark: the traffic to the real addresses takes the "
+			"egress too."},
+	{"rules[].unless", CONF_ITEMS, .offset = RULE(unless), .item_bytes = sizeof(struct conf_unless),
+		.name_offset = CONF_NOWHERE, .place_offset = UNLESS(line), .items_max = 16, .single = true,
+		.text = "With answer: fake: another egress for names that have an address in a list. One map or a list of maps, the "
+			"first that holds decides. The fake answer leaves at once, only the first packet waits. Every name of the rule is asked at the upstream."},
+	{"rules[].unless[]", CONF_MAP, .text = NULL},
+	{"rules[].unless[].resolves_in", CONF_MANY, &conf_type_list, UNLESS(lists), .required = true,
+		.items_max = 64, .text = "Names of lists: one address in one of them is enough."},
+	{"rules[].unless[].egress", CONF_ONE, &conf_type_egress, UNLESS(egress), .required = true,
+		.text = "The way of the traffic then."},
+	{"rules[].unless[].upstream", CONF_ONE, &conf_type_upstream, UNLESS(upstream),
+		.text = "The group that is asked. Default: that of this egress."},
+	{"rules[].unless[].within", CONF_ONE, &conf_type_milliseconds, UNLESS(within_ms), .fallback = "2s",
+		.allowed = "10ms to 1m", .min = 10, .max = 60000,
+		.text = "How long the first packet waits for it; then the rule's own egress is taken."},
 	{"rules[].nftset", CONF_MANY, &conf_type_nftset, RULE(sets),
 		.items_max = 64, .text = "nftables sets that get the addresses before the answer leaves, in dnsmasq's form. The family is inet, "
 			"ip or ip6; without one it is ip. 4# and 6# restrict it to IPv4 or IPv6 addresses; else the "

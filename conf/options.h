@@ -21,11 +21,13 @@ struct conf_type {
 };
 
 enum conf_shape {
-	CONF_MAP,   /* options below; with a type, a scalar will do too */
-	CONF_NAMED, /* a map of names; an array of items */
-	CONF_ITEMS, /* a list of maps; an array of items */
+	CONF_MAP,	  /* options below; with a type, a scalar will do too */
+	CONF_MAP_OR_MANY, /* options below, or values as of CONF_MANY */
+	CONF_NAMED,	  /* a map of names; an array of items */
+	CONF_ITEMS,	  /* a list of maps; an array of items */
 	CONF_ONE,
 	CONF_MANY, /* one or a list; a pointer and a count, appended to */
+	CONF_FOLD, /* one or a list, all read into the same value; fallback: words */
 };
 
 struct conf_option {
@@ -36,7 +38,9 @@ struct conf_option {
 	const char *fallback; /* default, as written; NULL: none */
 	const char *allowed;  /* words of an enum in the order of its values, else text */
 	int64_t min, max;     /* of numbers and times, in the unit stored; of texts, their length */
+	bool zero;	      /* of times: 0 is allowed beside min to max */
 	bool required, discard;
+	bool single;	  /* ITEMS: one map will do too */
 	size_t items_max; /* of lists; 0: as many as the file has room for */
 	/* NAMED and ITEMS */
 	size_t item_bytes, name_offset, place_offset; /* CONF_NOWHERE: has none */
@@ -58,12 +62,23 @@ extern const struct conf_type conf_type_bool, conf_type_number, conf_type_worker
 	conf_type_text, conf_type_tun, conf_type_interface, conf_type_uid, conf_type_gid,
 	conf_type_group, conf_type_cgroup, conf_type_prefix, conf_type_pool4, conf_type_pool6,
 	conf_type_listener, conf_type_server, conf_type_domain, conf_type_rrtype, conf_type_nftset,
-	conf_type_ipset, conf_type_set_ttl, conf_type_upstream, conf_type_egress, conf_type_list;
+	conf_type_ipset, conf_type_set_ttl, conf_type_upstream, conf_type_egress, conf_type_list,
+	conf_type_name, conf_type_relay_client, conf_type_sniff, conf_type_proxy,
+	conf_type_password_file;
+
+enum { CONF_DOMAIN_MAX = 253, CONF_SECRET_MAX = 255 /* RFC 1929, section 2 */ };
 
 /* Digits at *p, which moves behind them. -EINVAL: none; -ERANGE: more than max. */
 int conf_digits_read(const char **p, int64_t max, int64_t *ret);
 /* A copy of text to the char * at ret. -ENOMEM. */
 int conf_text_store(struct conf_reader *r, const char *text, void *ret);
+/* An absolute path, from the file's folder, in r->scratch. NULL: no memory. */
+const char *conf_path_absolute(struct conf_reader *r, const char *text);
+/* A domain name in lower case without trailing dot to out[CONF_DOMAIN_MAX + 1]. */
+int conf_domain_canonical(struct conf_reader *r, const char *text, char *out);
+/* Can something listen there? text is for the message. */
+int conf_address_check(struct conf_reader *r, const char *text, const struct ip_port *at);
+bool conf_address_is_any(const struct ip_addr *a);
 /* Sets r->why; returns -EINVAL. */
 int conf_wrong(struct conf_reader *r, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

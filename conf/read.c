@@ -114,6 +114,35 @@ static void many_read(
 	memcpy(base + o->offset, &many, sizeof many);
 }
 
+/* All values into one place. An empty list would be the same as none, unless there is a default. */
+static void fold_read(
+	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
+{
+	void *ret = base + o->offset;
+
+	if (!node) {
+		char *words = o->fallback ? arena_strdup(r->scratch, o->fallback) : NULL, *rest;
+
+		for (char *w = words ? strtok_r(words, " ", &rest) : NULL; w;
+			w = strtok_r(NULL, " ", &rest))
+			o->type->read(r, o, NULL, w, ret);
+		return;
+	}
+	if (node->bad || (node->null && !o->fallback))
+		return;
+	if (node->kind != CONF_NODE_LIST) {
+		value_read(r, o, node, ret);
+		return;
+	}
+	if (node->n == 0 && o->fallback)
+		conf_error(r, node, option_allowed(r, o), "is empty");
+	else if (node->n > o->items_max)
+		conf_error(r, node, NULL, "has more than %zu entries", o->items_max);
+	else
+		for (struct conf_node *c = node->first; c; c = c->next)
+			value_read(r, o, c, ret);
+}
+
 static bool is_name(const char *text)
 {
 	size_t n = strlen(text);
@@ -126,43 +155,57 @@ static bool is_name(const char *text)
 static void option_read(
 	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base);
 
+/* The names of a section's items, all before the first item is read: items refer to one another. */
+static void names_read(
+	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *item)
+{
+	if (o->name_offset == CONF_NOWHERE)
+		return;
+	for (struct conf_node *c = node->first; c; c = c->next, item += o->item_bytes) {
+		char *name = arena_strdup(r->arena, c->key);
+
+		memcpy(item + o->name_offset, &name, sizeof name);
+		if (!is_name(c->key))
+			conf_say_key(r, c, "letters, digits, '_', '-', '.', at most 64",
+				"is not a name");
+	}
+}
+
 static void items_read(
 	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
 {
 	enum conf_node_kind kind = o->shape == CONF_NAMED ? CONF_NODE_MAP : CONF_NODE_LIST;
 	const struct conf_option *item_option = conf_option_item(o);
+	bool alone = node && o->single && node->kind == CONF_NODE_MAP;
 	struct many many;
 	char *item;
 
 	if (!node || node->bad || (node->kind == CONF_NODE_SCALAR && node->null))
 		return;
-	if (node->kind != kind) {
-		conf_error(r, node, kind == CONF_NODE_MAP ? "a map of names" : "a list of maps",
+	if (node->kind != kind && !alone) {
+		conf_error(r, node,
+			kind == CONF_NODE_MAP ? "a map of names"
+			: o->single	      ? "a map, a list of maps"
+					      : "a list of maps",
 			"is %s", conf_node_kind_text(node));
 		return;
 	}
-	if (node->n > o->items_max) {
+	if (!alone && node->n > o->items_max) {
 		conf_error(r, node, NULL, "has more than %zu entries", o->items_max);
 		return;
 	}
-	many.n = node->n;
+	many.n = alone ? 1 : node->n;
 	many.v = item = arena_alloc(r->arena, many.n * o->item_bytes);
 	if (!item)
 		return;
 	memcpy(base + o->offset, &many, sizeof many);
-	for (struct conf_node *c = node->first; c; c = c->next, item += o->item_bytes) {
-		if (o->name_offset != CONF_NOWHERE) {
-			char *name = arena_strdup(r->arena, c->key);
-
-			memcpy(item + o->name_offset, &name, sizeof name);
-			if (!is_name(c->key))
-				conf_say_key(r, c, "letters, digits, '_', '-', '.', at most 64",
-					"is not a name");
-		}
+	names_read(r, o, node, item);
+	for (struct conf_node *c = alone ? node : node->first; c; c = alone ? NULL : c->next) {
 		if (o->place_offset != CONF_NOWHERE)
 			memcpy(item + o->place_offset, &(unsigned[2]){c->line, c->column},
 				2 * sizeof(unsigned));
 		option_read(r, item_option, c, item);
+		item += o->item_bytes;
 	}
 }
 
@@ -270,7 +313,11 @@ static void map_read(
 		map = NULL;
 	}
 	section_read(r, o, map, base);
-	if (node && o->type && node->kind != CONF_NODE_MAP)
+	if (!node || !o->type || node->kind == CONF_NODE_MAP)
+		return;
+	if (o->shape == CONF_MAP_OR_MANY)
+		many_read(r, o, node, base);
+	else
 		value_read(r, o, node, base + o->offset);
 }
 
@@ -279,6 +326,7 @@ static void option_read(
 {
 	switch (o->shape) {
 	case CONF_MAP:
+	case CONF_MAP_OR_MANY:
 		map_read(r, o, node, base);
 		break;
 	case CONF_NAMED:
@@ -290,6 +338,9 @@ static void option_read(
 		break;
 	case CONF_MANY:
 		many_read(r, o, node, base);
+		break;
+	case CONF_FOLD:
+		fold_read(r, o, node, base);
 		break;
 	}
 }

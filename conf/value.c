@@ -169,7 +169,7 @@ static int milliseconds_read(struct conf_reader *r, const struct conf_option *o,
 	(void)node;
 	if (err)
 		return err;
-	if (ms < o->min || ms > o->max)
+	if ((ms < o->min && !(ms == 0 && o->zero)) || ms > o->max)
 		return conf_wrong(r, "%s is out of bounds", conf_quote(r, text));
 	*(unsigned *)ret = (unsigned)ms;
 	return 0;

@@ -19,17 +19,21 @@ int conf_text_store(struct conf_reader *r, const char *text, void *ret)
 	return 0;
 }
 
+const char *conf_path_absolute(struct conf_reader *r, const char *text)
+{
+	return text[0] == '/' ? text
+			      : arena_printf(r->scratch, "%s/%s",
+					strcmp(r->folder, "/") ? r->folder : "", text);
+}
+
 static int path_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	const char *path = text;
+	const char *path = text[0] ? conf_path_absolute(r, text) : text;
 
 	(void)node;
 	if (!text[0] && o->min > 0)
 		return conf_wrong(r, "is empty");
-	if (text[0] && text[0] != '/')
-		path = arena_printf(
-			r->scratch, "%s/%s", strcmp(r->folder, "/") ? r->folder : "", text);
 	if (!path)
 		return -ENOMEM;
 	if ((int64_t)strlen(path) > o->max)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { SET_NAME_MAX = 255, IPSET_NAME_MAX = 31, DOMAIN_MAX = 253, LABEL_MAX = 63 };
+enum { SET_NAME_MAX = 255, IPSET_NAME_MAX = 31, LABEL_MAX = 63 };
 
 /* "a.b.c.d/n" whose host bits are set, with these cleared; NULL if it is no such thing. */
 static const char *network_text(struct conf_reader *r, const char *text)
@@ -92,7 +92,7 @@ static int pool6_read(struct conf_reader *r, const struct conf_option *o,
 const struct conf_type conf_type_pool6 = {"network", "an IPv6 network from /16 to /120, off",
 	sizeof(struct ip_prefix), NULL, pool6_read};
 
-static bool is_any(const struct ip_addr *a)
+bool conf_address_is_any(const struct ip_addr *a)
 {
 	static const uint8_t zero[16];
 
@@ -102,6 +102,16 @@ static bool is_any(const struct ip_addr *a)
 static bool is_multicast(const struct ip_addr *a)
 {
 	return a->family == IP_V4 ? (a->b[0] & 0xf0) == 0xe0 : a->b[0] == 0xff;
+}
+
+int conf_address_check(struct conf_reader *r, const char *text, const struct ip_port *at)
+{
+	if (is_multicast(&at->addr))
+		return conf_wrong(r, "%s is a multicast address", conf_quote(r, text));
+	if (at->addr.family == IP_V6 && ip_addr_is_link_local(&at->addr) && !at->scope)
+		return conf_wrong(
+			r, "%s is a link-local address without its interface", conf_quote(r, text));
+	return 0;
 }
 
 static int endpoint_read(struct conf_reader *r, const struct conf_node *node, const char *text,
@@ -128,11 +138,8 @@ static int endpoint_read(struct conf_reader *r, const struct conf_node *node, co
 			"%s is not a literal address with a port, or its interface "
 			"does not exist",
 			conf_quote(r, rest));
-	if (is_multicast(&ret->at.addr))
-		return conf_wrong(r, "%s is a multicast address", conf_quote(r, rest));
-	if (ret->at.addr.family == IP_V6 && ip_addr_is_link_local(&ret->at.addr) && !ret->at.scope)
-		return conf_wrong(
-			r, "%s is a link-local address without its interface", conf_quote(r, rest));
+	if (conf_address_check(r, rest, &ret->at))
+		return -EINVAL;
 	ret->url = arena_strdup(r->arena, text);
 	ret->line = node->line;
 	ret->column = node->column;
@@ -158,7 +165,7 @@ static int server_read(struct conf_reader *r, const struct conf_option *o,
 	int err = endpoint_read(r, node, text, e);
 
 	(void)o;
-	if (!err && is_any(&e->at.addr))
+	if (!err && conf_address_is_any(&e->at.addr))
 		return conf_wrong(r, "%s is no address of a server", conf_quote(r, text));
 	return err;
 }
@@ -169,13 +176,13 @@ const struct conf_type conf_type_server = {"URL",
 	sizeof(struct conf_endpoint), NULL, server_read};
 
 /* Lower case, no trailing dot, every label there and of the right length. */
-static int domain_canonical(struct conf_reader *r, const char *text, char *out)
+int conf_domain_canonical(struct conf_reader *r, const char *text, char *out)
 {
 	size_t n = strlen(text), label = 0;
 
 	if (n && text[n - 1] == '.')
 		n--;
-	if (n == 0 || n > DOMAIN_MAX)
+	if (n == 0 || n > CONF_DOMAIN_MAX)
 		return conf_wrong(r, "%s is %s for a domain name", conf_quote(r, text),
 			n ? "too long" : "too short");
 	for (size_t i = 0; i <= n; i++) {
@@ -203,7 +210,7 @@ static int domain_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
 	const char *colon = strchr(text, ':');
-	char name[DOMAIN_MAX + 1], *copy;
+	char name[CONF_DOMAIN_MAX + 1], *copy;
 	bool full = strncmp(text, "full:", 5) == 0;
 	int err;
 
@@ -213,7 +220,7 @@ static int domain_read(struct conf_reader *r, const struct conf_option *o,
 	} else if (colon && !full) {
 		return conf_wrong(r, "%s has an unknown prefix", conf_quote(r, text));
 	} else {
-		err = domain_canonical(r, full ? text + 5 : text, name);
+		err = conf_domain_canonical(r, full ? text + 5 : text, name);
 		if (err)
 			return err;
 	}
@@ -230,6 +237,18 @@ static int domain_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_domain = {"domain",
 	"NAME (it and all below), full:NAME, '.' (every name)", sizeof(char *), NULL, domain_read};
+
+/* A domain name that is no pattern. */
+static int name_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	char name[CONF_DOMAIN_MAX + 1];
+
+	(void)o, (void)node;
+	return conf_domain_canonical(r, text, name) ? -EINVAL : conf_text_store(r, name, ret);
+}
+
+const struct conf_type conf_type_name = {"name", "a domain name", sizeof(char *), NULL, name_read};
 
 /* The types that a query may ask for, by the IANA registry. */
 static const struct {

@@ -31,6 +31,31 @@ static void message_check(void *arg, enum conf_severity severity, const char *te
 	seen->errors += severity == CONF_ERROR;
 }
 
+/* Of a rule that answers fake: what is needed to carry is there, and groups end. */
+static size_t egress_walk(const struct config *c, const struct conf_egress *e)
+{
+	size_t sum = strlen(e->name);
+
+	for (size_t i = 0; i < c->n_egresses && e->type == CONF_EGRESS_GROUP; i++)
+		e = &c->egresses[e->of[0]];
+	switch (e->type) {
+	case CONF_EGRESS_DIRECT:
+		return sum + strlen(c->upstreams[e->upstream].name);
+	case CONF_EGRESS_SOCKS5:
+	case CONF_EGRESS_HTTP:
+		if (!e->server.at.port || !e->user != !e->password)
+			abort();
+		if (e->server.host)
+			sum += strlen(e->server.host) + strlen(c->upstreams[e->bootstrap].name);
+		return sum + (e->user ? strlen(e->user) + strlen(e->password) : 0);
+	case CONF_EGRESS_REJECT:
+		return sum;
+	case CONF_EGRESS_GROUP:
+		break;
+	}
+	abort();
+}
+
 /* Reads every reference and string, for ASan. */
 static size_t config_walk(const struct config *c)
 {
@@ -46,10 +71,19 @@ static size_t config_walk(const struct config *c)
 		const struct conf_rule *r = &c->rules[i];
 
 		sum += strlen(r->name);
-		if (r->answer != CONF_ANSWER_BLOCK)
+		if (r->answer == CONF_ANSWER_REAL || r->upstream >= 0)
 			sum += strlen(c->upstreams[r->upstream].name);
 		if (r->answer == CONF_ANSWER_FAKE)
-			sum += strlen(c->upstreams[c->egresses[r->egress].upstream].name);
+			sum += egress_walk(c, &c->egresses[r->egress]);
+		for (size_t j = 0; j < r->n_unless; j++) {
+			const struct conf_unless *u = &r->unless[j];
+
+			if (!u->n_lists)
+				abort();
+			sum += strlen(c->lists[u->lists[u->n_lists - 1]].name) +
+			       strlen(c->upstreams[u->upstream].name) +
+			       strlen(c->egresses[u->egress].name);
+		}
 		for (size_t j = 0; j < r->domain.n; j++)
 			sum += strlen(r->domain.v[j]);
 		for (size_t j = 0; j < r->n_lists; j++)

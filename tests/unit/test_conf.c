@@ -28,6 +28,12 @@ static const char full[] =
 	"  intercept: tproxy\n"
 	"  mark: 0x1000000/0x3000000\n"
 	"  workers: 3\n"
+	"  relay_mark: 0x40/0xc0\n"
+	"  relay_clients: [192.168.1.64/28, '02:00:5E:10:00:0f', '2001:db8::7', "
+	"02-00-5e-10-00-02]\n"
+	"  sniff: [quic, tls]\n"
+	"  watch: 500ms\n"
+	"  lame_duck: 0\n"
 	"listen:\n"
 	"  - udp://127.0.0.1:5353\n"
 	"  - 'tcp://[::1]'\n"
@@ -36,6 +42,16 @@ static const char full[] =
 	"  pool6: 2001:2::/64\n"
 	"  ttl: 1m30s\n"
 	"  store: state/fakeip.db\n"
+	"  hold: 2h\n"
+	"  sync: 0\n"
+	"  exhausted: servfail\n"
+	"  https: rewrite\n"
+	"  ech: drop\n"
+	"  except: { builtin: no, lists: [two, one] }\n"
+	"leases:\n"
+	"  files: [/tmp/dhcp.leases, odhcpd]\n"
+	"  domain: Home.Arpa.\n"
+	"  answer: no\n"
 	"upstreams:\n"
 	"  first: { servers: udp://192.0.2.1 }\n"
 	"  second:\n"
@@ -46,6 +62,24 @@ static const char full[] =
 	"egress:\n"
 	"  plain: { type: direct }\n"
 	"  vpn: { type: direct, upstream: second, mark: 0x20 }\n"
+	"  any: { type: group, of: [web, far, none], strategy: fastest, check: 1m }\n"
+	"  far:\n"
+	"    type: socks5\n"
+	"    server: Proxy.Example.\n"
+	"    bootstrap: first\n"
+	"    user: me\n"
+	"    password: 's3cret: #'\n"
+	"    mark: 1\n"
+	"    udp: reject\n"
+	"    quic: reject\n"
+	"    upstream: second\n"
+	"    connect_timeout: 1500ms\n"
+	"    idle: 20s\n"
+	"    ping: local\n"
+	"  web: { type: http, server: '[2001:db8::80]:3128', udp: reject, user: you,\n"
+	"    password_file: /proc/sys/kernel/ostype }\n"
+	"  none: { type: reject }\n"
+	"  near: { type: direct, masquerade: no }\n"
 	"lists:\n"
 	"  one: a.txt\n"
 	"  two: [/b.txt, c/d.txt]\n"
@@ -58,6 +92,9 @@ static const char full[] =
 	"    answer: fake\n"
 	"    egress: vpn\n"
 	"    on_error: servfail\n"
+	"    unless:\n"
+	"      - { resolves_in: [two, one], egress: near, upstream: first, within: 300ms }\n"
+	"      - { resolves_in: one, egress: far }\n"
 	"  - name: set\n"
 	"    domain: x\n"
 	"    answer: real\n"
@@ -67,7 +104,7 @@ static const char full[] =
 	"    set_ttl: { min: 1h, grace: 0 }\n"
 	"  - { name: fixed, domain: f, answer: real, set_ttl: 1d12h }\n"
 	"  - { name: forever, domain: p, answer: real, egress: plain, set_ttl: permanent }\n"
-	"  - { name: rest, domain: '.', answer: real, egress: vpn }\n"
+	"  - { name: rest, domain: '.', answer: real, egress: vpn, carry: no }\n"
 	"default: { answer: real, upstream: second }\n"
 	"control: { socket: tg.sock, mode: 0600, group: root }\n"
 	"log: { level: debug }\n";
@@ -77,7 +114,11 @@ static struct config *parse_full(void)
 	struct messages m;
 	struct config *c = parse_len("/etc/t/full.yaml", full, sizeof full - 1, &m);
 
-	assert_string_equal(m.text, "");
+	assert_string_equal(m.text,
+		"/etc/t/full.yaml:79:60: note: rules[1].unless[0].upstream: every name of the "
+		"rule is asked at 'first'\n"
+		"/etc/t/full.yaml:80:9: note: rules[1].unless[1]: every name of the rule is asked "
+		"at 'second'\n");
 	assert_non_null(c);
 	return c;
 }
@@ -106,7 +147,7 @@ static void every_option_is_in_the_text(void **state)
 		char word[64];
 
 		key = key ? key + 1 : conf_options[i].path;
-		if (strcmp(key, "NAME") == 0 || strcmp(key, "rules[]") == 0)
+		if (strcmp(key, "NAME") == 0 || key[strlen(key) - 1] == ']')
 			continue;
 		snprintf(word, sizeof word, "%s:", key);
 		if (!strstr(full, word))
@@ -146,6 +187,118 @@ static void gateway_values(void **state)
 	assert_int_equal(g->mark.value, 0x1000000);
 	assert_int_equal(g->mark.mask, 0x3000000);
 	assert_int_equal(g->workers, 3);
+	assert_int_equal(g->watch_ms, 500);
+	assert_int_equal(g->lame_duck_ms, 0);
+	conf_free(c);
+}
+
+static void relay_values(void **state)
+{
+	static const uint8_t macs[2][6] = {{2, 0, 0x5e, 0x10, 0, 0xf}, {2, 0, 0x5e, 0x10, 0, 2}};
+	struct config *c = parse_full();
+	const struct conf_gateway *g = &c->gateway;
+
+	(void)state;
+	assert_int_equal(g->relay_mark.value, 0x40);
+	assert_int_equal(g->relay_mark.mask, 0xc0);
+	assert_int_equal(g->relay_clients.prefixes.n, 2);
+	assert_prefix(&g->relay_clients.prefixes.v[0], "192.168.1.64/28");
+	assert_prefix(&g->relay_clients.prefixes.v[1], "2001:db8::7/128");
+	assert_int_equal(g->relay_clients.n_macs, 2);
+	for (size_t i = 0; i < 2; i++)
+		assert_memory_equal(g->relay_clients.macs[i].b, macs[i], 6);
+	assert_int_equal(g->sniff, CONF_SNIFF_TLS | CONF_SNIFF_QUIC);
+	conf_free(c);
+}
+
+static void fakeip_and_lease_values(void **state)
+{
+	struct config *c = parse_full();
+	const struct conf_fakeip *f = &c->fakeip;
+
+	(void)state;
+	assert_int_equal(f->hold_s, 7200);
+	assert_int_equal(f->sync_s, 0);
+	assert_int_equal(f->exhausted, CONF_EXHAUSTED_SERVFAIL);
+	assert_int_equal(f->https, CONF_HTTPS_REWRITE);
+	assert_int_equal(f->ech, CONF_ECH_DROP);
+	assert_false(f->except_builtin);
+	assert_int_equal(f->n_except, 2);
+	assert_int_equal(f->except[0], 1);
+	assert_int_equal(f->except[1], 0);
+	assert_int_equal(c->leases.files.n, 2);
+	assert_string_equal(c->leases.files.v[0], "/tmp/dhcp.leases");
+	assert_string_equal(c->leases.files.v[1], "/etc/t/odhcpd");
+	assert_string_equal(c->leases.domain, "home.arpa");
+	assert_false(c->leases.answer);
+	conf_free(c);
+}
+
+static void egress_values(void **state)
+{
+	struct config *c = parse_full();
+	const struct conf_egress *e = c->egresses;
+
+	(void)state;
+	assert_int_equal(e[2].type, CONF_EGRESS_GROUP);
+	assert_int_equal(e[2].line, 48);
+	assert_int_equal(e[2].column, 8);
+	assert_int_equal(e[2].n_of, 3);
+	assert_int_equal(e[2].of[0], 4); /* further down in the file */
+	assert_int_equal(e[2].of[1], 3);
+	assert_int_equal(e[2].of[2], 5);
+	assert_int_equal(e[2].strategy, CONF_GROUP_FASTEST);
+	assert_int_equal(e[2].check_ms, 60000);
+	assert_int_equal(e[3].type, CONF_EGRESS_SOCKS5);
+	assert_string_equal(e[3].server.host, "proxy.example");
+	assert_int_equal(e[3].server.at.addr.family, IP_NONE);
+	assert_int_equal(e[3].server.at.port, 1080);
+	assert_int_equal(e[3].bootstrap, 0);
+	assert_string_equal(e[3].user, "me");
+	assert_string_equal(e[3].password, "s3cret: #");
+	assert_int_equal(e[3].mark.value, 1);
+	assert_int_equal(e[3].udp, CONF_CARRY_REJECT);
+	assert_int_equal(e[3].quic, CONF_CARRY_REJECT);
+	assert_int_equal(e[3].upstream, 1);
+	assert_int_equal(e[3].connect_timeout_ms, 1500);
+	assert_int_equal(e[3].idle_ms, 20000);
+	assert_int_equal(e[3].udp_idle_ms, 20000);
+	assert_int_equal(e[3].ping, CONF_PING_LOCAL);
+	assert_int_equal(e[4].type, CONF_EGRESS_HTTP);
+	assert_null(e[4].server.host);
+	assert_int_equal(e[4].server.at.port, 3128);
+	assert_string_equal(e[4].user, "you");
+	assert_string_equal(e[4].password, "Linux");
+	assert_int_equal(e[4].server.at.addr.family, IP_V6);
+	assert_int_equal(e[4].quic, CONF_CARRY_REJECT);
+	assert_int_equal(e[5].type, CONF_EGRESS_REJECT);
+	assert_int_equal(e[6].masquerade, CONF_MASQUERADE_NO);
+	conf_free(c);
+}
+
+static void unless_values(void **state)
+{
+	struct config *c = parse_full();
+	const struct conf_rule *r = &c->rules[1];
+
+	(void)state;
+	assert_int_equal(r->n_unless, 2);
+	assert_int_equal(r->unless[0].n_lists, 2);
+	assert_int_equal(r->unless[0].lists[0], 1);
+	assert_int_equal(r->unless[0].lists[1], 0);
+	assert_int_equal(r->unless[0].egress, 6);
+	assert_int_equal(r->unless[0].upstream, 0);
+	assert_int_equal(r->unless[0].within_ms, 300);
+	assert_int_equal(r->unless[0].line, 79);
+	assert_int_equal(r->unless[0].column, 9);
+	assert_int_equal(r->unless[1].n_lists, 1);
+	assert_int_equal(r->unless[1].lists[0], 0);
+	assert_int_equal(r->unless[1].egress, 3);
+	assert_int_equal(r->unless[1].upstream, 1); /* its egress's */
+	assert_int_equal(r->unless[1].within_ms, 2000);
+	assert_int_equal(c->rules[0].n_unless, 0);
+	assert_true(r->carry);
+	assert_false(c->rules[5].carry);
 	conf_free(c);
 }
 
@@ -158,7 +311,7 @@ static void address_values(void **state)
 	assert_at(&c->listen[0], CONF_UDP, "127.0.0.1:5353");
 	assert_at(&c->listen[1], CONF_TCP, "[::1]:53");
 	assert_string_equal(c->listen[1].url, "tcp://[::1]");
-	assert_int_equal(c->listen[1].line, 17);
+	assert_int_equal(c->listen[1].line, 22);
 	assert_int_equal(c->listen[1].column, 5);
 	assert_prefix(&c->fakeip.pool4, "100.64.0.0/10");
 	assert_prefix(&c->fakeip.pool6, "2001:2::/64");
@@ -191,7 +344,7 @@ static void section_values(void **state)
 	assert_int_equal(c->upstreams[1].total_ms, 7500);
 	assert_int_equal(c->upstreams[1].mark.value, 0x10);
 	assert_int_equal(c->upstreams[1].mark.mask, 0xff);
-	assert_int_equal(c->n_egresses, 2);
+	assert_int_equal(c->n_egresses, 7);
 	assert_string_equal(c->egresses[0].name, "plain");
 	assert_int_equal(c->egresses[0].upstream, -1);
 	assert_int_equal(c->egresses[0].mark.mask, 0);
@@ -204,7 +357,7 @@ static void section_values(void **state)
 	assert_int_equal(c->lists[1].paths.n, 2);
 	assert_string_equal(c->lists[1].paths.v[0], "/b.txt");
 	assert_string_equal(c->lists[1].paths.v[1], "/etc/t/c/d.txt");
-	assert_int_equal(c->lists[1].line, 35);
+	assert_int_equal(c->lists[1].line, 68);
 	assert_int_equal(c->lists[1].column, 8);
 	assert_int_equal(c->default_upstream, 1);
 	conf_free(c);
@@ -218,7 +371,7 @@ static void rule_values(void **state)
 	(void)state;
 	assert_int_equal(c->n_rules, 6);
 	assert_string_equal(r->name, "blocked");
-	assert_int_equal(r->line, 37);
+	assert_int_equal(r->line, 70);
 	assert_int_equal(r->column, 5);
 	assert_int_equal(r->answer, CONF_ANSWER_BLOCK);
 	assert_int_equal(r->n_lists, 2);
@@ -300,11 +453,26 @@ static void defaults(void **state)
 	assert_int_equal(c->gateway.mark.value, 0x10000000);
 	assert_int_equal(c->gateway.mark.mask, 0x10000000);
 	assert_int_equal(c->gateway.workers, 0);
+	assert_int_equal(c->gateway.relay_mark.mask, 0);
+	assert_int_equal(c->gateway.relay_clients.prefixes.n + c->gateway.relay_clients.n_macs, 0);
+	assert_int_equal(c->gateway.sniff, CONF_SNIFF_TLS | CONF_SNIFF_HTTP | CONF_SNIFF_QUIC);
+	assert_int_equal(c->gateway.watch_ms, 2000);
+	assert_int_equal(c->gateway.lame_duck_ms, 1000);
 	assert_int_equal(c->n_listen, 0);
 	assert_prefix(&c->fakeip.pool4, "198.18.0.0/15");
 	assert_prefix(&c->fakeip.pool6, "fd00:198:18::/64");
 	assert_int_equal(c->fakeip.ttl_s, 1);
 	assert_string_equal(c->fakeip.store, "/var/lib/tungate/fakeip.db");
+	assert_int_equal(c->fakeip.hold_s, 3600);
+	assert_int_equal(c->fakeip.sync_s, 5);
+	assert_int_equal(c->fakeip.exhausted, CONF_EXHAUSTED_REAL);
+	assert_int_equal(c->fakeip.https, CONF_HTTPS_EMPTY);
+	assert_int_equal(c->fakeip.ech, CONF_ECH_KEEP);
+	assert_true(c->fakeip.except_builtin);
+	assert_int_equal(c->fakeip.n_except, 0);
+	assert_int_equal(c->leases.files.n, 0);
+	assert_string_equal(c->leases.domain, "lan");
+	assert_true(c->leases.answer);
 	assert_int_equal(c->default_upstream, 0);
 	assert_string_equal(c->control_socket, "/run/tungate.sock");
 	assert_int_equal(c->control_mode, 0660);
@@ -442,8 +610,8 @@ static void relative_paths(void **state)
 
 static void shipped_files_are_right(void **state)
 {
-	static const char *const files[] = {
-		"tungate.yaml", "examples/home.yaml", "examples/sets.yaml", "examples/server.yaml"};
+	static const char *const files[] = {"tungate.yaml", "examples/home.yaml",
+		"examples/sets.yaml", "examples/server.yaml", "examples/proxy.yaml"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
@@ -516,6 +684,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_option_is_in_the_text),
 		cmocka_unit_test(gateway_values),
+		cmocka_unit_test(relay_values),
+		cmocka_unit_test(fakeip_and_lease_values),
+		cmocka_unit_test(egress_values),
+		cmocka_unit_test(unless_values),
 		cmocka_unit_test(address_values),
 		cmocka_unit_test(section_values),
 		cmocka_unit_test(rule_values),

@@ -64,9 +64,10 @@ static void yaml_itself(void **state)
 			"4:16: gateway.tun: contains a NUL character\n"},
 		{"gateway: {tun: \"\xff\"}\n", "1:17: yaml: invalid leading UTF-8 octet\n"},
 		{"- a\n", "1:1: file: is a list instead of a map; allowed: log, lists, rules, "
-			  "listen, fakeip, egress, gateway, default, control, upstreams\n"},
+			  "listen, egress, fakeip, leases, gateway, default, control, upstreams\n"},
 		{"word\n", "1:1: file: is a single value instead of a map; allowed: log, lists, "
-			   "rules, listen, fakeip, egress, gateway, default, control, upstreams\n"},
+			   "rules, listen, egress, fakeip, leases, gateway, default, control, "
+			   "upstreams\n"},
 	};
 
 	(void)state;
@@ -76,11 +77,14 @@ static void yaml_itself(void **state)
 static void keys(void **state)
 {
 	static const struct wrong cases[] = {
-		{GROUP "logg: {}\n", "4:1: logg: unknown key; allowed: log, lists, listen, rules, "
-				     "fakeip, egress, control, gateway, default, upstreams\n"},
-		{GROUP "gateway: {lan: a, sniff: tls}\n",
-			"4:19: gateway.sniff: unknown key; allowed: self, lan, tun, mtu, mark, "
-			"exempt, workers, intercept\n"},
+		{GROUP "logg: {}\n",
+			"4:1: logg: unknown key; allowed: log, lists, listen, leases, rules, "
+			"egress, fakeip, control, gateway, default, upstreams\n"},
+		{GROUP "gateway: {lan: a, snif: tls}\n",
+			"4:19: gateway.snif: unknown key; allowed: sniff, self, lan, tun, mtu, "
+			"mark, "
+			"watch, exempt, workers, intercept, lame_duck, relay_mark, "
+			"relay_clients\n"},
 		{GROUP "log: {level: info, queries: off}\n",
 			"4:20: log.queries: unknown key; allowed: level\n"},
 		{GROUP "log: {level: info, level: debug}\n",
@@ -333,9 +337,11 @@ static void pools(void **state)
 static void sections(void **state)
 {
 	static const struct wrong cases[] = {
-		{GROUP "egress: {e: {}}\n", "4:13: egress.e.type: is missing; allowed: direct\n"},
-		{GROUP "egress: {e: {type: socks5}}\n",
-			"4:20: egress.e.type: 'socks5' is unknown; allowed: direct\n"},
+		{GROUP "egress: {e: {}}\n", "4:13: egress.e.type: is missing; allowed: direct, "
+					    "socks5, http, reject, group\n"},
+		{GROUP "egress: {e: {type: socks4}}\n",
+			"4:20: egress.e.type: 'socks4' is unknown; allowed: direct, socks5, http, "
+			"reject, group\n"},
 		{GROUP "egress: {e: {type: direct, upstream: v}}\n",
 			"4:38: egress.e.upstream: there is no group in upstreams named 'v'; "
 			"allowed: u\n"},
@@ -381,9 +387,10 @@ static void sections(void **state)
 static void rules(void **state)
 {
 	static const struct wrong cases[] = {
-		{GROUP "rules: [x]\n", "4:9: rules[0]: is a single value instead of a map; "
-				       "allowed: name, list, type, ipset, domain, client, answer, "
-				       "egress, nftset, set_ttl, upstream, on_error\n"},
+		{GROUP "rules: [x]\n",
+			"4:9: rules[0]: is a single value instead of a map; "
+			"allowed: name, list, type, carry, ipset, domain, client, "
+			"answer, egress, unless, nftset, set_ttl, upstream, on_error\n"},
 		{GROUP "rules: [{}]\n",
 			"4:9: rules[0].name: is missing; allowed: a name that no other rule "
 			"has\n4:9: rules[0].answer: is missing; allowed: fake, real, block\n"},
