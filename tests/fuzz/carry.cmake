@@ -1,0 +1,6 @@
+file(GLOB sniff_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/gateway/carry/sniff*.c)
+foreach(sniff stream quic)
+  tungate_fuzz(fuzz_sniff_${sniff} PkgConfig::CRYPTO)
+  target_sources(fuzz_sniff_${sniff} PRIVATE ${sniff_sources})
+endforeach()
+target_sources(fuzz_sniff_quic PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit/sniff_stage.c)
