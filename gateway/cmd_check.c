@@ -31,7 +31,7 @@ int cmd_check(const struct cmd_args *a)
 	if (!err) {
 		err = policy_build(config, print_policy, NULL, &policy);
 		if (!err)
-			policy_free(policy);
+			policy_unref(policy);
 		conf_free(config);
 	}
 	if (err && err != -EINVAL) /* else the reasons are told */

@@ -106,7 +106,16 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 	}
 	tell_kept(d, fresh, &r);
 	keep_fixed(d, fresh);
-	error = generation_new(fresh, d->writer, tell_lists, &r, &gen);
+	error = generation_new(
+		&(struct generation_config){
+			.config = fresh,
+			.writer = d->writer,
+			.own_mark = plumbing_marks(&fresh->gateway).value,
+			.previous = d->gen,
+			.report = tell_lists,
+			.report_arg = &r,
+		},
+		&gen);
 	if (error) {
 		log_error(
 			"reload: the lists have errors; the running configuration stays in force");

@@ -373,7 +373,15 @@ static int start_kernel(struct daemon *d)
 
 static int start_threads(struct daemon *d)
 {
-	int error = generation_new(d->config, d->writer, report_lists, d, &d->gen);
+	int error = generation_new(
+		&(struct generation_config){
+			.config = d->config,
+			.writer = d->writer,
+			.own_mark = plumbing_marks(&d->config->gateway).value,
+			.report = report_lists,
+			.report_arg = d,
+		},
+		&d->gen);
 
 	return error ? error : start_workers(d);
 }

@@ -171,6 +171,7 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 	struct fakeip_mapping found[VIEWS_MAX];
 	struct dns_name wire;
 	struct policy_question q = {.name = &wire, .type = DNS_A};
+	struct policy_decision decision;
 	size_t n;
 
 	memset(ret, 0, sizeof *ret);
@@ -186,7 +187,9 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 	*ret_error = NULL;
 	dns_name_format(wire.b, ret->name);
 	dns_type_format(q.type, ret->type);
-	ret->rule = policy_explain(d->gen->policy, &q, sink);
+	decision = policy_explain(d->gen->policy, &q, sink);
+	ret->rule = decision.rule;
+	ret->never_fake = decision.never_fake;
 	ret->upstream = daemon_group_name(d, ret->rule->upstream);
 	n = find_name(d, &wire, found, VIEWS_MAX);
 	for (size_t i = 0; i < n; i++) {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct way { /* what the policy tells on the way to the winner */
-	struct json_object *lists, *rules;
+	struct json_object *lists, *rules, *notes;
 };
 
 static void add_list(void *arg, const struct policy_explain_list *l)
@@ -36,6 +36,13 @@ static void add_rule(void *arg, const struct policy_explain_rule *rule)
 	json_object_array_add(w->rules, j);
 }
 
+static void add_note(void *arg, const char *text)
+{
+	struct way *w = arg;
+
+	json_object_array_add(w->notes, reply_string(text));
+}
+
 static struct json_object *sets_json(const struct policy_rule *rule)
 {
 	struct json_object *all = json_object_new_array();
@@ -62,33 +69,31 @@ static const char *answer_name(enum conf_answer answer)
 	return "block";
 }
 
-static void add_note(struct json_object *notes, const char *text)
+static enum conf_answer answer_of(const struct daemon_explanation *e)
 {
-	json_object_array_add(notes, reply_string(text));
+	return e->never_fake ? CONF_ANSWER_REAL : e->rule->answer;
 }
 
-static struct json_object *notes_json(const struct daemon_explanation *e)
+static void add_notes(struct way *w, const struct daemon_explanation *e)
 {
-	struct json_object *notes = json_object_new_array();
 	bool is_a = strcmp(e->type, "A") == 0, is_aaaa = strcmp(e->type, "AAAA") == 0;
 
 	if (!e->rule->name)
-		add_note(notes, "no rule takes the name: the default decides");
-	if (e->rule->answer == CONF_ANSWER_FAKE) {
+		add_note(w, "no rule takes the name: the default decides");
+	if (answer_of(e) == CONF_ANSWER_FAKE) {
 		if (!is_a && !is_aaaa)
-			add_note(notes, "a fake name has only A and AAAA: NODATA");
+			add_note(w, "a fake name has only A and AAAA: NODATA");
 		else if (!e->has_mapping)
-			add_note(notes, "no fake address yet: the first answer gives it one");
+			add_note(w, "no fake address yet: the first answer gives it one");
 		else if (is_a ? !e->mapping.m.has4 : !e->mapping.m.has6)
-			add_note(notes, "this family's pool is off: NODATA");
+			add_note(w, "this family's pool is off: NODATA");
 	}
-	if (e->rule->answer == CONF_ANSWER_REAL && !e->upstream)
-		add_note(notes, "there is no upstream to ask: SERVFAIL");
-	return notes;
+	if (answer_of(e) == CONF_ANSWER_REAL && !e->upstream)
+		add_note(w, "there is no upstream to ask: SERVFAIL");
 }
 
 static struct json_object *result_json(
-	const struct control_request *q, const struct daemon_explanation *e, const struct way *w)
+	const struct control_request *q, const struct daemon_explanation *e, struct way *w)
 {
 	struct json_object *j = json_object_new_object();
 	const struct policy_rule *rule = e->rule;
@@ -99,21 +104,22 @@ static struct json_object *result_json(
 	json_object_object_add(j, "lists", w->lists);
 	json_object_object_add(j, "rules", w->rules);
 	reply_add_text(j, "rule", rule->name);
-	reply_add_text(j, "answer", answer_name(rule->answer));
+	reply_add_text(j, "answer", answer_name(answer_of(e)));
 	reply_add_text(j, "egress", rule->egress ? rule->egress->name : NULL);
 	reply_add_text(j, "upstream", e->upstream);
 	json_object_object_add(j, "sets", sets_json(rule));
 	reply_add_text(j, "cache", NULL);
 	json_object_object_add(j, "fakeip", e->has_mapping ? mapping_json(&e->mapping) : NULL);
 	reply_add_bool(j, "records", false);
-	json_object_object_add(j, "notes", notes_json(e));
+	add_notes(w, e);
+	json_object_object_add(j, "notes", w->notes);
 	return j;
 }
 
 void command_explain(struct daemon *d, const struct control_request *q, struct control_reply *r)
 {
-	struct way w = {json_object_new_array(), json_object_new_array()};
-	const struct policy_explain_sink sink = {&w, add_list, add_rule};
+	struct way w = {json_object_new_array(), json_object_new_array(), json_object_new_array()};
+	const struct policy_explain_sink sink = {&w, add_list, add_rule, add_note};
 	struct daemon_explanation e;
 	const char *error = NULL;
 
@@ -127,4 +133,5 @@ void command_explain(struct daemon *d, const struct control_request *q, struct c
 	}
 	json_object_put(w.lists);
 	json_object_put(w.rules);
+	json_object_put(w.notes);
 }

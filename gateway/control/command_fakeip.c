@@ -85,7 +85,7 @@ static void ignore_rule(void *arg, const struct policy_explain_rule *rule)
 static void lookup_for_client(
 	struct daemon *d, const struct control_request *q, struct control_reply *r)
 {
-	const struct policy_explain_sink sink = {NULL, ignore_list, ignore_rule};
+	const struct policy_explain_sink sink = {.list = ignore_list, .rule = ignore_rule};
 	struct daemon_explanation e;
 	const char *error = NULL;
 

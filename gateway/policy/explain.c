@@ -52,7 +52,7 @@ static int search_entry(void *arg, const struct list_entry *entry)
 	struct search *s = arg;
 	size_t n = entry->text_len < sizeof s->text ? entry->text_len : sizeof s->text - 1;
 
-	if (!entry_holds(entry->kind, entry->name, s->name) ||
+	if (entry->prefix || !entry_holds(entry->kind, entry->name, s->name) ||
 		(s->found && entry->name->labels <= s->labels))
 		return 0;
 	s->found = true;
@@ -206,7 +206,49 @@ static bool rule_explain(const struct policy *p, size_t index,
 	return true;
 }
 
-const struct policy_rule *policy_explain(const struct policy *p,
+/* In the order in which they are tried. */
+static void unless_explain(const struct policy *p, const struct policy_rule *rule, struct why *w)
+{
+	for (size_t i = 0; i < rule->n_unless; i++) {
+		const struct policy_unless *u = &rule->unless[i];
+
+		why_add(w, "; unless in");
+		for (size_t j = 0; j < u->n_lists; j++)
+			why_add(w, " %s", p->lists[u->lists[j]].name);
+		why_add(w, ": egress %s", u->egress ? u->egress->name : "none");
+	}
+}
+
+/* "A rule that fakes meets a name that is never faked": which of the two wins, and why. */
+static bool except_explain(const struct policy *p, size_t index, const struct dns_name *name,
+	const struct matcher_hits *hits, const struct policy_explain_sink *sink)
+{
+	const struct policy_condition *c = &p->conditions[index];
+	char text[DNS_NAME_TEXT_MAX];
+	const char *who, *how = "";
+	struct why note = {.len = 0};
+	int source = -1;
+	bool never;
+
+	if (p->rules[index].answer != CONF_ANSWER_FAKE ||
+		policy_except_labels(p, name, hits, &source) < 0)
+		return false;
+	never = policy_never_fake(p, c, name, hits);
+	who = source >= 0 && (size_t)source < p->n_lists ? p->lists[source].name : "built-in";
+	if (source >= 0 && (size_t)source < p->n_lists)
+		how = "list ";
+	why_add(&note, "%s%s is in fakeip.except (%s%s%s)", never ? "never fake: " : "",
+		dns_name_format(name->b, text), how, who,
+		source < 0 ? ": a name of one label" : "");
+	if (!never)
+		why_add(&note, ", but a domain of rule %s lies at or below it",
+			p->rules[index].name);
+	if (sink->note)
+		sink->note(sink->arg, note.text);
+	return never;
+}
+
+struct policy_decision policy_explain(const struct policy *p,
 	const struct policy_question *question, const struct policy_explain_sink *sink)
 {
 	struct matcher_hits hits;
@@ -220,10 +262,13 @@ const struct policy_rule *policy_explain(const struct policy *p,
 		struct policy_explain_rule rule = {.name = p->rules[i].name};
 
 		rule.matched = rule_explain(p, i, question, &hits, &why);
+		if (rule.matched)
+			unless_explain(p, &p->rules[i], &why);
 		rule.why = why.text;
 		sink->rule(sink->arg, &rule);
 		if (rule.matched)
-			return &p->rules[i];
+			return (struct policy_decision){
+				&p->rules[i], except_explain(p, i, question->name, &hits, sink)};
 	}
-	return &p->fallback;
+	return (struct policy_decision){&p->fallback, false};
 }

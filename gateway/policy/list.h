@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gateway/base/addr.h"
 #include "gateway/dns/name.h"
 #include "gateway/policy/matcher.h"
 
@@ -23,6 +24,7 @@
 #define LIST_COMPLAIN_MAX 4608	       /* a complaint with its path and NUL */
 
 struct list_entry {
+	const struct ip_prefix *prefix; /* an address or prefix; else NULL, and: */
 	enum matcher_kind kind;
 	const struct dns_name *name;
 	const char *text; /* the line without blanks at its ends; until the call returns */
@@ -44,8 +46,8 @@ struct list_counts {
 	unsigned skipped;
 };
 
-/* --- the plain format: one suffix a line; '#' comments; CRLF, BOM, blanks and upper case are taken
- * --- */
+/* --- the plain format: a suffix, an address or a prefix a line; '#' comments; CRLF, BOM, blanks
+ * and upper case are taken --- */
 
 struct list_plain;
 

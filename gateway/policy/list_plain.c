@@ -9,7 +9,8 @@
 
 #include "gateway/base/addr.h"
 
-#define ALLOWED "one domain name a line, '#' comments"
+#define ALLOWED "one domain name, address or prefix a line, '#' comments"
+#define MAPPED	96 /* bits before the IPv4 address in a v4-mapped one (RFC 4291 2.5.5.2) */
 
 struct list_plain {
 	const char *path, *key;
@@ -97,16 +98,41 @@ static bool is_name_byte(char c)
 	       c == '-' || c == '_' || c == '.' || c == '\\';
 }
 
-static bool is_address(const char *text, size_t len)
+/* An address or prefix; v4-mapped ones are the IPv4 that they mean. True if the text begins as one;
+ * then *ret_fault is NULL or what is wrong with it. */
+static bool prefix_read(const char *text, size_t len, struct ip_prefix *ret, const char **ret_fault)
 {
 	char copy[IP_TEXT_MAX];
 	struct ip_addr address;
+	char *slash;
+	int err;
 
-	if (len >= sizeof copy || text[len - 1] < '0' || text[len - 1] > '9')
+	if (len >= sizeof copy)
 		return false;
 	memcpy(copy, text, len);
 	copy[len] = 0;
-	return ip_addr_parse(copy, &address) == 0;
+	slash = strchr(copy, '/');
+	if (slash)
+		*slash = 0;
+	if (ip_addr_parse(copy, &address))
+		return false;
+	if (slash && address.family == IP_V4 && strchr(copy, ':')) {
+		char *end;
+		unsigned long bits = strtoul(slash + 1, &end, 10);
+		char plain[IP_TEXT_MAX];
+
+		ip_addr_format(&address, plain);
+		if (slash[1] < '0' || slash[1] > '9' || *end || bits < MAPPED || bits > 128)
+			bits = MAPPED + 33; /* refused below */
+		(void)snprintf(copy, sizeof copy, "%.16s/%lu", plain, bits - MAPPED);
+	} else if (slash) {
+		*slash = '/';
+	}
+	err = ip_prefix_parse(copy, ret);
+	*ret_fault = err == -ERANGE ? "not a prefix: there are bits behind its length"
+		     : err	    ? "not a prefix: its length is not one"
+				    : NULL;
+	return true;
 }
 
 static const char *name_fault(const char *text, size_t len, size_t *ret_at)
@@ -122,13 +148,14 @@ static const char *name_fault(const char *text, size_t len, size_t *ret_at)
 			       ? "not ASCII: a name is written in its xn-- form"
 			       : "not a domain name: this character is not part of one";
 	}
-	return is_address(text, len) ? "an address, not a domain name" : NULL;
+	return NULL;
 }
 
 /* A whole line without its newline. */
 static int line_read(struct list_plain *r, const char *line, size_t len)
 {
 	struct dns_name name;
+	struct ip_prefix prefix;
 	struct list_entry entry = {.kind = MATCHER_SUFFIX, .name = &name};
 	const char *text = line, *fault;
 	size_t at, bom = 0;
@@ -147,10 +174,16 @@ static int line_read(struct list_plain *r, const char *line, size_t len)
 		text++;
 	if (len == 0)
 		return 0;
-	fault = name_fault(text, len, &at);
-	if (!fault && dns_name_parse(text, len, &name))
-		fault = "not a domain name: an empty label, one above 63 bytes, or above 255 bytes "
-			"in all";
+	if (prefix_read(text, len, &prefix, &fault)) {
+		at = 0;
+		entry.prefix = &prefix;
+		entry.name = NULL;
+	} else {
+		fault = name_fault(text, len, &at);
+		if (!fault && dns_name_parse(text, len, &name))
+			fault = "not a domain name: an empty label, one above 63 bytes, or above "
+				"255 bytes in all";
+	}
 	if (fault) {
 		line_skip(r, (size_t)(text - line) + at + 1, fault);
 		return 0;

@@ -73,6 +73,44 @@ void matcher_find(const struct matcher *m, const struct dns_name *name, struct m
 	}
 }
 
+static bool set_holds(const uint16_t *set, unsigned source, unsigned below)
+{
+	unsigned how = below < 2 ? below : 2;
+
+	for (unsigned n = *set++; n > 0; n--, set++)
+		if (*set >> MATCHER_KIND_BITS == source &&
+			holds[*set & ((1u << MATCHER_KIND_BITS) - 1)][how])
+			return true;
+	return false;
+}
+
+int matcher_closest(const struct matcher *m, const struct dns_name *name, unsigned source)
+{
+	uint8_t start[MATCHER_LABELS];
+	unsigned labels = name->labels, end = labels < m->deepest ? labels : m->deepest;
+	uint64_t hash = m->key;
+	size_t at = 0;
+	int closest = -1;
+
+	for (unsigned i = 0; i < labels; i++) {
+		start[i] = (uint8_t)at;
+		at += name->b[at] + 1u;
+	}
+	for (unsigned depth = 0; depth <= end; depth++) {
+		const struct matcher_slot *slot;
+		size_t from = depth ? start[labels - depth] : at;
+
+		if (depth)
+			hash = matcher_hash_label(hash, name->b, from);
+		if (!(m->depths[depth / 64] >> depth % 64 & 1))
+			continue;
+		slot = matcher_probe(m, hash, name->b + from, at - from);
+		if (slot->text && set_holds(m->sets + (slot->set_tag >> 8), source, labels - depth))
+			closest = (int)depth;
+	}
+	return closest;
+}
+
 void matcher_free(struct matcher *m)
 {
 	if (!m)

@@ -48,6 +48,8 @@ int matcher_builder_finish(struct matcher_builder *b, struct matcher **ret);
 void matcher_builder_free(struct matcher_builder *b);
 
 void matcher_find(const struct matcher *m, const struct dns_name *name, struct matcher_hits *ret);
+/* Labels of the longest name by which the source holds this one; -1: it does not. */
+int matcher_closest(const struct matcher *m, const struct dns_name *name, unsigned source);
 void matcher_free(struct matcher *m);
 
 size_t matcher_names(const struct matcher *m); /* distinct ones */

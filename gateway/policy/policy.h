@@ -120,8 +120,10 @@ struct policy_explain_sink {
 	void *arg;
 	void (*list)(void *arg, const struct policy_explain_list *l);
 	void (*rule)(void *arg, const struct policy_explain_rule *r);
+	void (*note)(void *arg, const char *text); /* NULL: nobody listens */
 };
-const struct policy_rule *policy_explain(const struct policy *p,
+/* As policy_decide(). */
+struct policy_decision policy_explain(const struct policy *p,
 	const struct policy_question *question, const struct policy_explain_sink *sink);
 
 /* For `status`. */

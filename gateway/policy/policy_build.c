@@ -15,6 +15,7 @@ struct build {
 	const struct config *config;
 	struct policy *p;
 	struct matcher_builder *names;
+	struct addresses_builder *addresses;
 	policy_report *report;
 	void *report_arg;
 	unsigned next_source;
@@ -48,8 +49,11 @@ static int list_entry_add(void *arg, const struct list_entry *entry)
 {
 	struct list_load *load = arg;
 	bool is_new = false;
-	int err = matcher_builder_add(
-		load->b->names, load->source, entry->kind, entry->name, &is_new);
+	int err;
+
+	if (entry->prefix)
+		return addresses_builder_add(load->b->addresses, load->source, entry->prefix);
+	err = matcher_builder_add(load->b->names, load->source, entry->kind, entry->name, &is_new);
 
 	load->names += is_new;
 	return err;
@@ -78,8 +82,8 @@ static int list_file_load(struct list_load *load, const struct conf_list *from,
 		return err;
 	case -ENOSPC:
 		complain(load->b, from->line, from->column,
-			"%s: %s: too many names in all lists; allowed: %u", list->key, file->path,
-			MATCHER_NAMES_MAX);
+			"%s: %s: too many names or prefixes in all lists; allowed: %u and %u",
+			list->key, file->path, MATCHER_NAMES_MAX, ADDRESSES_MAX);
 		return 0;
 	case -EFBIG:
 		complain(load->b, from->line, from->column,
@@ -153,10 +157,15 @@ static int lists_load(struct build *b)
 
 /* --- rules --- */
 
+static bool is_root(const char *domain)
+{
+	return strcmp(domain, ".") == 0;
+}
+
 static bool matches_every_name(const struct conf_rule *rule)
 {
 	for (size_t i = 0; i < rule->domain.n; i++)
-		if (strcmp(rule->domain.v[i], ".") == 0)
+		if (is_root(rule->domain.v[i]))
 			return true;
 	return rule->domain.n == 0 && rule->n_lists == 0;
 }
@@ -205,15 +214,20 @@ static int condition_names(
 	c->sources = sources;
 	c->domains = domains;
 	c->n_domains = rule->domain.n;
+	c->own = -1;
 	for (size_t i = 0; i < rule->n_lists; i++)
 		sources[c->n_sources++] = (uint16_t)rule->lists[i];
 	if (rule->domain.n > 0)
 		sources[c->n_sources++] = (uint16_t)b->next_source;
 	for (size_t i = 0; i < rule->domain.n; i++) {
-		int err = c->any_name ? 0 : domain_add(b, rule, rule->domain.v[i], b->next_source);
+		/* The root is kept out: it lies above every name that is never faked. */
+		if (!is_root(rule->domain.v[i])) {
+			int err = domain_add(b, rule, rule->domain.v[i], b->next_source);
 
-		if (err)
-			return err;
+			if (err)
+				return err;
+			c->own = (int)b->next_source;
+		}
 		domains[i] = arena_strdup(arena, rule->domain.v[i]);
 		if (!domains[i])
 			return -ENOMEM;
@@ -264,6 +278,38 @@ static int rule_sets_build(struct build *b, const struct conf_rule *from, struct
 	return 0;
 }
 
+static int rule_unless_build(
+	struct build *b, const struct conf_rule *from, struct policy_rule *rule)
+{
+	struct arena *arena = b->p->arena;
+	struct policy_unless *all;
+
+	if (from->answer != CONF_ANSWER_FAKE || from->n_unless == 0)
+		return 0;
+	all = arena_array(arena, from->n_unless, sizeof *all);
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->n_unless; i++) {
+		const struct conf_unless *u = &from->unless[i];
+		uint16_t *lists = arena_array(arena, u->n_lists, sizeof *lists);
+
+		if (!lists)
+			return -ENOMEM;
+		for (size_t j = 0; j < u->n_lists; j++)
+			lists[j] = (uint16_t)u->lists[j];
+		all[i] = (struct policy_unless){
+			.egress = u->egress >= 0 ? &b->p->egresses[u->egress] : NULL,
+			.upstream = u->upstream,
+			.within_ms = u->within_ms,
+			.lists = lists,
+			.n_lists = u->n_lists,
+		};
+	}
+	rule->unless = all;
+	rule->n_unless = from->n_unless;
+	return 0;
+}
+
 static int rule_build(struct build *b, const struct conf_rule *from, struct policy_rule *rule,
 	struct policy_condition *condition)
 {
@@ -281,7 +327,10 @@ static int rule_build(struct build *b, const struct conf_rule *from, struct poli
 	rule->upstream = from->upstream;
 	rule->set_ttl = from->set_ttl;
 	rule->on_error = from->on_error;
-	return rule_sets_build(b, from, rule);
+	rule->carry = from->carry && from->answer == CONF_ANSWER_REAL && rule->egress &&
+		      (rule->egress->type != CONF_EGRESS_DIRECT || rule->egress->mark.mask);
+	err = rule_unless_build(b, from, rule);
+	return err ? err : rule_sets_build(b, from, rule);
 }
 
 static int rules_build(struct build *b)
@@ -335,9 +384,48 @@ static int egresses_build(struct build *b)
 			.upstream = from->upstream,
 			.mark = from->mark,
 			.index = i,
+			.udp = from->udp == CONF_CARRY,
+			.quic = from->quic == CONF_CARRY,
+			.ping = from->ping == CONF_PING_LOCAL,
 		};
 	}
 	return 0;
+}
+
+/* --- names that are never faked --- */
+
+static int builtin_read(struct build *b, unsigned source)
+{
+	struct list_load load = {b, source, 0};
+	const struct list_sink sink = {&load, list_entry_add, list_complain};
+	struct list_counts counts;
+	struct list_plain *r;
+	int err = list_plain_new("never-fake.txt (built-in)", "fakeip.except", &sink, &r);
+
+	if (err)
+		return err;
+	err = list_plain_feed(r, (const char *)policy_never_fake_text, policy_never_fake_text_size);
+	if (!err)
+		err = list_plain_end(r, &counts);
+	list_plain_free(r);
+	return err;
+}
+
+static int except_build(struct build *b)
+{
+	const struct conf_fakeip *from = &b->config->fakeip;
+	struct policy_except *e = &b->p->except;
+
+	e->sources = arena_array(b->p->arena, from->n_except + 1, sizeof *e->sources);
+	if (!e->sources)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->n_except; i++)
+		e->sources[e->n_sources++] = (uint16_t)from->except[i];
+	e->builtin = from->except_builtin;
+	if (!e->builtin)
+		return 0;
+	e->sources[e->n_sources++] = (uint16_t)b->next_source;
+	return builtin_read(b, b->next_source++);
 }
 
 /* --- the whole --- */
@@ -355,7 +443,7 @@ static uint64_t matcher_key(void)
 
 static unsigned sources_count(const struct config *config)
 {
-	size_t n = config->n_lists;
+	size_t n = config->n_lists + config->fakeip.except_builtin;
 
 	for (size_t i = 0; i < config->n_rules; i++)
 		n += config->rules[i].domain.n > 0;
@@ -375,15 +463,38 @@ static int parts_build(struct build *b)
 	}
 	err = matcher_builder_new(matcher_key(), n_sources, &b->names);
 	if (!err)
+		err = addresses_builder_new(&b->addresses);
+	if (!err)
 		err = egresses_build(b);
 	if (!err)
 		err = lists_load(b);
 	b->next_source = (unsigned)b->p->n_lists;
 	if (!err)
+		err = except_build(b);
+	if (!err)
 		err = rules_build(b);
 	if (!err && b->failed)
 		err = -EINVAL;
 	return err;
+}
+
+static int addresses_pack(struct build *b)
+{
+	size_t *counts = calloc(b->p->n_lists + 1, sizeof *counts);
+	int err;
+
+	if (!counts)
+		return -ENOMEM;
+	err = addresses_builder_finish(b->addresses, counts, &b->p->addresses);
+	if (!err)
+		b->addresses = NULL;
+	for (size_t i = 0; i < b->p->n_lists; i++)
+		b->p->infos[i].cidrs = counts[i];
+	free(counts);
+	if (err != -ENOSPC)
+		return err;
+	complain(b, 1, 1, "lists: too many combinations of lists hold the same addresses");
+	return -EINVAL;
 }
 
 int policy_build(const struct config *config, policy_report *report, void *arg, struct policy **ret)
@@ -394,10 +505,14 @@ int policy_build(const struct config *config, policy_report *report, void *arg, 
 	b.p = calloc(1, sizeof *b.p);
 	if (!b.p)
 		return err;
+	b.p->refs = 1;
 	b.p->arena = arena_new();
 	if (!b.p->arena)
 		goto fail;
 	err = parts_build(&b);
+	if (err)
+		goto fail;
+	err = addresses_pack(&b);
 	if (err)
 		goto fail;
 	err = matcher_builder_finish(b.names, &b.p->matcher);
@@ -407,6 +522,7 @@ int policy_build(const struct config *config, policy_report *report, void *arg, 
 	return 0;
 fail:
 	matcher_builder_free(b.names);
-	policy_free(b.p);
+	addresses_builder_free(b.addresses);
+	policy_unref(b.p);
 	return err;
 }

@@ -4,6 +4,7 @@
 #define TUNGATE_POLICY_POLICY_INTERNAL_H
 
 #include "gateway/base/arena.h"
+#include "gateway/policy/addresses.h"
 #include "gateway/policy/list.h"
 #include "gateway/policy/matcher.h"
 #include "gateway/policy/policy.h"
@@ -22,6 +23,7 @@ struct policy_condition {
 	size_t n_types;
 	const char *const *domains; /* as configured, for explain */
 	size_t n_domains;
+	int own; /* the source of domains, -1: none, or every name */
 };
 
 struct policy_file {
@@ -35,8 +37,18 @@ struct policy_list {		/* source i of the matcher is list i */
 	size_t n_files;
 };
 
+/* Names that are never faked: the sources of the matcher that hold them. */
+struct policy_except {
+	uint16_t *sources;
+	size_t n_sources;
+	bool builtin; /* the last source is the built-in list, and names of one label count, too */
+};
+
 struct policy {
+	_Atomic unsigned refs;
 	struct matcher *matcher;
+	struct addresses *addresses; /* list i is list i */
+	struct policy_except except;
 	const struct policy_condition *conditions; /* beside rules */
 	struct policy_rule *rules;
 	size_t n_rules;
@@ -48,7 +60,7 @@ struct policy {
 	struct policy_list *lists;
 	struct policy_list_info *infos; /* beside lists */
 	size_t n_lists;
-	struct arena *arena; /* all that it points to, but for the matcher */
+	struct arena *arena; /* all that it points to, but for the matcher and the addresses */
 };
 
 /* A rule's own domain, "x" or "full:x": how it holds which name. -EINVAL. */
@@ -59,6 +71,18 @@ bool policy_type_matches(const struct policy_condition *c, uint16_t type);
 const struct ip_prefix *policy_client_match(
 	const struct policy_condition *c, const struct ip_addr *client);
 bool policy_name_matches(const struct policy_condition *c, const struct matcher_hits *hits);
+
+/* Labels of the closest entry of `fakeip.except` that holds the name and who has it (a source, or
+ * -1: the name has one label); -1: none. */
+int policy_except_labels(const struct policy *p, const struct dns_name *name,
+	const struct matcher_hits *hits, int *ret_source);
+/* The name is never faked, whatever the rule says; hits: of the name. */
+bool policy_never_fake(const struct policy *p, const struct policy_condition *c,
+	const struct dns_name *name, const struct matcher_hits *hits);
+
+/* The built-in list, conf/never-fake.txt: written by the build. */
+extern const unsigned char policy_never_fake_text[];
+extern const size_t policy_never_fake_text_size;
 
 /* Sorts the prefixes and drops those inside another; returns how many are left. */
 size_t policy_clients_normalise(struct ip_prefix *v, size_t n);

@@ -54,7 +54,7 @@ int policy_build(const struct config *config, policy_report *report, void *arg, 
 	return 0;
 }
 
-void policy_free(struct policy *p)
+void policy_unref(struct policy *p)
 {
 	assert_null(p);
 }
