@@ -44,9 +44,7 @@ void dns_answer_begin(struct dns_writer *w, uint8_t *buf, size_t limit, const st
 	memcpy(buf + DNS_HEADER_SIZE, q->question, q->question_len);
 }
 
-/* The head of a record owned by the question's name. Returns where its data goes, NULL if that does
- * not fit or there is no question that could own it. */
-static uint8_t *record_begin(struct dns_writer *w, unsigned type, uint32_t ttl_s, size_t size)
+uint8_t *dns_writer_record(struct dns_writer *w, unsigned type, uint32_t ttl_s, size_t size)
 {
 	uint8_t *p = w->buf + w->len;
 
@@ -67,7 +65,7 @@ static uint8_t *record_begin(struct dns_writer *w, unsigned type, uint32_t ttl_s
 
 void dns_answer_address(struct dns_writer *w, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
-	uint8_t *data = record_begin(w, size == 4 ? DNS_A : DNS_AAAA, ttl_s, size);
+	uint8_t *data = dns_writer_record(w, size == 4 ? DNS_A : DNS_AAAA, ttl_s, size);
 
 	if (!data)
 		return;
@@ -86,7 +84,7 @@ void dns_answer_ptr(struct dns_writer *w, const uint8_t *target_wire, uint32_t t
 	while (target_wire[size])
 		size += target_wire[size] + 1u;
 	size++;
-	data = record_begin(w, DNS_PTR, ttl_s, size);
+	data = dns_writer_record(w, DNS_PTR, ttl_s, size);
 	if (!data)
 		return;
 	memcpy(data, target_wire, size);
@@ -99,7 +97,7 @@ void dns_answer_soa(struct dns_writer *w, uint32_t ttl_s)
 	static const uint8_t soa[2 + 16 + 20] = {OWNER >> 8, OWNER & 255, 6, 'n', 'o', 'b', 'o',
 		'd', 'y', 7, 'i', 'n', 'v', 'a', 'l', 'i', 'd', 0, 0, 0, 0, 1, 0, 0, 0x0e, 0x10, 0,
 		0, 0x04, 0xb0, 0, 0x09, 0x3a, 0x80};
-	uint8_t *data = record_begin(w, DNS_SOA, ttl_s, sizeof soa);
+	uint8_t *data = dns_writer_record(w, DNS_SOA, ttl_s, sizeof soa);
 
 	if (!data)
 		return;

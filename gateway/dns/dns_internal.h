@@ -76,6 +76,32 @@ bool dns_reader_record(struct dns_reader *r, struct dns_record *ret);
 int dns_record_names(
 	const uint8_t *msg, const struct dns_record *rec, size_t ret_at[DNS_RECORD_NAMES]);
 
+/* A walk along the answer section: the question's name, then where its CNAMEs lead. */
+#define DNS_CNAMES_MAX 16 /* RFC 6604 speaks of chains; none needs more */
+struct dns_chain {
+	const uint8_t *msg;
+	size_t len;
+	uint16_t type; /* the question's */
+	unsigned n;    /* names so far; the last one owns the record that is visited */
+	struct dns_name names[1 + DNS_CNAMES_MAX];
+};
+
+/* Visits each record of class IN that the answer section has for its question, name after name: A,
+ * AAAA, the question's type, and the CNAMEs that are followed. What is no readable response has
+ * none. */
+typedef void dns_chain_visit(void *arg, const struct dns_chain *c, const struct dns_record *rec);
+void dns_chain_walk(const uint8_t *msg, size_t len, dns_chain_visit *visit, void *arg);
+bool dns_chain_contains(const struct dns_chain *c, const struct dns_name *name);
+
+/* Visits the address hints of an SVCB or HTTPS record; a malformed one has none (RFC 9460 2.2).
+ * Returns how many. */
+size_t dns_svcb_hints(
+	const uint8_t *msg, const struct dns_record *rec, dns_address_visit *visit, void *arg);
+
+/* The head of a record owned by the question's name. Returns where its data goes, NULL if that does
+ * not fit or there is no question that could own it. The caller counts it. */
+uint8_t *dns_writer_record(struct dns_writer *w, unsigned type, uint32_t ttl_s, size_t size);
+
 /* dns_name_read() without keeping what was read. Returns how many pointers were followed, or
  * -EBADMSG. */
 int dns_name_check(const uint8_t *msg, size_t len, size_t *off);

@@ -152,10 +152,32 @@ static inline enum dns_rcode dns_message_rcode(const uint8_t *msg) /* without OP
 
 /* The addresses that a checked response gives for its question: A and AAAA records of the answer
  * section whose owner is the question's name or is reached from it by the section's CNAMEs (at most
- * 16, RFC 6604). Calls visit for each with its TTL in seconds (MSB set means 0, RFC 2181 8).
- * Returns how many. */
+ * 16, RFC 6604); to a question for SVCB or HTTPS also the address hints of such records. Calls
+ * visit for each with its TTL in seconds (MSB set means 0, RFC 2181 8). Returns how many. */
 typedef void dns_address_visit(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s);
 size_t dns_response_addresses(const uint8_t *msg, size_t len, dns_address_visit *visit, void *arg);
+
+/* What the SVCB or HTTPS records of a faked name say instead of what upstream says. */
+struct dns_svcb_rewrite {
+	bool has4, has6; /* the fake pair: families that are faked; neither: hints only go */
+	uint8_t v4[4], v6[16];
+	bool drop_ech;
+	uint32_t ttl_max_s;
+};
+
+/* Adds to an answer the SVCB or HTTPS records (the question's type, RFC 9460) of a checked response
+ * to the same question. CNAMEs are flattened: all records are owned by the question's name, and
+ * ".", a TargetName that is one of the chain, means it; their TTL is the least of all, at most
+ * ttl_max_s.
+ *
+ * A ServiceMode record for that name that has address hints, of whatever family, gets the fake pair
+ * as hints; one for another name loses its hints (who wants that name asks for it). `mandatory`
+ * loses what is gone. AliasMode keeps its TargetName alone (SvcParams mean nothing there, 2.4.2).
+ * Left out: malformed records (2.2), an alias that leads back into the chain, what is the same once
+ * rewritten, and what is beyond the 64th. Returns how many were added; so also if the writer was
+ * full. */
+unsigned dns_answer_svcb(
+	struct dns_writer *w, const uint8_t *msg, size_t len, const struct dns_svcb_rewrite *how);
 
 /* Turns a checked upstream response into the answer to q in buf: the records byte for byte and with
  * their TTLs (MSB set becomes 0), but id, RD, CD and the question's case of q; QR and RA set, AA

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 
-#define CNAMES_MAX 16 /* RFC 6604 speaks of chains; none needs more */
-
 static uint16_t question_count(const uint8_t *msg)
 {
 	return dns_get16(msg + 4);
@@ -86,75 +84,97 @@ int dns_response_check(const uint8_t *msg, size_t len)
 	return 0;
 }
 
-/* A walk of the answer section for one owner. */
-struct link {
-	const uint8_t *msg;
-	size_t len;
-	const struct dns_name *owner;
-	bool is_question; /* the owner is the question's name */
-};
+/* --- along the answer section --- */
 
-static bool owned_by(const struct link *l, const struct dns_record *rec)
+static bool owned_by_last(const struct dns_chain *c, const struct dns_record *rec)
 {
 	struct dns_name name;
 	size_t off = rec->owner;
 
-	if (l->msg[off] == 0xc0 && l->msg[off + 1] == DNS_HEADER_SIZE)
-		return l->is_question;
-	return dns_name_read(l->msg, l->len, &off, &name) == 0 && dns_name_equal(&name, l->owner);
+	if (c->msg[off] == 0xc0 && c->msg[off + 1] == DNS_HEADER_SIZE)
+		return c->n == 1;
+	return dns_name_read(c->msg, c->len, &off, &name) == 0 &&
+	       dns_name_equal(&name, &c->names[c->n - 1]);
 }
 
-/* Visits the owner's addresses; returns how many, and in *ret_next where the target of its first
- * CNAME is, or 0. */
-static size_t visit_owner(const struct link *l, struct dns_reader r, dns_address_visit *visit,
-	void *arg, size_t *ret_next)
+/* Visits the records of the last name; returns where the target of its first CNAME is, or 0. */
+static size_t visit_last(
+	const struct dns_chain *c, struct dns_reader r, dns_chain_visit *visit, void *arg)
 {
-	unsigned count = dns_get16(l->msg + 6);
+	unsigned count = dns_get16(c->msg + 6);
 	struct dns_record rec;
-	size_t n = 0;
+	size_t next = 0;
 
-	*ret_next = 0;
 	for (unsigned i = 0; i < count && dns_reader_record(&r, &rec); i++) {
-		size_t size = rec.end - rec.data;
-		bool address =
-			(rec.type == DNS_A && size == 4) || (rec.type == DNS_AAAA && size == 16);
+		bool wanted = rec.type == DNS_A || rec.type == DNS_AAAA || rec.type == DNS_CNAME ||
+			      rec.type == c->type;
 
-		if (rec.class != DNS_CLASS_IN || (!address && rec.type != DNS_CNAME) ||
-			!owned_by(l, &rec))
+		if (rec.class != DNS_CLASS_IN || !wanted || !owned_by_last(c, &rec))
 			continue;
-		if (address) {
-			visit(arg, l->msg + rec.data, size, dns_ttl_s(rec.ttl));
-			n++;
-		} else if (!*ret_next) {
-			*ret_next = rec.data;
+		if (rec.type == DNS_CNAME) {
+			if (next)
+				continue;
+			next = rec.data;
 		}
+		visit(arg, c, &rec);
 	}
-	return n;
+	return next;
 }
 
-static bool seen(const struct dns_name *chain, unsigned n, const struct dns_name *name)
+bool dns_chain_contains(const struct dns_chain *c, const struct dns_name *name)
 {
-	for (unsigned i = 0; i < n; i++) {
-		if (dns_name_equal(&chain[i], name))
+	for (unsigned i = 0; i < c->n; i++) {
+		if (dns_name_equal(&c->names[i], name))
 			return true;
 	}
 	return false;
 }
 
-size_t dns_response_addresses(const uint8_t *msg, size_t len, dns_address_visit *visit, void *arg)
+void dns_chain_walk(const uint8_t *msg, size_t len, dns_chain_visit *visit, void *arg)
 {
 	struct dns_reader r = reader_at_records(msg, len);
-	struct dns_name chain[1 + CNAMES_MAX];
-	size_t next = DNS_HEADER_SIZE, n = 0;
+	struct dns_chain c; /* large: its names are not cleared */
+	size_t next = DNS_HEADER_SIZE;
 
 	if (r.bad)
-		return 0;
-	for (unsigned i = 0; i <= CNAMES_MAX && next; i++) {
-		struct link l = {.msg = msg, .len = len, .owner = &chain[i], .is_question = i == 0};
+		return;
+	c.msg = msg;
+	c.len = len;
+	c.n = 0;
+	c.type = dns_get16(msg + r.off - 4);
+	while (c.n < sizeof c.names / sizeof *c.names && next) {
+		struct dns_name *name = &c.names[c.n];
 
-		if (dns_name_read(msg, len, &next, &chain[i]) || seen(chain, i, &chain[i]))
+		if (dns_name_read(msg, len, &next, name) || dns_chain_contains(&c, name))
 			break;
-		n += visit_owner(&l, r, visit, arg, &next);
+		c.n++;
+		next = visit_last(&c, r, visit, arg);
 	}
-	return n;
+}
+
+struct addresses {
+	dns_address_visit *visit;
+	void *arg;
+	size_t n;
+};
+
+static void visit_address(void *arg, const struct dns_chain *c, const struct dns_record *rec)
+{
+	struct addresses *a = arg;
+	size_t size = rec->end - rec->data;
+
+	if ((rec->type == DNS_A && size == 4) || (rec->type == DNS_AAAA && size == 16)) {
+		a->visit(a->arg, c->msg + rec->data, size, dns_ttl_s(rec->ttl));
+		a->n++;
+	} else if (rec->type == DNS_SVCB || rec->type == DNS_HTTPS) {
+		a->n += dns_svcb_hints(c->msg, rec, a->visit, a->arg);
+	}
+}
+
+size_t dns_response_addresses(const uint8_t *msg, size_t len, dns_address_visit *visit, void *arg)
+{
+	struct addresses a = {.visit = visit, .arg = arg};
+
+	dns_chain_walk(msg, len, visit_address, &a);
+	return a.n;
 }

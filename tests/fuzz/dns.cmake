@@ -1,2 +1,3 @@
 tungate_fuzz(fuzz_dns_query tg_dns)
 tungate_fuzz(fuzz_dns_response tg_dns)
+tungate_fuzz(fuzz_dns_svcb tg_dns)
