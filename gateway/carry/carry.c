@@ -1,219 +1,55 @@
-#include "gateway/carry/carry.h"
+/* The way of a packet to a fake address: what does it mean → what does the rule say → who carries
+ * it. carry_arrived() is at the end of that part; what it calls stands above it. */
 #include "gateway/base/container.h"
 #include "gateway/base/count.h"
-#include "gateway/carry/verdict.h"
-#include "gateway/tun/packet.h"
+#include "gateway/carry/carry_internal.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DECIDING_MAX  512
-#define BUCKETS	      256
-#define HELD_EACH     8	  /* packets of one flow's beginning */
-#define HELD_MAX      512 /* in all */
-#define PACKET_MAX    9216
-#define DECIDE_MS     6000 /* above any group's own total */
-#define ELEMENT_MIN_S 60
-#define ELEMENT_MAX_S 3600
+#define TICK_MS	    1000
+#define UDP_IDLE_MS 60000 /* interface.md, idle: of UDP at most */
 
-struct held {
-	struct held *next;
-	size_t len;
-	unsigned ifindex;
-	uint8_t packet[];
-};
+/* --- what a configuration says --- */
 
-/* One fake address whose egress is being made ready; packets to it wait here. */
-struct deciding {
-	struct deciding *next; /* in its bucket */
-	struct carry *carry;
-	struct ip_addr fake;
-	struct generation *gen; /* a reference */
-	struct verdict verdict;
-	struct dns_name name;
-	struct resolve_request request;
-	struct writer_job job;
-	struct held *held, **held_end;
-	unsigned n_held;
-};
-
-struct carry {
-	struct carry_config c;
-	struct generation *gen;
-	struct carry_counters counters;
-	struct deciding *buckets[BUCKETS];
-	unsigned n_deciding, n_held;
-};
-
-int carry_new(const struct carry_config *config, struct carry **ret)
+const struct policy_egress *carry_leaf(const struct carry *c, const struct policy_egress *egress)
 {
-	struct carry *c = calloc(1, sizeof *c);
+	const struct policy_egress *all;
 
-	if (!c)
-		return -ENOMEM;
-	c->c = *config;
-	*ret = c;
-	return 0;
+	if (egress->type != CONF_EGRESS_GROUP)
+		return egress;
+	policy_egresses(c->gen->policy, &all);
+	return &all[egress_choose(c->gen->egresses, egress->index)];
 }
 
-void carry_free(struct carry *c)
+unsigned carry_udp_idle_ms(const struct conf_egress *e)
 {
-	if (!c)
-		return;
-	generation_unref(c->gen);
-	free(c);
+	return e->udp_idle_ms ? e->udp_idle_ms : UDP_IDLE_MS;
 }
 
-bool carry_idle(const struct carry *c)
+bool carry_host(const struct dns_name *name, char ret[EGRESS_HOST_MAX + 1])
 {
-	return c->n_deciding == 0;
-}
+	size_t n = 0;
 
-void carry_use(struct carry *c, struct generation *g)
-{
-	generation_ref(g);
-	generation_unref(c->gen);
-	c->gen = g;
-}
+	for (size_t at = 0; name->b[at]; at += name->b[at] + 1u) {
+		if (n)
+			ret[n++] = '.';
+		for (size_t i = 1; i <= name->b[at]; i++) {
+			uint8_t b = name->b[at + i];
 
-void carry_set_tun(struct carry *c, int tun_fd)
-{
-	c->c.tun_fd = tun_fd;
-}
-
-const struct carry_counters *carry_counters(const struct carry *c)
-{
-	return &c->counters;
-}
-
-/* --- what the sender is told --- */
-
-/* Nobody is there: a TCP client gets a reset, others an ICMP error. */
-static void refuse(struct carry *c, const struct tun_packet *p, unsigned ifindex,
-	enum tun_error error, bool reset)
-{
-	uint8_t out[TUN_ERROR_MAX];
-	size_t n = reset && p->protocol == IPPROTO_TCP
-			   ? tun_packet_tcp_reset(out, p)
-			   : tun_packet_icmp_error(out, p, error, NULL, 0);
-
-	if (n)
-		inject_error(c->c.inject, c->c.tun_fd, out, n, ifindex);
-	count_add(&c->counters.refused, 1);
-}
-
-/* --- packets that wait --- */
-
-static struct deciding **bucket(struct carry *c, const struct ip_addr *fake)
-{
-	return &c->buckets[ip_addr_hash(fake) % BUCKETS];
-}
-
-static struct deciding *find(struct carry *c, const struct ip_addr *fake)
-{
-	struct deciding *d = *bucket(c, fake);
-
-	while (d && !ip_addr_equal(&d->fake, fake))
-		d = d->next;
-	return d;
-}
-
-static void hold(struct deciding *d, const struct tun_packet *p, unsigned ifindex)
-{
-	struct carry *c = d->carry;
-	struct held *h;
-
-	if (d->n_held == HELD_EACH || c->n_held == HELD_MAX || p->len > PACKET_MAX) {
-		count_add(&c->counters.overflow, 1);
-		return;
+			if (!isalnum(b) && b != '-' && b != '_')
+				return false;
+			ret[n++] = (char)b;
+		}
 	}
-	h = malloc(sizeof *h + p->len);
-	if (!h)
-		return;
-	*h = (struct held){.len = p->len, .ifindex = ifindex};
-	memcpy(h->packet, p->data, p->len);
-	*d->held_end = h;
-	d->held_end = &h->next;
-	d->n_held++;
-	c->n_held++;
+	ret[n] = 0;
+	return n > 0;
 }
 
-typedef void each_held(struct deciding *d, const struct tun_packet *p, unsigned ifindex);
-
-/* Takes the flow out of the table, hands every packet on, frees all. */
-static void end(struct deciding *d, each_held *hand_on)
-{
-	struct carry *c = d->carry;
-	struct deciding **at = bucket(c, &d->fake);
-
-	while (*at != d)
-		at = &(*at)->next;
-	*at = d->next;
-	c->n_deciding--;
-	while (d->held) {
-		struct held *h = d->held;
-		struct tun_packet p;
-
-		d->held = h->next;
-		c->n_held--;
-		if (tun_packet_parse(h->packet, h->len, &p) == 0)
-			hand_on(d, &p, h->ifindex);
-		free(h);
-	}
-	generation_unref(d->gen);
-	free(d);
-}
-
-static void put_back(struct deciding *d, const struct tun_packet *p, unsigned ifindex)
-{
-	struct carry *c = d->carry;
-	struct ip_addr source = tun_packet_source(p);
-	bool own = hosts_contain(c->c.hosts, &source);
-
-	/* What was made on this machine may not have its checksum yet (NFLOG sees it before the
-	 * device would). */
-	if (ifindex && p->fragment == TUN_WHOLE)
-		tun_packet_checksum_set(p);
-	if (inject_put_back(c->c.inject, c->c.tun_fd, p->data, p->len, ifindex, own))
-		refuse(c, p, ifindex, TUN_HOST_UNREACHABLE, false);
-}
-
-static void tell_unreachable(struct deciding *d, const struct tun_packet *p, unsigned ifindex)
-{
-	refuse(d->carry, p, ifindex, TUN_HOST_UNREACHABLE, false);
-}
-
-/* --- the decision --- */
-
-static void fail(struct deciding *d)
-{
-	count_add(&d->carry->counters.failed, 1);
-	end(d, tell_unreachable);
-}
-
-static void written(struct writer_job *job)
-{
-	struct deciding *d = container_of(job, struct deciding, job);
-
-	if (job->result < 0) {
-		fail(d);
-		return;
-	}
-	count_add(&d->carry->counters.decided, 1);
-	end(d, put_back);
-}
-
-struct pick {
-	const struct carry *carry;
-	size_t size;
-	struct ip_addr real;
-	uint32_t ttl_s;
-};
-
-/* May stand behind a fake address: 0/8 and :: are this host to the kernel, the others are many
- * hosts or none, and a link-local IPv6 address needs an interface that no answer tells. */
+/* 0/8 and :: are this host to the kernel, multicast and broadcast are many hosts or none, and a
+ * link-local IPv6 address needs an interface that no answer tells. */
 static bool is_one_host(const struct ip_addr *a)
 {
 	static const uint8_t none[16];
@@ -223,83 +59,117 @@ static bool is_one_host(const struct ip_addr *a)
 	return a->b[0] != 0xff && memcmp(a->b, none, 16) != 0 && !ip_addr_is_link_local(a);
 }
 
-/* The first address of the fake one's family that is another host's: neither in a pool nor ours
- * (never dial ourselves). */
-static void pick_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
+bool carry_is_far(const struct carry *c, const struct ip_addr *a)
 {
-	struct pick *pick = arg;
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
-
-	if (pick->real.family != IP_NONE || size != pick->size || ip_addr_size(&a) != size)
-		return;
-	if (!is_one_host(&a) || fakeip_in_pools(pick->carry->c.fakeip, address, size) ||
-		hosts_contain(pick->carry->c.hosts, &a))
-		return;
-	pick->real = a;
-	pick->ttl_s = ttl_s;
+	return is_one_host(a) && !fakeip_in_pools(c->c.fakeip, a->b, ip_addr_size(a)) &&
+	       !hosts_contain(c->c.hosts, a);
 }
 
-static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
+/* Proxies may listen on this host, but not where we do. */
+static bool is_ourselves(void *arg, const struct ip_port *to)
 {
-	struct deciding *d = container_of(rq, struct deciding, request);
-	struct pick pick = {.carry = d->carry, .size = ip_addr_size(&d->fake)};
-	uint32_t timeout_s;
+	const struct carry *c = arg;
 
-	if (!error)
-		dns_response_addresses(msg, len, pick_address, &pick);
-	if (pick.real.family == IP_NONE) {
-		fail(d);
+	if (fakeip_in_pools(c->c.fakeip, to->addr.b, ip_addr_size(&to->addr)))
+		return true;
+	if (!hosts_contain(c->c.hosts, &to->addr) && !ip_addr_is_loopback(&to->addr))
+		return false;
+	for (size_t i = 0; i < c->c.n_own_ports; i++)
+		if (c->c.own_ports[i] == to->port)
+			return true;
+	return false;
+}
+
+/* --- the way of a packet --- */
+
+static void relayed_udp(struct carry *c, const struct arrival *a, const struct policy_egress *leaf,
+	const struct egress_target *target)
+{
+	const struct conf_egress *e = egress_conf(c->gen->egresses, leaf->index);
+	struct udp_way way = {.egresses = c->gen->egresses,
+		.egress = leaf->index,
+		.idle_ms = carry_udp_idle_ms(e),
+		.target = *target};
+
+	if (verdict_rejects_udp(leaf, a->p->target_port) ||
+		!egress_takes_udp(c->gen->egresses, leaf->index)) {
+		answer_refuse(c, a->p, a->ifindex, TUN_PORT_UNREACHABLE, false);
 		return;
 	}
-	timeout_s = pick.ttl_s < ELEMENT_MIN_S	 ? ELEMENT_MIN_S
-		    : pick.ttl_s > ELEMENT_MAX_S ? ELEMENT_MAX_S
-						 : pick.ttl_s;
-	d->job.client = d->carry->c.writer_client;
-	d->job.done = written;
-	d->job.n = 0;
-	if (d->verdict.egress->mark.mask)
-		d->job.elements[d->job.n++] = (struct writer_element){.op = WRITER_MARK_SET,
-			.number = d->verdict.egress->index,
-			.timeout_s = timeout_s,
-			.addr = d->fake};
-	d->job.elements[d->job.n++] = (struct writer_element){
-		.op = WRITER_NAT_SET, .timeout_s = timeout_s, .addr = d->fake, .real = pick.real};
-	writer_submit(d->carry->c.writer, &d->job);
-}
-
-static void decide(struct carry *c, const struct tun_packet *p, unsigned ifindex,
-	const struct fakeip_mapping *m, const struct verdict *v)
-{
-	struct deciding *d = c->n_deciding < DECIDING_MAX ? calloc(1, sizeof *d) : NULL;
-
-	if (!d) {
+	if (udp_relay_fake_open(c->udp, a->p, a->ifindex, a->index, &way)) {
 		count_add(&c->counters.overflow, 1);
-		refuse(c, p, ifindex, TUN_HOST_UNREACHABLE, false);
+		answer_refuse(c, a->p, a->ifindex, TUN_PORT_UNREACHABLE, false);
 		return;
 	}
-	d->carry = c;
-	d->fake = tun_packet_target(p);
-	d->gen = generation_ref(c->gen);
-	d->verdict = *v;
-	d->name = verdict_name(m);
-	d->held_end = &d->held;
-	d->next = *bucket(c, &d->fake);
-	*bucket(c, &d->fake) = d;
-	c->n_deciding++;
-	hold(d, p, ifindex);
-	resolve_ask(c->c.resolver, d->gen->groups, v->upstream, &d->name,
-		d->fake.family == IP_V4 ? DNS_A : DNS_AAAA, 0, loop_now_ms(c->c.loop) + DECIDE_MS,
-		&d->request, resolved);
+	count_add(&c->counters.decided, 1);
+	udp_relay_fake(c->udp, a->p, a->ifindex);
+}
+
+void carry_relayed(struct carry *c, const struct arrival *a, const struct policy_egress *leaf,
+	const struct egress_target *target)
+{
+	struct egress_target to = *target;
+	struct tun_echo echo;
+
+	to.at.port = a->p->target_port;
+	if (a->p->protocol == IPPROTO_TCP && a->p->fragment == TUN_WHOLE)
+		syn_arrived(c, a, leaf, &to);
+	else if (a->p->protocol == IPPROTO_UDP && a->p->fragment == TUN_WHOLE)
+		relayed_udp(c, a, leaf, &to);
+	else if (tun_packet_echo(a->p, &echo) && leaf->ping)
+		answer_echo(c, a->p, a->ifindex);
+	else if (tun_packet_echo(a->p, &echo) || a->p->fragment != TUN_WHOLE)
+		answer_refuse(c, a->p, a->ifindex, TUN_HOST_UNREACHABLE, false);
+	else
+		answer_refuse(c, a->p, a->ifindex, TUN_PROTOCOL_UNREACHABLE, false);
+}
+
+static void by_proxy(struct carry *c, const struct arrival *a, const struct policy_egress *leaf)
+{
+	struct dns_name name = verdict_name(a->m);
+	struct egress_target target = {0};
+
+	if (carry_host(&name, target.host))
+		carry_relayed(c, a, leaf, &target);
+	else
+		answer_refuse(c, a->p, a->ifindex, TUN_HOST_UNREACHABLE, false);
+}
+
+static void go(struct carry *c, const struct arrival *a, const struct verdict *v)
+{
+	const struct policy_egress *leaf = v->egress ? carry_leaf(c, v->egress) : NULL;
+
+	if (!leaf || leaf->type == CONF_EGRESS_REJECT) {
+		answer_refuse(c, a->p, a->ifindex, TUN_PROHIBITED, false);
+		return;
+	}
+	decisions_set_carried(c->c.shared->decisions, a->index, leaf->id,
+		v->egress == v->rule->egress ? DECISION_RULE : DECISION_UNLESS, c->c.clock_s());
+	if (leaf->type == CONF_EGRESS_DIRECT)
+		direct_packet(c, a, v, leaf);
+	else
+		by_proxy(c, a, leaf);
 }
 
 /* A segment of a connection that the kernel no longer knows: the other end must hear that it is
- * gone. */
+ * gone. On its way here it may have become one that is tracked, without NAT: the next connection
+ * from the same port would miss its NAT. */
 static bool is_stray(const struct tun_packet *p)
 {
 	struct tun_tcp tcp;
 
 	return tun_packet_tcp(p, &tcp) &&
 	       (tcp.flags & (TUN_TCP_SYN | TUN_TCP_ACK | TUN_TCP_RST)) != TUN_TCP_SYN;
+}
+
+static void end_stray(struct carry *c, const struct tun_packet *p, unsigned ifindex)
+{
+	struct ip_port source = {.addr = tun_packet_source(p), .port = p->source_port};
+	struct ip_port target = {.addr = tun_packet_target(p), .port = p->target_port};
+
+	if (c->conntrack)
+		(void)conntrack_forget(c->conntrack, IPPROTO_TCP, &source, &target);
+	answer_refuse(c, p, ifindex, TUN_HOST_UNREACHABLE, true);
 }
 
 /* The index behind an address, kept from being given to another name from now on. */
@@ -312,39 +182,227 @@ static bool touch(struct carry *c, const struct ip_addr *target, uint32_t *ret_i
 	return true;
 }
 
-void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex)
+void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex)
 {
+	struct arrival a = {.p = p,
+		.ifindex = ifindex,
+		.source = tun_packet_source(p),
+		.target = tun_packet_target(p)};
 	struct fakeip_mapping m;
-	struct tun_packet p;
-	struct ip_addr target, source;
 	struct deciding *d;
 	struct verdict v;
-	uint32_t index;
+
+	if (c->stopping)
+		return;
+	if (!touch(c, &a.target, &a.index) || fakeip_get(c->c.fakeip, a.index, &m)) {
+		count_add(&c->counters.unmapped, 1);
+		answer_refuse(c, p, ifindex,
+			p->protocol == IPPROTO_UDP ? TUN_PORT_UNREACHABLE : TUN_HOST_UNREACHABLE,
+			true);
+		return;
+	}
+	if (is_stray(p)) {
+		end_stray(c, p, ifindex);
+		return;
+	}
+	if (p->protocol == IPPROTO_UDP && udp_relay_fake(c->udp, p, ifindex))
+		return;
+	d = deciding_find(c, &a.target);
+	if (d) {
+		deciding_hold(d, p, ifindex);
+		return;
+	}
+	a.m = &m;
+	v = verdict_fake(c->gen->policy, &m, &a.source);
+	if (v.egress && v.rule->n_unless && !unless_apply(c, &a, &v))
+		return;
+	go(c, &a, &v);
+}
+
+void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex)
+{
+	struct tun_packet p;
 
 	if (tun_packet_parse(packet, len, &p))
 		return;
 	count_add(&c->counters.packets, 1);
-	target = tun_packet_target(&p);
-	source = tun_packet_source(&p);
-	if (!touch(c, &target, &index) || fakeip_get(c->c.fakeip, index, &m)) {
-		count_add(&c->counters.unmapped, 1);
-		refuse(c, &p, ifindex,
-			p.protocol == IPPROTO_UDP ? TUN_PORT_UNREACHABLE : TUN_HOST_UNREACHABLE,
-			true);
+	carry_arrived(c, &p, ifindex);
+}
+
+/* --- what queries tell --- */
+
+void carry_faked(struct carry *c, uint32_t index, const struct policy_rule *rule,
+	const struct ip_addr *client, const struct dns_name *name)
+{
+	struct decision known;
+	uint32_t now_s = c->c.clock_s();
+
+	(void)client;
+	if (c->stopping || (decisions_get(c->c.shared->decisions, index, now_s, &known) &&
+				   known.rule == rule->id && known.verdict_until_s > now_s))
 		return;
+	unless_ask(c, index, rule, name, NULL);
+}
+
+struct told {
+	struct carry *carry;
+	const struct ip_addr *client;
+	const struct dns_name *name;
+};
+
+static void note_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
+{
+	const struct told *t = arg;
+	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+
+	seen_note(t->carry->c.shared->seen, t->client, &a, t->name, ttl_s, t->carry->c.clock_s());
+}
+
+void carry_told(struct carry *c, const struct ip_addr *client, const struct dns_name *name,
+	const uint8_t *msg, size_t len)
+{
+	struct told t = {c, client, name};
+
+	dns_response_addresses(msg, len, note_address, &t);
+}
+
+/* --- start and stop --- */
+
+static void relay_ended(void *arg, void *owner, uint64_t number)
+{
+	struct carry *c = arg;
+
+	egress_flow_end(owner);
+	if (number != UINT32_MAX) {
+		fakeip_touch(c->c.fakeip, (uint32_t)number, c->c.clock_s());
+		fakeip_release(c->c.fakeip, (uint32_t)number);
 	}
-	if (is_stray(&p)) {
-		refuse(c, &p, ifindex, TUN_HOST_UNREACHABLE, true);
+}
+
+static void tick(struct loop_timer *t)
+{
+	struct carry *c = container_of(t, struct carry, tick);
+
+	if (c->c.checks)
+		waiting_expire(c->c.shared->waiting, loop_now_ms(c->c.loop));
+	loop_timer_set(c->c.loop, t, loop_now_ms(c->c.loop) + TICK_MS);
+}
+
+static int make_rooms(struct carry *c)
+{
+	struct egress_dialer_config dc = {.loop = c->c.loop,
+		.resolve = lookup_begin,
+		.resolve_cancel = lookup_cancel,
+		.forbidden = is_ourselves,
+		.arg = c};
+	struct relay_config rc = {
+		.loop = c->c.loop, .ended = relay_ended, .arg = c, .max = c->c.max_flows};
+	struct udp_relay_config uc = {.loop = c->c.loop,
+		.fakeip = c->c.fakeip,
+		.inject = c->c.inject,
+		.clock_s = c->c.clock_s,
+		.max = c->c.max_flows};
+	int error = egress_dialer_new(&dc, &c->dialer);
+
+	if (!error)
+		error = relay_new(&rc, &c->relay);
+	uc.dialer = c->dialer;
+	if (!error)
+		error = udp_relay_new(&uc, &c->udp);
+	if (!error)
+		error = real_new(c, &c->real);
+	return error;
+}
+
+int carry_new(const struct carry_config *config, struct carry **ret)
+{
+	struct carry *c = calloc(1, sizeof *c);
+	int error;
+
+	if (!c)
+		return -ENOMEM;
+	c->c = *config;
+	c->tick.fire = tick;
+	syn_init(c);
+	lookup_init(c);
+	if (conntrack_open(&c->conntrack)) /* the kernel has none: then it carries nothing either */
+		c->conntrack = NULL;
+	error = make_rooms(c);
+	if (error) {
+		carry_free(c);
+		return error;
+	}
+	udp_relay_set_tun(c->udp, c->c.tun_fd);
+	loop_timer_set(c->c.loop, &c->tick, loop_now_ms(c->c.loop) + TICK_MS);
+	*ret = c;
+	return 0;
+}
+
+static void dialer_is_stopped(void *arg)
+{
+	((struct carry *)arg)->dialer_stopped = true;
+}
+
+void carry_stop(struct carry *c)
+{
+	c->stopping = true;
+	loop_timer_cancel(c->c.loop, &c->tick);
+	accept_stop(c);
+	real_stop(c->real);
+	udp_relay_stop(c->udp);
+	relay_stop(c->relay);
+	egress_dialer_stop(c->dialer, dialer_is_stopped, c);
+}
+
+bool carry_idle(const struct carry *c)
+{
+	return c->n_deciding == 0 && c->n_asking == 0 && c->n_syns == 0 && c->n_lookups == 0 &&
+	       c->dialer_stopped && accept_idle(c) && real_idle(c->real) && relay_idle(c->relay);
+}
+
+void carry_free(struct carry *c)
+{
+	if (!c)
 		return;
-	}
-	d = find(c, &target);
-	if (d) {
-		hold(d, &p, ifindex);
-		return;
-	}
-	v = verdict_make(c->gen->policy, &m, &source);
-	if (v.way == VERDICT_REJECT)
-		refuse(c, &p, ifindex, TUN_PROHIBITED, false);
-	else
-		decide(c, &p, ifindex, &m, &v);
+	if (c->dialer && !c->dialer_stopped) /* never ran: nothing is in flight */
+		egress_dialer_stop(c->dialer, dialer_is_stopped, c);
+	real_free(c->real);
+	udp_relay_free(c->udp);
+	relay_free(c->relay);
+	accept_free(c);
+	conntrack_close(c->conntrack);
+	slab_fini(&c->syns);
+	slab_fini(&c->lookups);
+	generation_unref(c->gen);
+	free(c);
+}
+
+void carry_use(struct carry *c, struct generation *g)
+{
+	generation_ref(g);
+	generation_unref(c->gen);
+	c->gen = g;
+	if (c->c.checks)
+		egress_dialer_check(c->dialer, g->egresses);
+}
+
+void carry_set_tun(struct carry *c, int tun_fd)
+{
+	c->c.tun_fd = tun_fd;
+	udp_relay_set_tun(c->udp, tun_fd);
+}
+
+const struct carry_counters *carry_counters(const struct carry *c)
+{
+	return &c->counters;
+}
+
+const struct relay_counters *carry_relay_counters(const struct carry *c)
+{
+	return relay_counters(c->relay);
+}
+
+const struct udp_relay_counters *carry_udp_counters(const struct carry *c)
+{
+	return udp_relay_counters(c->udp);
 }

@@ -19,6 +19,7 @@ struct device {
 
 struct inject {
 	int raw4, raw6;
+	int relay4, relay6; /* the same with the mark that leads to the relay */
 	bool has_raw6;
 	pthread_rwlock_t lock; /* of all below */
 	bool raw_errors;
@@ -46,21 +47,48 @@ static int raw_socket(int family, uint32_t mark)
 	return fd;
 }
 
-int inject_new(uint32_t mark, struct inject **ret)
+static int open_sockets(struct inject *i, uint32_t mark, uint32_t to_relay)
+{
+	i->raw4 = raw_socket(AF_INET, mark);
+	if (i->raw4 < 0)
+		return i->raw4;
+	i->relay4 = raw_socket(AF_INET, mark | to_relay);
+	if (i->relay4 < 0)
+		return i->relay4;
+	i->raw6 = raw_socket(AF_INET6, mark);
+	i->relay6 = raw_socket(AF_INET6, mark | to_relay);
+	i->has_raw6 = i->raw6 >= 0 && i->relay6 >= 0;
+	return 0;
+}
+
+static void close_socket(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void close_sockets(struct inject *i)
+{
+	close_socket(i->raw4);
+	close_socket(i->relay4);
+	close_socket(i->raw6);
+	close_socket(i->relay6);
+}
+
+int inject_new(uint32_t mark, uint32_t to_relay, struct inject **ret)
 {
 	struct inject *i = calloc(1, sizeof *i);
+	int error;
 
 	if (!i)
 		return -ENOMEM;
-	i->raw4 = raw_socket(AF_INET, mark);
-	if (i->raw4 < 0) {
-		int error = i->raw4;
-
+	i->raw4 = i->raw6 = i->relay4 = i->relay6 = -1;
+	error = open_sockets(i, mark, to_relay);
+	if (error) {
+		close_sockets(i);
 		free(i);
 		return error;
 	}
-	i->raw6 = raw_socket(AF_INET6, mark);
-	i->has_raw6 = i->raw6 >= 0;
 	pthread_rwlock_init(&i->lock, NULL);
 	*ret = i;
 	return 0;
@@ -72,9 +100,7 @@ void inject_free(struct inject *i)
 		return;
 	for (size_t k = 0; k < i->n_devices; k++)
 		close(i->devices[k].fd);
-	close(i->raw4);
-	if (i->has_raw6)
-		close(i->raw6);
+	close_sockets(i);
 	pthread_rwlock_destroy(&i->lock);
 	free(i);
 }
@@ -195,20 +221,29 @@ static struct ip_addr source_of(const uint8_t *packet)
 	return packet[0] >> 4 == 6 ? ip_addr_v6(packet + 8) : ip_addr_v4(packet + 12);
 }
 
-static int send_raw(struct inject *i, const uint8_t *packet, size_t len)
+static int send_raw(struct inject *i, bool to_relay, const uint8_t *packet, size_t len)
 {
 	struct ip_port to = {0};
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
 	bool v6 = packet[0] >> 4 == 6;
+	int fd = v6 ? (to_relay ? i->relay6 : i->raw6) : (to_relay ? i->relay4 : i->raw4);
 
 	if (v6 && !i->has_raw6)
 		return -EAFNOSUPPORT;
 	to.addr = v6 ? ip_addr_v6(packet + 24) : ip_addr_v4(packet + 16);
 	sa_len = ip_port_to_sockaddr(&to, &sa);
-	return sendto(v6 ? i->raw6 : i->raw4, packet, len, 0, (struct sockaddr *)&sa, sa_len) < 0
-		       ? -errno
-		       : 0;
+	return sendto(fd, packet, len, 0, (struct sockaddr *)&sa, sa_len) < 0 ? -errno : 0;
+}
+
+int inject_to_relay(struct inject *i, const uint8_t *packet, size_t len)
+{
+	return send_raw(i, true, packet, len);
+}
+
+int inject_raw(struct inject *i, const uint8_t *packet, size_t len)
+{
+	return send_raw(i, false, packet, len);
 }
 
 int inject_put_back(
@@ -219,7 +254,7 @@ int inject_put_back(
 	int error;
 
 	if (own)
-		return send_raw(i, packet, len);
+		return send_raw(i, false, packet, len);
 	pthread_rwlock_rdlock(&i->lock);
 	device = ifindex ? find(i, ifindex) : find_by_source(i, &source);
 	error = write_packet(device ? device->fd : tun_fd, packet, len);
@@ -234,7 +269,7 @@ int inject_error(struct inject *i, int tun_fd, const uint8_t *packet, size_t len
 	pthread_rwlock_rdlock(&i->lock);
 	raw = ifindex && i->raw_errors;
 	pthread_rwlock_unlock(&i->lock);
-	return raw ? send_raw(i, packet, len) : write_packet(tun_fd, packet, len);
+	return raw ? send_raw(i, false, packet, len) : write_packet(tun_fd, packet, len);
 }
 
 int inject_from(struct inject *i, unsigned ifindex, const uint8_t *packet, size_t len)

@@ -21,9 +21,9 @@
 
 struct inject;
 
-/* mark: on what goes through the raw sockets, so that interception leaves it alone. Needs
- * CAP_NET_RAW once; -EPERM. */
-int inject_new(uint32_t mark, struct inject **ret);
+/* mark: on what goes through the raw sockets, so that interception leaves it alone; to_relay: is
+ * or-ed to it on what the relay's listener shall get. Needs CAP_NET_RAW once; -EPERM. */
+int inject_new(uint32_t mark, uint32_t to_relay, struct inject **ret);
 void inject_free(struct inject *i);
 
 /* The interfaces of the LAN with their addresses and prefix lengths; one that has several stands
@@ -43,7 +43,14 @@ void inject_set_raw_errors(struct inject *i, bool raw);
  * host. */
 int inject_put_back(struct inject *i, int tun_fd, const uint8_t *packet, size_t len,
 	unsigned ifindex, bool own);
+/* A held SYN to a fake address, for the relay's listener: as if this host had sent it, so that it
+ * comes in by lo whatever the firewall says of the LAN. */
+int inject_to_relay(struct inject *i, const uint8_t *packet, size_t len);
+/* What a client is told by hand: an error, or a datagram of the UDP relay from a fake address. */
 int inject_error(struct inject *i, int tun_fd, const uint8_t *packet, size_t len, unsigned ifindex);
+
+/* A datagram from a real address that is not ours, to a client. */
+int inject_raw(struct inject *i, const uint8_t *packet, size_t len);
 
 /* Writes a packet as if received on this interface: for the probe. -ENODEV: there is no device for
  * it. */

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define SOCKET_BUFFER_BYTES (4 << 20) /* a burst of the LAN waits here while a turn runs */
-#define BACKLOG		    512
+#define BACKLOG		    4096      /* the kernel's net.core.somaxconn bounds it */
 
 static int set(int fd, int level, int name, int value)
 {
@@ -37,6 +37,9 @@ static int configure(int fd, const struct serve_socket_config *c, bool shared)
 	if (!error && !c->stream)
 		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
 			   : set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+	if (!error && c->original)
+		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
+			   : set(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1);
 	if (!error && c->transparent)
 		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
 			   : set(fd, IPPROTO_IP, IP_TRANSPARENT, 1);

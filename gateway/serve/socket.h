@@ -12,6 +12,7 @@ struct serve_socket_config {
 	 * with a wildcard socket of another program (facts d5). A plain one binds to addresses that
 	 * are not there yet. */
 	bool transparent;
+	bool original; /* UDP: tell where a datagram was sent (IP_RECVORIGDSTADDR) */
 	uint32_t mark; /* SO_MARK of what is sent and of accepted connections; 0: none */
 };
 

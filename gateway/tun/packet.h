@@ -72,6 +72,10 @@ struct tun_echo {
 /* false: not a whole echo request */
 bool tun_packet_echo(const struct tun_packet *p, struct tun_echo *ret);
 
+/* The reply to an echo request (RFC 792, RFC 4443 4.2), as long as that. Returns its length; 0: p
+ * is no whole echo request, or may not be answered. out must not overlap p. */
+size_t tun_packet_echo_reply(uint8_t *out, const struct tun_packet *p);
+
 /* The datagram that answers query: its payload stands already at out +
  * tun_packet_udp_headroom(query); the headers are written in front of it, addresses and ports
  * swapped, never fragmented (DF). Returns its length. 0: query is not whole UDP, its source is

@@ -80,6 +80,21 @@ size_t tun_packet_udp_reply(uint8_t *out, const struct tun_packet *query, size_t
 	return len;
 }
 
+size_t tun_packet_echo_reply(uint8_t *out, const struct tun_packet *p)
+{
+	bool v4 = p->family == IP_V4;
+	size_t ip = header_size(p), size = p->transport_len, len = ip + size;
+	struct tun_echo echo;
+
+	if (!tun_packet_echo(p, &echo) || !answerable(p))
+		return 0;
+	memcpy(out + ip, p->data + p->transport, size);
+	out[ip] = v4 ? 0 : 129;
+	put_ip(out, p, NULL, p->protocol, len);
+	checksum_put(out, out + ip, size, p->protocol, ICMP_SUM);
+	return len;
+}
+
 size_t tun_packet_tcp_reset(uint8_t *out, const struct tun_packet *segment)
 {
 	size_t ip = header_size(segment), len = ip + TCP_HEADER;

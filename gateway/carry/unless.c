@@ -1,0 +1,199 @@
+/* `unless`: a name whose addresses lie in a list goes another way. Found out in the background:
+ * when a fake answer leaves, or, if nobody was asked yet, when the first packet comes. Both
+ * families are asked at once; one address of either in a list is enough. What is negative or broken
+ * leaves the rule's own egress at once, silence after `within`. */
+#include "gateway/base/container.h"
+#include "gateway/carry/carry_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define ASKING_MAX     512
+#define REMEMBER_MIN_S 10
+#define REMEMBER_MAX_S 3600
+#define NEGATIVE_S     60
+#define SILENCE_S      5
+
+struct asking {
+	struct asking *next; /* in its bucket */
+	struct carry *carry;
+	struct generation *gen; /* a reference */
+	const struct policy_rule *rule;
+	uint32_t index;
+	struct dns_name name;
+	size_t at; /* which of the rule's */
+	struct resolve_request a, aaaa;
+	unsigned pending;
+	bool hit, silent;
+	uint32_t ttl_s;
+	struct deciding *waiters;
+};
+
+static struct asking **bucket(struct carry *c, uint32_t index)
+{
+	return &c->asking[index % CARRY_BUCKETS];
+}
+
+static struct asking *find(struct carry *c, uint32_t index)
+{
+	struct asking *k = *bucket(c, index);
+
+	while (k && k->index != index)
+		k = k->next;
+	return k;
+}
+
+static void note_verdict(struct asking *k, const struct policy_egress *egress, uint32_t ttl_s)
+{
+	struct carry *c = k->carry;
+	uint32_t now_s = c->c.clock_s();
+
+	decisions_set_verdict(c->c.shared->decisions, k->index, k->rule->id,
+		egress ? egress->id : 0, now_s + ttl_s, now_s);
+}
+
+/* egress NULL: the rule's own. */
+static void end(struct asking *k, const struct policy_egress *egress, uint32_t ttl_s)
+{
+	struct carry *c = k->carry;
+	struct asking **at = bucket(c, k->index);
+
+	while (*at != k)
+		at = &(*at)->next;
+	*at = k->next;
+	c->n_asking--;
+	note_verdict(k, egress, ttl_s);
+	while (k->waiters) {
+		struct deciding *d = k->waiters;
+
+		k->waiters = d->next_waiter;
+		deciding_end(d, deciding_again);
+	}
+	generation_unref(k->gen);
+	free(k);
+}
+
+struct look {
+	struct asking *k;
+};
+
+static void look_at(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
+{
+	struct asking *k = ((struct look *)arg)->k;
+	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+
+	if (ttl_s < k->ttl_s)
+		k->ttl_s = ttl_s;
+	k->hit |= policy_unless_holds(k->gen->policy, &k->rule->unless[k->at], &a);
+}
+
+static void ask(struct asking *k);
+
+static uint32_t remembered_s(uint32_t ttl_s)
+{
+	if (ttl_s == UINT32_MAX)
+		return NEGATIVE_S;
+	return ttl_s < REMEMBER_MIN_S	? REMEMBER_MIN_S
+	       : ttl_s > REMEMBER_MAX_S ? REMEMBER_MAX_S
+					: ttl_s;
+}
+
+static void answered(struct asking *k, const uint8_t *msg, size_t len, int error)
+{
+	struct look look = {k};
+
+	if (error)
+		k->silent |= error == -ETIMEDOUT;
+	else
+		dns_response_addresses(msg, len, look_at, &look);
+	k->pending--;
+	if (k->hit) {
+		resolve_cancel(&k->a);
+		resolve_cancel(&k->aaaa);
+		end(k, k->rule->unless[k->at].egress, remembered_s(k->ttl_s));
+		return;
+	}
+	if (k->pending)
+		return;
+	if (++k->at < k->rule->n_unless && !k->carry->stopping)
+		ask(k);
+	else
+		end(k, NULL, k->silent ? SILENCE_S : remembered_s(k->ttl_s));
+}
+
+static void answered_a(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
+{
+	answered(container_of(rq, struct asking, a), msg, len, error);
+}
+
+static void answered_aaaa(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
+{
+	answered(container_of(rq, struct asking, aaaa), msg, len, error);
+}
+
+/* The first may be answered before the second is asked: it is not the last one then. */
+static void ask(struct asking *k)
+{
+	const struct policy_unless *u = &k->rule->unless[k->at];
+	struct carry *c = k->carry;
+	int64_t deadline_ms = loop_now_ms(c->c.loop) + u->within_ms;
+
+	k->pending = 3;
+	resolve_ask(c->c.resolver, k->gen->groups, u->upstream, &k->name, DNS_A, 0, deadline_ms,
+		&k->a, answered_a);
+	resolve_ask(c->c.resolver, k->gen->groups, u->upstream, &k->name, DNS_AAAA, 0, deadline_ms,
+		&k->aaaa, answered_aaaa);
+	/* The third of the pending: this call, which must not touch k once it may have ended. */
+	answered(k, NULL, 0, -ECANCELED);
+}
+
+void unless_ask(struct carry *c, uint32_t index, const struct policy_rule *rule,
+	const struct dns_name *name, struct deciding *waiter)
+{
+	struct asking *k = find(c, index);
+
+	if (!k) {
+		k = c->n_asking < ASKING_MAX && !c->stopping ? calloc(1, sizeof *k) : NULL;
+		if (!k) {
+			if (waiter)
+				deciding_end(waiter, deciding_unreachable);
+			return;
+		}
+		*k = (struct asking){.carry = c,
+			.gen = generation_ref(c->gen),
+			.rule = rule,
+			.index = index,
+			.name = *name,
+			.ttl_s = UINT32_MAX,
+			.waiters = waiter};
+		k->next = *bucket(c, index);
+		*bucket(c, index) = k;
+		c->n_asking++;
+		ask(k);
+	} else if (waiter) {
+		waiter->next_waiter = k->waiters;
+		k->waiters = waiter;
+	}
+}
+
+bool unless_apply(struct carry *c, const struct arrival *a, struct verdict *v)
+{
+	uint32_t now_s = c->c.clock_s();
+	const struct policy_egress *other;
+	struct dns_name name;
+	struct decision known;
+	struct deciding *d;
+
+	if (decisions_get(c->c.shared->decisions, a->index, now_s, &known) &&
+		known.rule == v->rule->id && known.verdict_until_s > now_s) {
+		other = known.egress ? policy_egress_by_id(c->gen->policy, known.egress) : NULL;
+		if (other)
+			verdict_set_egress(v, other, -1);
+		return true;
+	}
+	name = verdict_name(a->m);
+	d = deciding_begin(c, a);
+	if (d)
+		unless_ask(c, a->index, v->rule, &name, d);
+	return false;
+}
