@@ -6,6 +6,7 @@
 #include "gateway/base/count.h"
 #include "gateway/carry/carry_internal.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define DECIDE_MS     6000 /* above any group's own total */
