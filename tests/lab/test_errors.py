@@ -69,7 +69,7 @@ def test_what_we_ship_passes_check(path):
     ("upstreams: { wan: { servers: ['udp://dns.example'] } }\n", "1:31", "upstreams.wan.servers[0]", ["literal"]),
     ("upstreams: { wan: { servers: ['tls://10.0.0.1'] } }\n", "1:31", "upstreams.wan.servers[0]", ["udp://"]),
     ("egress: { direct: { type: direct, upstream: none } }\n", "1:45", "egress.direct.upstream", ["'none'"]),
-    ("egress: { proxy: { type: socks5 } }\n", "1:26", "egress.proxy.type", ["direct"]),
+    ("egress: { proxy: { type: socks4 } }\n", "1:26", "egress.proxy.type", ["direct, socks5, http, reject, group"]),
     ("rules: [{ name: a, answer: fake, egress: none }]\n", "1:42", "rules[0].egress", ["'none'"]),
     ("rules: [{ name: a }]\n", "1:9", "rules[0]", ["answer"]),
     ("rules: [{ name: a, answer: real, client: 300.1.1.1 }]\n", "1:42", "rules[0].client", ["300.1.1.1"]),

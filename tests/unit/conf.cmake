@@ -1,5 +1,6 @@
 tungate_test(test_conf tg_conf)
 tungate_test(test_conf_errors tg_conf)
+tungate_test(test_conf_egress tg_conf)
 tungate_test(test_conf_man tg_conf)
 foreach(name test_conf test_conf_man)
   target_compile_definitions(${name} PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
