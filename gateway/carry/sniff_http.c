@@ -130,6 +130,14 @@ static bool is_blank(uint8_t c)
 	return c == ' ' || c == '\t';
 }
 
+static bool is_text(struct text line)
+{
+	for (; line.p < line.end; line.p++)
+		if ((*line.p < ' ' && *line.p != '\t') || *line.p == 0x7f)
+			return false;
+	return true;
+}
+
 /* A whole line without its end. SNIFF_MORE: not the Host field, go on. */
 static enum sniff_result read_field(struct text line, char ret_name[SNIFF_NAME_SIZE])
 {
@@ -137,11 +145,10 @@ static enum sniff_result read_field(struct text line, char ret_name[SNIFF_NAME_S
 
 	if (line.p == line.end)
 		return SNIFF_NONE; /* the fields are over */
+	if (!is_text(line))
+		return SNIFF_NONE;
 	if (is_blank(*line.p))
 		return SNIFF_MORE; /* the line before goes on: RFC 9112 5.2 */
-	for (const uint8_t *p = line.p; p < line.end; p++)
-		if ((*p < ' ' && *p != '\t') || *p == 0x7f)
-			return SNIFF_NONE;
 	colon = memchr(line.p, ':', (size_t)(line.end - line.p));
 	if (!colon)
 		return SNIFF_NONE;
@@ -160,14 +167,14 @@ static enum sniff_result read_fields(struct text *t, char ret_name[SNIFF_NAME_SI
 	enum sniff_result result = SNIFF_MORE;
 
 	while (result == SNIFF_MORE && t->p < t->end) {
-		struct text line = {t->p, memchr(t->p, '\n', (size_t)(t->end - t->p))};
+		const uint8_t *newline = memchr(t->p, '\n', (size_t)(t->end - t->p));
+		struct text line = {t->p, newline ? newline : t->end};
 
-		if (!line.end)
-			return memchr(t->p, '\0', (size_t)(t->end - t->p)) ? SNIFF_NONE
-									   : SNIFF_MORE;
-		t->p = line.end + 1;
 		if (line.end > line.p && line.end[-1] == '\r')
 			line.end--;
+		if (!newline)
+			return is_text(line) ? SNIFF_MORE : SNIFF_NONE;
+		t->p = newline + 1;
 		result = read_field(line, ret_name);
 	}
 	return result;

@@ -357,6 +357,7 @@ static void http_without_name(void **state)
 		expect_request(none[i], NULL);
 	expect(sniff_http, "GET / HTTP/1.1\r\nX: \0", 20, SNIFF_NONE);
 	expect(sniff_http, "\0", 1, SNIFF_NONE);
+	expect_request("GET / HTTP/1.1\r\nX: 1\r\n \x01\r\nHost: a.test\r\n", NULL);
 	/* No host name has a NUL, whatever comes behind it. */
 	expect(sniff_http, "GET / HTTP/1.1\r\nHost: a.test\0.b\r\n", 32, SNIFF_NONE);
 }
