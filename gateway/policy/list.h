@@ -72,6 +72,8 @@ struct list_stamp {
 };
 
 bool list_stamp_equal(const struct list_stamp *a, const struct list_stamp *b);
+/* Of the file as it is now; all 0 and the error if there is none. */
+int list_stamp_read(const char *path, struct list_stamp *ret);
 
 /* Reads a file of the plain format. -EBADMSG after a complaint that is an error; the error of open
  * or read (-ENOENT, -EISDIR, -EACCES, …; -EINVAL: neither file nor directory; -EFBIG) without one:
@@ -79,5 +81,9 @@ bool list_stamp_equal(const struct list_stamp *a, const struct list_stamp *b);
  * success. */
 int list_file_read(const char *path, const char *key, const struct list_sink *sink,
 	struct list_counts *ret_counts, struct list_stamp *ret_stamp);
+
+/* The whole of a file that is read at once, of at most max_bytes; *ret is the caller's to free, and
+ * has a NUL behind it. -EFBIG; the errors of open and read as above; -ENOMEM. */
+int list_text_load(const char *path, size_t max_bytes, char **ret, size_t *ret_len);
 
 #endif

@@ -15,6 +15,28 @@ bool list_stamp_equal(const struct list_stamp *a, const struct list_stamp *b)
 	       a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns;
 }
 
+static struct list_stamp stamp_of(const struct stat *st)
+{
+	return (struct list_stamp){
+		.device = st->st_dev,
+		.inode = st->st_ino,
+		.size = (uint64_t)st->st_size,
+		.mtime_s = st->st_mtim.tv_sec,
+		.mtime_ns = st->st_mtim.tv_nsec,
+	};
+}
+
+int list_stamp_read(const char *path, struct list_stamp *ret)
+{
+	struct stat st;
+
+	*ret = (struct list_stamp){0};
+	if (stat(path, &st) < 0)
+		return -errno;
+	*ret = stamp_of(&st);
+	return 0;
+}
+
 /* Opens path if it is a regular file. O_NONBLOCK: a FIFO must not hold us. */
 static int file_open(const char *path, int *ret_fd, struct list_stamp *ret_stamp)
 {
@@ -34,13 +56,7 @@ static int file_open(const char *path, int *ret_fd, struct list_stamp *ret_stamp
 		return err;
 	}
 	*ret_fd = fd;
-	*ret_stamp = (struct list_stamp){
-		.device = st.st_dev,
-		.inode = st.st_ino,
-		.size = (uint64_t)st.st_size,
-		.mtime_s = st.st_mtim.tv_sec,
-		.mtime_ns = st.st_mtim.tv_nsec,
-	};
+	*ret_stamp = stamp_of(&st);
 	return 0;
 }
 
@@ -94,5 +110,47 @@ int list_file_read(const char *path, const char *key, const struct list_sink *si
 		*ret_counts = counts;
 	if (ret_stamp)
 		*ret_stamp = stamp;
+	return 0;
+}
+
+int list_text_load(const char *path, size_t max_bytes, char **ret, size_t *ret_len)
+{
+	struct list_stamp stamp;
+	size_t room = 0, len = 0;
+	char *text = NULL;
+	int fd = -1, err = file_open(path, &fd, &stamp);
+
+	while (!err) {
+		ssize_t n;
+
+		if (len == room) {
+			char *grown = realloc(text, room + PIECE_BYTES + 1);
+
+			if (!grown) {
+				err = -ENOMEM;
+				break;
+			}
+			text = grown;
+			room += PIECE_BYTES;
+		}
+		n = read(fd, text + len, room - len);
+		if (n == 0)
+			break;
+		if (n > 0)
+			len += (size_t)n;
+		else if (errno != EINTR)
+			err = -errno;
+		if (len > max_bytes)
+			err = -EFBIG;
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	if (err) {
+		free(text);
+		return err;
+	}
+	text[len] = 0;
+	*ret = text;
+	*ret_len = len;
 	return 0;
 }

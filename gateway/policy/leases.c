@@ -1,0 +1,597 @@
+/* Theory of operation: each line of a file is taken for what it looks like, so one reader does for
+ * all of them.
+ *
+ *	EXPIRY MAC ADDRESS HOST CLIENTID	dnsmasq; HOST "*": none; EXPIRY 0: never
+ *	duid DUID				dnsmasq, of the server; its IPv6 leases follow
+ *	EXPIRY IAID ADDRESS HOST DUID		dnsmasq, IPv6
+ *	ADDRESS HOST.DOMAIN HOST		odhcpd's hosts lines, before the lease they are of
+ *	# IFACE DUID IAID HOST EXPIRY ID LENGTH ADDRESS/LENGTH...
+ *						odhcpd; HOST "-": none, "broken\x20HOST": refused by
+ *						it; EXPIRY -1: never, 0: it is over; a LENGTH below
+ *						that of an address: a delegated prefix
+ *
+ * Names come from whoever asks for a lease, so they are believed in their own zone only: one label,
+ * or something below `domain`. Else a guest's phone could call itself www.bank.example. */
+#include "gateway/policy/leases.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILE_MAX_BYTES (4u << 20)
+#define LEASES_MAX     16384u /* of all files; the largest DHCP pool of a home is 65536 >> 2 */
+#define WORDS_MAX      64u
+#define ADDRESSES_MAX  64u /* of one name; more are left out */
+#define ALLOWED	       "lines as dnsmasq and odhcpd write them"
+
+struct lease {
+	struct dns_name name; /* with the domain */
+	struct ip_addr addr;
+	uint32_t order; /* in which it was read */
+};
+
+struct lease_address {
+	struct ip_addr addr;
+	uint32_t order, lease; /* lease: which one */
+};
+
+struct lease_file {
+	char *path;
+	struct list_stamp stamp;
+};
+
+struct leases {
+	_Atomic unsigned refs;
+	bool answer;
+	struct dns_name domain;		  /* len 0: none */
+	struct lease *leases;		  /* by name, family and order */
+	struct lease_address *by_address; /* by address and order */
+	size_t n;
+	struct lease_file *files;
+	size_t n_files;
+};
+
+struct word {
+	const char *text;
+	size_t len;
+};
+
+struct read {
+	struct leases *l;
+	size_t room;
+	int64_t now_s;
+	const struct list_sink *complain;
+	const char *path;
+	unsigned line, skipped;
+	/* The leases from here on are those of hosts lines whose lease has not come yet. */
+	size_t pending;
+	bool full;
+};
+
+/* --- telling --- */
+
+__attribute__((format(printf, 4, 5))) static void complain(
+	const struct read *r, unsigned line, const char *mark, const char *format, ...)
+{
+	char text[LIST_COMPLAIN_MAX];
+	va_list args;
+	int n;
+
+	if (!r->complain || !r->complain->complain)
+		return;
+	n = snprintf(text, sizeof text, "%s:%u:1: %s: leases.files: ", r->path, line, mark);
+	va_start(args, format);
+	if (n >= 0 && (size_t)n < sizeof text)
+		(void)vsnprintf(text + n, sizeof text - (size_t)n, format, args);
+	va_end(args);
+	r->complain->complain(r->complain->arg, false, text);
+}
+
+static void line_skip(struct read *r, const char *what)
+{
+	if (++r->skipped <= LIST_TOLD_MAX)
+		complain(r, r->line, "warning", "%s; allowed: " ALLOWED, what);
+}
+
+/* --- words --- */
+
+static size_t words_split(const char *text, size_t len, struct word *ret)
+{
+	size_t n = 0, at = 0;
+
+	while (n < WORDS_MAX) {
+		size_t from;
+
+		while (at < len && (text[at] == ' ' || text[at] == '\t' || text[at] == '\r'))
+			at++;
+		from = at;
+		while (at < len && text[at] != ' ' && text[at] != '\t' && text[at] != '\r')
+			at++;
+		if (at == from)
+			break;
+		ret[n++] = (struct word){text + from, at - from};
+	}
+	return n;
+}
+
+static bool word_is(struct word w, const char *text)
+{
+	return w.len == strlen(text) && memcmp(w.text, text, w.len) == 0;
+}
+
+static bool word_number(struct word w, int64_t *ret)
+{
+	bool negative = w.len > 1 && w.text[0] == '-';
+	int64_t value = 0;
+
+	if (w.len == 0 || w.len > 18)
+		return false;
+	for (size_t i = negative; i < w.len; i++) {
+		if (w.text[i] < '0' || w.text[i] > '9')
+			return false;
+		value = value * 10 + (w.text[i] - '0');
+	}
+	*ret = negative ? -value : value;
+	return true;
+}
+
+/* An address of one host. */
+static bool word_address(struct word w, struct ip_addr *ret)
+{
+	static const struct ip_addr any4 = {.family = IP_V4}, any6 = {.family = IP_V6};
+	char text[IP_TEXT_MAX];
+
+	if (w.len >= sizeof text)
+		return false;
+	memcpy(text, w.text, w.len);
+	text[w.len] = 0;
+	return ip_addr_parse(text, ret) == 0 && !ip_addr_is_loopback(ret) &&
+	       !ip_addr_equal(ret, &any4) && !ip_addr_equal(ret, &any6) &&
+	       (ret->family == IP_V4 ? ret->b[0] < 224 : ret->b[0] != 0xff);
+}
+
+/* --- names --- */
+
+/* A host name's bytes (RFC 1123 2.1), and the '_' that many have. */
+static bool is_host_name(struct word w)
+{
+	for (size_t i = 0; i < w.len; i++) {
+		char c = w.text[i];
+
+		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+			c != '-' && c != '_' && c != '.')
+			return false;
+	}
+	return w.len > 0;
+}
+
+/* Puts the domain behind a name of one label. False: too long. */
+static bool name_qualify(const struct leases *l, struct dns_name *name)
+{
+	size_t at = name->len - 1u;
+
+	if (name->labels != 1 || l->domain.len == 0)
+		return true;
+	if (at + l->domain.len > DNS_NAME_MAX)
+		return false;
+	memcpy(name->b + at, l->domain.b, l->domain.len);
+	name->len = (uint8_t)(at + l->domain.len);
+	name->labels = (uint8_t)(1 + l->domain.labels);
+	return true;
+}
+
+/* The name as it is kept; false: not one that a lease may have. */
+static bool name_read(const struct leases *l, struct word w, struct dns_name *ret)
+{
+	static const uint8_t localhost[] = "\011localhost";
+
+	if (!is_host_name(w) || dns_name_parse(w.text, w.len, ret) || ret->labels == 0)
+		return false;
+	if (memcmp(ret->b, localhost, sizeof localhost - 1) == 0) /* RFC 6761 6.3 */
+		return false;
+	if (ret->labels == 1)
+		return name_qualify(l, ret);
+	return l->domain.len > 0 && dns_name_is_below(ret, &l->domain) &&
+	       !dns_name_equal(ret, &l->domain);
+}
+
+/* --- lines --- */
+
+static int lease_add(struct read *r, const struct dns_name *name, const struct ip_addr *addr)
+{
+	struct leases *l = r->l;
+
+	if (l->n == LEASES_MAX) {
+		if (!r->full)
+			complain(r, r->line, "warning", "too many leases; allowed: %u in all files",
+				LEASES_MAX);
+		r->full = true;
+		return 0;
+	}
+	if (l->n == r->room) {
+		size_t room = r->room ? r->room * 2 : 64;
+		struct lease *grown = realloc(l->leases, room * sizeof *grown);
+
+		if (!grown)
+			return -ENOMEM;
+		l->leases = grown;
+		r->room = room;
+	}
+	l->leases[l->n] = (struct lease){*name, *addr, (uint32_t)l->n};
+	l->n++;
+	return 0;
+}
+
+static int line_dnsmasq(struct read *r, const struct word *w, size_t n, int64_t expiry_s)
+{
+	struct dns_name name;
+	struct ip_addr addr;
+
+	if (n < 4 || !word_address(w[2], &addr)) {
+		line_skip(r, "not a lease: EXPIRY MAC ADDRESS HOST CLIENTID is expected");
+		return 0;
+	}
+	if (word_is(w[3], "*") || (expiry_s && expiry_s <= r->now_s))
+		return 0;
+	if (!name_read(r->l, w[3], &name)) {
+		line_skip(r, "the name is no host name, or outside of leases.domain");
+		return 0;
+	}
+	return lease_add(r, &name, &addr);
+}
+
+/* The names that lie elsewhere are odhcpd's idea of a domain; HOST alone stands beside them. */
+static int line_hosts(struct read *r, const struct word *w, size_t n, const struct ip_addr *addr)
+{
+	bool any = false;
+
+	for (size_t i = 1; i < n; i++) {
+		struct dns_name name;
+		int err;
+
+		if (!name_read(r->l, w[i], &name))
+			continue;
+		any = true;
+		err = lease_add(r, &name, addr);
+		if (err)
+			return err;
+	}
+	if (!any)
+		line_skip(r, "no name that is a host name, or below leases.domain");
+	return 0;
+}
+
+static int line_odhcpd(struct read *r, const struct word *w, size_t n)
+{
+	static const char broken[] = "broken\\x20";
+	struct dns_name name;
+	int64_t expiry_s;
+
+	if (!word_number(w[5], &expiry_s)) {
+		line_skip(r, "not a lease: # IFACE DUID IAID HOST EXPIRY ID LENGTH ADDRESS/LENGTH… "
+			     "is expected");
+		return 0;
+	}
+	/* It is over, or refused: so are the hosts lines before it. */
+	if ((expiry_s >= 0 && expiry_s <= r->now_s) ||
+		(w[4].len >= sizeof broken - 1 &&
+			memcmp(w[4].text, broken, sizeof broken - 1) == 0)) {
+		r->l->n = r->pending;
+		return 0;
+	}
+	if (word_is(w[4], "-"))
+		return 0;
+	if (!name_read(r->l, w[4], &name)) {
+		line_skip(r, "the name is no host name, or outside of leases.domain");
+		return 0;
+	}
+	for (size_t i = 8; i < n; i++) {
+		const char *slash = memchr(w[i].text, '/', w[i].len);
+		struct word address = {w[i].text, slash ? (size_t)(slash - w[i].text) : w[i].len};
+		struct word bits = {
+			slash ? slash + 1 : "", w[i].len - address.len - (slash != NULL)};
+		struct ip_addr addr;
+		int err;
+
+		if (!word_address(address, &addr) || !slash) {
+			line_skip(r, "not ADDRESS/LENGTH of a host");
+			return 0;
+		}
+		if (!word_is(bits, addr.family == IP_V4 ? "32" : "128"))
+			continue; /* a delegated prefix */
+		err = lease_add(r, &name, &addr);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int line_read(struct read *r, const char *text, size_t len)
+{
+	struct word w[WORDS_MAX];
+	size_t n = words_split(text, len, w);
+	struct ip_addr addr;
+	int64_t expiry_s;
+	int err;
+
+	if (n == 0 || word_is(w[0], "duid"))
+		return 0;
+	if (w[0].text[0] == '#') {
+		if (n < 8) /* a comment */
+			return 0;
+		err = line_odhcpd(r, w, n);
+		r->pending = r->l->n;
+		return err;
+	}
+	if (word_address(w[0], &addr))
+		return line_hosts(r, w, n, &addr);
+	if (word_number(w[0], &expiry_s)) {
+		err = line_dnsmasq(r, w, n, expiry_s);
+		r->pending = r->l->n;
+		return err;
+	}
+	line_skip(r, "not a lease");
+	return 0;
+}
+
+static int text_read(struct read *r, const char *text, size_t len)
+{
+	r->pending = r->l->n;
+	while (len > 0) {
+		const char *newline = memchr(text, '\n', len);
+		size_t line = newline ? (size_t)(newline - text) : len;
+		int err;
+
+		r->line++;
+		err = line_read(r, text, line);
+		if (err)
+			return err;
+		text += line + (newline != NULL);
+		len -= line + (newline != NULL);
+	}
+	if (r->skipped > LIST_TOLD_MAX)
+		complain(r, r->line, "note", "%u lines skipped in all, the first %d are told above",
+			r->skipped, LIST_TOLD_MAX);
+	return 0;
+}
+
+static int file_read(struct read *r, struct lease_file *file)
+{
+	char *text;
+	size_t len;
+	int err;
+
+	r->path = file->path;
+	r->line = r->skipped = 0;
+	/* The stamp first: what changes while we read is a change. */
+	(void)list_stamp_read(file->path, &file->stamp);
+	err = list_text_load(file->path, FILE_MAX_BYTES, &text, &len);
+	if (err == -ENOENT)
+		return 0; /* nothing has been given out yet */
+	if (err == -ENOMEM)
+		return err;
+	if (err == -EFBIG) {
+		complain(r, 1, "warning", "too large; allowed: at most %u bytes", FILE_MAX_BYTES);
+		return 0;
+	}
+	if (err) {
+		complain(r, 1, "warning", "%s; allowed: a readable file",
+			err == -EINVAL ? "neither a file nor a link to one" : strerror(-err));
+		return 0;
+	}
+	err = text_read(r, text, len);
+	free(text);
+	return err;
+}
+
+/* --- order --- */
+
+static int name_compare(const struct dns_name *a, const struct dns_name *b)
+{
+	return a->len != b->len ? (int)a->len - (int)b->len : memcmp(a->b, b->b, a->len);
+}
+
+static int address_compare(const struct ip_addr *a, const struct ip_addr *b)
+{
+	return a->family != b->family ? (int)a->family - (int)b->family
+				      : memcmp(a->b, b->b, sizeof a->b);
+}
+
+static int lease_compare(const void *a, const void *b)
+{
+	const struct lease *p = a, *q = b;
+	int order = name_compare(&p->name, &q->name);
+
+	if (!order)
+		order = (int)p->addr.family - (int)q->addr.family;
+	return order ? order : p->order < q->order ? -1 : p->order > q->order;
+}
+
+static int by_address_compare(const void *a, const void *b)
+{
+	const struct lease_address *p = a, *q = b;
+	int order = address_compare(&p->addr, &q->addr);
+
+	return order ? order : p->order < q->order ? -1 : p->order > q->order;
+}
+
+/* The same name and address twice (a hosts line and its lease) is one. Those of one name are few.
+ */
+static void leases_unique(struct leases *l)
+{
+	size_t kept = 0, group = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		bool again = false;
+
+		if (kept == 0 || name_compare(&l->leases[kept - 1].name, &l->leases[i].name) != 0)
+			group = kept;
+		for (size_t j = group; j < kept && !again; j++)
+			again = ip_addr_equal(&l->leases[j].addr, &l->leases[i].addr);
+		if (!again && kept - group < ADDRESSES_MAX)
+			l->leases[kept++] = l->leases[i];
+	}
+	l->n = kept;
+}
+
+static int leases_sort(struct leases *l)
+{
+	if (l->n > 1)
+		qsort(l->leases, l->n, sizeof l->leases[0], lease_compare);
+	leases_unique(l);
+	l->by_address = malloc((l->n + 1) * sizeof l->by_address[0]);
+	if (!l->by_address)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->n; i++)
+		l->by_address[i] =
+			(struct lease_address){l->leases[i].addr, l->leases[i].order, (uint32_t)i};
+	if (l->n > 1)
+		qsort(l->by_address, l->n, sizeof l->by_address[0], by_address_compare);
+	return 0;
+}
+
+/* --- life --- */
+
+static int files_init(struct leases *l, const struct conf_strings *paths)
+{
+	l->files = calloc(paths->n + 1, sizeof *l->files);
+	if (!l->files)
+		return -ENOMEM;
+	for (; l->n_files < paths->n; l->n_files++) {
+		l->files[l->n_files].path = strdup(paths->v[l->n_files]);
+		if (!l->files[l->n_files].path)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int leases_read(const struct conf_leases *c, int64_t now_s, const struct list_sink *complain_to,
+	struct leases **ret)
+{
+	struct leases *l = calloc(1, sizeof *l);
+	struct read r = {.l = l, .now_s = now_s, .complain = complain_to};
+	int err;
+
+	if (!l)
+		return -ENOMEM;
+	l->refs = 1;
+	l->answer = c->answer;
+	if (!c->domain || dns_name_parse(c->domain, strlen(c->domain), &l->domain) ||
+		l->domain.labels == 0)
+		l->domain.len = 0;
+	err = files_init(l, &c->files);
+	for (size_t i = 0; i < l->n_files && !err; i++)
+		err = file_read(&r, &l->files[i]);
+	if (!err)
+		err = leases_sort(l);
+	if (err) {
+		leases_unref(l);
+		return err;
+	}
+	*ret = l;
+	return 0;
+}
+
+struct leases *leases_ref(struct leases *l)
+{
+	atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+	return l;
+}
+
+void leases_unref(struct leases *l)
+{
+	if (!l || atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < l->n_files; i++)
+		free(l->files[i].path);
+	free(l->files);
+	free(l->leases);
+	free(l->by_address);
+	free(l);
+}
+
+bool leases_changed(const struct leases *l)
+{
+	for (size_t i = 0; i < l->n_files; i++) {
+		struct list_stamp stamp;
+
+		(void)list_stamp_read(l->files[i].path, &stamp);
+		if (!list_stamp_equal(&stamp, &l->files[i].stamp))
+			return true;
+	}
+	return false;
+}
+
+/* --- look-up --- */
+
+/* The first lease of the name; l->n: it has none. */
+static size_t name_find(const struct leases *l, const struct dns_name *name)
+{
+	struct dns_name full = *name;
+	size_t from = 0, n = l->n;
+
+	if (!name_qualify(l, &full))
+		return l->n;
+	while (n > 0) {
+		size_t half = n / 2;
+
+		if (name_compare(&l->leases[from + half].name, &full) < 0) {
+			from += half + 1;
+			n -= half + 1;
+		} else {
+			n = half;
+		}
+	}
+	return from < l->n && dns_name_equal(&l->leases[from].name, &full) ? from : l->n;
+}
+
+bool leases_hold(const struct leases *l, const struct dns_name *name)
+{
+	return name_find(l, name) < l->n;
+}
+
+size_t leases_addresses(const struct leases *l, const struct dns_name *name, uint8_t family,
+	struct ip_addr *ret, size_t max)
+{
+	size_t first = name_find(l, name), found = 0;
+
+	for (size_t i = first; i < l->n && found < max; i++) {
+		if (name_compare(&l->leases[i].name, &l->leases[first].name) != 0)
+			break;
+		if (l->leases[i].addr.family == family)
+			ret[found++] = l->leases[i].addr;
+	}
+	return found;
+}
+
+const struct dns_name *leases_name(const struct leases *l, const struct ip_addr *a)
+{
+	size_t from = 0, n = l->n;
+
+	while (n > 0) {
+		size_t half = n / 2;
+
+		if (address_compare(&l->by_address[from + half].addr, a) < 0) {
+			from += half + 1;
+			n -= half + 1;
+		} else {
+			n = half;
+		}
+	}
+	if (from == l->n || !ip_addr_equal(&l->by_address[from].addr, a))
+		return NULL;
+	return &l->leases[l->by_address[from].lease].name;
+}
+
+bool leases_answer(const struct leases *l)
+{
+	return l->answer;
+}
+
+size_t leases_count(const struct leases *l)
+{
+	return l->n;
+}
