@@ -135,9 +135,9 @@ const struct conf_option conf_options[] = {
 
 	{"lists", CONF_NAMED, .offset = GLOBAL(lists), .item_bytes = sizeof(struct conf_list),
 		.name_offset = LIST(name), .place_offset = LIST(line), .items_max = CONF_KEYS_MAX,
-		.text = "Lists of names, each with a name of your choice."},
+		.text = "Lists of names and of networks, each with a name of your choice."},
 	{"lists.NAME", CONF_MANY, &conf_type_path, LIST(paths), .required = true, .min = 1, .max = 4000,
-		.text = "Files with one name a line; it covers all names below it. # begins a comment."},
+		.text = "Files with one name a line, which covers all names below it, or one network. # begins a comment."},
 
 	{"fakeip", CONF_MAP, .text = "The fake addresses."},
 	{"fakeip.pool4", CONF_ONE, &conf_type_pool4, GLOBAL(fakeip.pool4), .fallback = "198.18.0.0/15",

@@ -201,9 +201,21 @@ static void scalar_build(struct conf_reader *r, struct conf_node *node, const ya
 		node->bad = true;
 }
 
+/* A password that begins like one of YAML's extras is told without being shown. */
+static bool secret_refuse(struct conf_reader *r, struct conf_node *node)
+{
+	if (!node->key || strcmp(node->key, "password") != 0)
+		return false;
+	conf_error(r, node, "the value between quotes",
+		"begins with a character that YAML takes for itself");
+	return true;
+}
+
 static void extras_refuse(struct conf_reader *r, struct conf_node *node, const yaml_char_t *anchor,
 	const yaml_char_t *tag)
 {
+	if ((anchor || tag) && secret_refuse(r, node))
+		return;
 	if (anchor)
 		conf_error(r, node, "the value itself", "YAML anchors (&%s) are not supported",
 			(const char *)anchor);
@@ -351,9 +363,10 @@ static int node_build(
 		return map_build(y, node, depth);
 	case YAML_ALIAS_EVENT:
 		node->text = arena_strndup(y->conf->scratch, "", 0);
-		conf_error(y->conf, node, "the value itself",
-			"YAML aliases (*%s) are not supported",
-			(const char *)event->data.alias.anchor);
+		if (!secret_refuse(y->conf, node))
+			conf_error(y->conf, node, "the value itself",
+				"YAML aliases (*%s) are not supported",
+				(const char *)event->data.alias.anchor);
 		return 0;
 	default: /* libyaml sends nothing else here */
 		return -EINVAL;

@@ -429,6 +429,14 @@ static void wrong_secrets(void **state)
 			"bytes\n"},
 		{EGRESS("type: socks5, server: 192.0.2.9, user: a, password: [s3cret]"),
 			"4:66: egress.e.password: is a list; allowed: 1 to 255 bytes\n"},
+#define OF_YAML                                                                                    \
+	"4:66: egress.e.password: begins with a character that YAML takes for itself; allowed: "   \
+	"the value between quotes\n"
+		{EGRESS("type: socks5, server: 192.0.2.9, user: a, password: *s3cret"), OF_YAML},
+		{EGRESS("type: socks5, server: 192.0.2.9, user: a, password: !s3cret x"), OF_YAML},
+		{EGRESS("type: socks5, server: 192.0.2.9, user: a, password: &s3cret x"), OF_YAML},
+		{EGRESS("type: socks5, server: 192.0.2.9, user: a, password: &s3cret [x]"),
+			OF_YAML},
 		{EGRESS("type: http, server: 192.0.2.9, user: 'a:b', password: c, udp: reject"),
 			"4:51: egress.e.user: contains ':', which ends a user's name in HTTP\n"},
 		{EGRESS("type: socks5, server: 192.0.2.9, user: 'a:b', password: c"), ""},
