@@ -8,8 +8,9 @@
  * dialer.
  *
  * Never ourselves: no address that `forbidden` refuses is dialled (pools, own addresses with our
- * ports), and of connections to one destination that begin within a second only so many: a loop
- * that slips through is stopped there (-ELOOP). */
+ * ports), and of one client's dials to one destination through a proxy only so many may be on
+ * their way without any of them getting through: a loop that slips through is stopped there
+ * (-ELOOP, for two seconds; guard.h says why). */
 #ifndef TUNGATE_EGRESS_EGRESS_H
 #define TUNGATE_EGRESS_EGRESS_H
 
@@ -37,6 +38,7 @@ struct egress_info {
 	uint32_t flows;
 	uint32_t rtt_us;    /* of the last connect to the proxy; 0: not known */
 	uint64_t failures;  /* dials that failed because of the egress, not of the target */
+	uint64_t dropped;   /* datagrams from a relay: nonsense, fragments, too large for us */
 	const char *member; /* group: who would be taken now */
 };
 size_t egress_list(const struct egress_set *s, struct egress_info *ret, size_t max);
@@ -74,7 +76,8 @@ struct egress_dialer_config {
 	void *arg;
 };
 int egress_dialer_new(const struct egress_dialer_config *config, struct egress_dialer **ret);
-/* Ends all dials with -ECANCELED, closes all associations, frees once the last operation has ended,
+/* Ends all dials with -ECANCELED, closes all associations (without a word: they are gone when this
+ * returns), frees once the last operation has ended,
  * then calls done(arg): before this returns if nothing was in flight. */
 void egress_dialer_stop(struct egress_dialer *d, void (*done)(void *arg), void *arg);
 
@@ -84,6 +87,9 @@ void egress_dialer_check(struct egress_dialer *d, struct egress_set *s);
 struct egress_target {
 	struct ip_port at;		/* family IP_NONE: by name; its port counts in both cases */
 	char host[EGRESS_HOST_MAX + 1]; /* "": by address. A direct egress needs the address */
+	/* For whom, so that loops are seen: IP_NONE (us) is never refused. */
+	struct ip_addr client;
+	bool client_is_host; /* client is an address of this host */
 };
 
 /* A dial: connect, and for a proxy its handshake, until the far end is connected. Embedded in who
@@ -98,7 +104,10 @@ struct egress_dial;
 typedef void egress_done(struct egress_dial *dial, int fd, unsigned egress, int error);
 struct egress_dial {
 	egress_done *done;
-	void *priv; /* egress's own; NULL: nothing is going on */
+	void *priv; /* egress's own from here on; NULL: nothing is going on */
+	struct egress_dial *next;
+	unsigned egress;
+	int verdict;
 };
 /* done() is not called before this returns. The set is held while it lasts. Deadline: the egress's
  * connect_timeout. */
