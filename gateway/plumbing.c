@@ -82,11 +82,14 @@ void plumbing_init(struct plumbing *p, const struct config *config)
 		(struct ip_port){.addr = has6 ? p->tun6 : ip_addr_v6(tproxy6_default), .port = 53};
 	p->tcp4 = (struct ip_port){.addr = p->udp4.addr};
 	p->tcp6 = (struct ip_port){.addr = p->udp6.addr};
+	p->relay_udp4 = p->relay_tcp4 = p->tcp4;
+	p->relay_udp6 = p->relay_tcp6 = p->tcp6;
 	/* The last address of the pool is reserved, so no mapping can be meant by it. */
 	p->probe = has4 ? last_address(&p->pool4) : ip_addr_v4(documentation);
 	p->no_ipv6 = !host_has_ipv6();
 	if (p->no_ipv6)
-		p->udp6.addr.family = p->tcp6.addr.family = IP_NONE;
+		p->udp6.addr.family = p->tcp6.addr.family = p->relay_udp6.addr.family =
+			p->relay_tcp6.addr.family = IP_NONE;
 	p->mode = CONF_INTERCEPT_AUTO;
 }
 
@@ -341,11 +344,36 @@ int plumbing_point_inject(struct plumbing *p, const struct config *config, struc
 	return error ? error : inject_set_interfaces(inject, p->rt, lan.v, lan.n);
 }
 
+/* A socket that was not opened (its port is still 0) is not there. */
+static struct ip_port opened(const struct ip_port *at)
+{
+	static const struct ip_port none;
+
+	return at->port ? *at : none;
+}
+
+/* What the kernel does for direct egresses; of the others it knows nothing. */
+static void fill_egresses(
+	const struct plumbing *p, const struct config *config, struct table_egress *ret)
+{
+	for (size_t i = 0; i < config->n_egresses; i++) {
+		const struct conf_egress *e = &config->egresses[i];
+
+		if (e->type == CONF_EGRESS_DIRECT)
+			ret[i] = (struct table_egress){.value = e->mark.value,
+				.mask = e->mark.mask,
+				.masquerade = e->masquerade,
+				.reject_udp = e->udp == CONF_CARRY_REJECT,
+				.reject_quic = e->quic == CONF_CARRY_REJECT,
+				.real = i < TABLE_EGRESSES_MAX && p->real[i]};
+	}
+}
+
 int plumbing_table(struct plumbing *p, const struct config *config, struct writer *w,
 	struct inject *inject, enum conf_intercept mode, const char **ret_what)
 {
 	struct plumbing_marks marks = plumbing_marks(&config->gateway);
-	struct table_mark *egress_marks = calloc(config->n_egresses + 1, sizeof *egress_marks);
+	struct table_egress *egresses = calloc(config->n_egresses + 1, sizeof *egresses);
 	static const struct ip_prefix no_prefix;
 	struct table_config t = {
 		.lan = (const char *const *)config->gateway.lan.v,
@@ -366,8 +394,15 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.udp6 = p->udp6,
 		.tcp4 = p->tcp4,
 		.tcp6 = p->tcp6,
-		.marks = egress_marks,
-		.n_marks = config->n_egresses,
+		.relay_tcp4 = opened(&p->relay_tcp4),
+		.relay_tcp6 = opened(&p->relay_tcp6),
+		.relay_udp4 = opened(&p->relay_udp4),
+		.relay_udp6 = opened(&p->relay_udp6),
+		.carried = p->carried,
+		.relay_mark = config->gateway.relay_mark,
+		.relay_clients = &config->gateway.relay_clients,
+		.egresses = egresses,
+		.n_egresses = config->n_egresses,
 		.no_lan_tproxy = p->bridge_netfilter,
 		.forget = p->forget,
 		.nflog_group = p->has_nflog ? PLUMBING_NFLOG_GROUP : 0,
@@ -376,14 +411,12 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 	};
 	int error;
 
-	if (!egress_marks)
+	if (!egresses)
 		return -ENOMEM;
-	for (size_t i = 0; i < config->n_egresses; i++)
-		egress_marks[i] = (struct table_mark){
-			config->egresses[i].mark.value, config->egresses[i].mark.mask};
+	fill_egresses(p, config, egresses);
 	inject_set_raw_errors(inject, mode == CONF_INTERCEPT_TPROXY);
 	error = writer_table_set(w, &t, ret_what);
-	free(egress_marks);
+	free(egresses);
 	if (error)
 		return error;
 	p->mode = mode;

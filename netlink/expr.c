@@ -5,10 +5,13 @@
 #include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
+#include <net/ethernet.h>
 #include <string.h>
 
 /* The longest rule of ours is far below this. */
@@ -208,17 +211,23 @@ void match_tcp_flags(struct ruleset *r, enum rule_is is, uint8_t mask, uint8_t v
 	compare(r, is, &value, 1);
 }
 
-static void match_interface(struct ruleset *r, uint32_t key, enum rule_is is, const char *name)
+/* Compares the interface's name in the register; trailing '*': all that begin so. */
+static void compare_name(struct ruleset *r, enum rule_is is, const char *name)
 {
 	char padded[IFNAMSIZ] = {0};
 	size_t len = strnlen(name, IFNAMSIZ - 1);
 	bool prefix = len > 0 && name[len - 1] == '*';
 
-	if (prefix && len == 1) /* "*": all of them */
-		return;
 	memcpy(padded, name, prefix ? len - 1 : len);
-	meta_load(r, key);
 	compare(r, is, padded, prefix ? len - 1 : sizeof padded);
+}
+
+static void match_interface(struct ruleset *r, uint32_t key, enum rule_is is, const char *name)
+{
+	if (strcmp(name, "*") == 0) /* all of them */
+		return;
+	meta_load(r, key);
+	compare_name(r, is, name);
 }
 
 void match_iif(struct ruleset *r, enum rule_is is, const char *name)
@@ -267,6 +276,16 @@ void match_cgroup(struct ruleset *r, uint32_t level, uint64_t id)
 	compare(r, IS, &id, sizeof id);
 }
 
+void match_socket_transparent(struct ruleset *r)
+{
+	static const uint8_t yes = 1;
+	struct nftnl_expr *e = add(r, "socket");
+
+	put_u32(e, NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_TRANSPARENT);
+	put_u32(e, NFTNL_EXPR_SOCKET_DREG, NFT_REG_1);
+	compare(r, IS, &yes, 1);
+}
+
 static void load_address(struct ruleset *r, enum rule_side side, uint8_t family)
 {
 	if (family == IP_V4)
@@ -310,14 +329,41 @@ void match_family_not_in(struct ruleset *r, const char *set)
 	lookup(r, set, NFT_LOOKUP_F_INV);
 }
 
-void match_destination_type(struct ruleset *r, enum rule_is is, uint32_t rtn_type)
+static void fib_load(struct ruleset *r, uint32_t flags, uint32_t result)
 {
 	struct nftnl_expr *e = add(r, "fib");
 
 	put_u32(e, NFTNL_EXPR_FIB_DREG, NFT_REG_1);
-	put_u32(e, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
-	put_u32(e, NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_DADDR);
+	put_u32(e, NFTNL_EXPR_FIB_RESULT, result);
+	put_u32(e, NFTNL_EXPR_FIB_FLAGS, flags);
+}
+
+void match_destination_type(struct ruleset *r, enum rule_is is, uint32_t rtn_type)
+{
+	fib_load(r, NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE);
 	compare(r, is, &rtn_type, 4);
+}
+
+void match_source_type(struct ruleset *r, enum rule_is is, uint32_t rtn_type)
+{
+	fib_load(r, NFTA_FIB_F_SADDR, NFT_FIB_RESULT_ADDRTYPE);
+	compare(r, is, &rtn_type, 4);
+}
+
+void match_destination_behind(struct ruleset *r, const char *name)
+{
+	fib_load(r, NFTA_FIB_F_DADDR, NFT_FIB_RESULT_OIFNAME);
+	compare_name(r, IS, name);
+}
+
+void match_ether_source(struct ruleset *r, const uint8_t address[6])
+{
+	uint16_t type = ARPHRD_ETHER;
+
+	meta_load(r, NFT_META_IIFTYPE);
+	compare(r, IS, &type, sizeof type);
+	payload_load(r, NFT_PAYLOAD_LL_HEADER, ETH_ALEN, ETH_ALEN);
+	compare(r, IS, address, ETH_ALEN);
 }
 
 void match_ct_original(struct ruleset *r)
@@ -328,18 +374,48 @@ void match_ct_original(struct ruleset *r)
 	compare(r, IS, &original, 1);
 }
 
-void match_ct_destination(struct ruleset *r, const struct ip_prefix *prefix)
+static void match_any_bit(struct ruleset *r, uint32_t bits)
+{
+	static const uint32_t zero;
+
+	bitwise(r, &bits, &zero, 4);
+	compare(r, IS_NOT, &zero, 4);
+}
+
+void match_ct_new(struct ruleset *r)
+{
+	ct_load(r, NFT_CT_STATE);
+	match_any_bit(r, NF_CT_STATE_BIT(IP_CT_NEW));
+}
+
+void match_ct_dnat(struct ruleset *r)
+{
+	ct_load(r, NFT_CT_STATUS);
+	match_any_bit(r, IPS_DST_NAT);
+}
+
+static void load_ct_destination(struct ruleset *r, uint8_t family)
 {
 	struct nftnl_expr *e;
 
-	match_family(r, prefix->addr.family);
+	match_family(r, family);
 	e = add(r, "ct");
-	put_u32(e, NFTNL_EXPR_CT_KEY,
-		prefix->addr.family == IP_V4 ? NFT_CT_DST_IP : NFT_CT_DST_IP6);
+	put_u32(e, NFTNL_EXPR_CT_KEY, family == IP_V4 ? NFT_CT_DST_IP : NFT_CT_DST_IP6);
 	put_u32(e, NFTNL_EXPR_CT_DREG, NFT_REG_1);
 	if (e)
 		nftnl_expr_set_u8(e, NFTNL_EXPR_CT_DIR, IP_CT_DIR_ORIGINAL);
+}
+
+void match_ct_destination(struct ruleset *r, const struct ip_prefix *prefix)
+{
+	load_ct_destination(r, prefix->addr.family);
 	match_prefix(r, IS, prefix);
+}
+
+void match_ct_destination_in(struct ruleset *r, uint8_t family, const char *set)
+{
+	load_ct_destination(r, family);
+	lookup(r, set, 0);
 }
 
 void match_ct_mark(struct ruleset *r, uint32_t value, uint32_t mask)

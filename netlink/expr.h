@@ -42,15 +42,24 @@ void match_uid(struct ruleset *r, uint32_t uid);
 void match_gid(struct ruleset *r, uint32_t gid);
 void match_cgroup(
 	struct ruleset *r, uint32_t level, uint64_t id); /* cgroup v2; level: how deep it lies */
+/* A TCP segment of a connection (or listener) that is a transparent socket's. */
+void match_socket_transparent(struct ruleset *r);
+void match_ether_source(struct ruleset *r, const uint8_t address[6]);
 /* The family is matched too. */
 void match_address(
 	struct ruleset *r, enum rule_side side, enum rule_is is, const struct ip_prefix *prefix);
 void match_address_in(struct ruleset *r, enum rule_side side, uint8_t family, const char *set);
 void match_family_not_in(struct ruleset *r, const char *set); /* set of nfproto */
 void match_destination_type(
-	struct ruleset *r, enum rule_is is, uint32_t rtn_type);		      /* RTN_LOCAL, … */
+	struct ruleset *r, enum rule_is is, uint32_t rtn_type); /* RTN_LOCAL, … */
+void match_source_type(struct ruleset *r, enum rule_is is, uint32_t rtn_type);
+/* Its route leads out of this interface; prerouting only. */
+void match_destination_behind(struct ruleset *r, const char *name);
 void match_ct_original(struct ruleset *r);				      /* its direction */
+void match_ct_new(struct ruleset *r);					      /* its state */
+void match_ct_dnat(struct ruleset *r);					      /* its status */
 void match_ct_destination(struct ruleset *r, const struct ip_prefix *prefix); /* before any NAT */
+void match_ct_destination_in(struct ruleset *r, uint8_t family, const char *set); /* likewise */
 void match_ct_mark(struct ruleset *r, uint32_t value, uint32_t mask);
 
 /* --- what is done with it --- */

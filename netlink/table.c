@@ -28,23 +28,83 @@ static bool needs_own_dns(const struct table_config *c)
 	return c->self && c->mode != CONF_INTERCEPT_OFF;
 }
 
-static bool needs_pool(const struct table_config *c)
+bool table_has_pool(const struct table_config *c)
 {
 	return c->pool4.addr.family != IP_NONE || c->pool6.addr.family != IP_NONE;
 }
 
+bool table_egress_has_set(const struct table_egress *e)
+{
+	return e->mask || e->masquerade != CONF_MASQUERADE_AUTO || e->reject_udp || e->reject_quic;
+}
+
+bool table_egress_has_real(const struct table_egress *e)
+{
+	return e->mask && e->real;
+}
+
 static bool needs_marks(const struct table_config *c)
 {
-	for (size_t i = 0; i < c->n_marks; i++) {
-		if (c->marks[i].mask)
-			return needs_pool(c);
+	for (size_t i = 0; i < c->n_egresses; i++) {
+		if (table_egress_has_real(&c->egresses[i]) ||
+			(c->egresses[i].mask && table_has_pool(c)))
+			return true;
 	}
 	return false;
 }
 
+static bool needs_marks_real(const struct table_config *c)
+{
+	for (size_t i = 0; i < c->n_egresses; i++) {
+		if (table_egress_has_real(&c->egresses[i]))
+			return true;
+	}
+	return false;
+}
+
+bool table_relays_fakes(const struct table_config *c)
+{
+	return (c->pool4.addr.family != IP_NONE && c->relay_tcp4.addr.family != IP_NONE) ||
+	       (c->pool6.addr.family != IP_NONE && c->relay_tcp6.addr.family != IP_NONE);
+}
+
+static bool has_relay(const struct table_config *c)
+{
+	return c->relay_tcp4.addr.family != IP_NONE || c->relay_tcp6.addr.family != IP_NONE ||
+	       c->relay_udp4.addr.family != IP_NONE || c->relay_udp6.addr.family != IP_NONE;
+}
+
+bool table_relays_real(const struct table_config *c)
+{
+	const struct conf_relay_clients *clients = c->relay_clients;
+
+	return has_relay(c) && (c->carried || c->relay_mark.mask ||
+				       (clients && (clients->prefixes.n || clients->n_macs)));
+}
+
+static bool needs_own_relay(const struct table_config *c)
+{
+	return table_relays_real(c) || (c->self && table_relays_fakes(c));
+}
+
+static bool needs_own_fake(const struct table_config *c)
+{
+	return c->self && table_relays_fakes(c);
+}
+
+static bool needs_own_real(const struct table_config *c)
+{
+	return c->self && table_relays_real(c);
+}
+
+bool table_loops(const struct table_config *c)
+{
+	return table_relays_fakes(c) || needs_own_real(c);
+}
+
 static bool needs_forward(const struct table_config *c)
 {
-	return c->mode == CONF_INTERCEPT_TPROXY && c->nflog_group && needs_pool(c);
+	return c->mode == CONF_INTERCEPT_TPROXY && c->nflog_group && table_has_pool(c);
 }
 
 static bool needs_probe(const struct table_config *c)
@@ -64,22 +124,33 @@ static const struct table_chain {
 	{"from_tun", needs_always, NULL, 0, 0},
 	{"dns", needs_dns, NULL, 0, 0},
 	{"to_socket", needs_dns, NULL, 0, 0},
-	{"fake", needs_pool, NULL, 0, 0},
+	{"fake", table_has_pool, NULL, 0, 0},
+	{"looped", table_loops, NULL, 0, 0},
 	{"forward", needs_forward, "filter", NF_INET_FORWARD, -1},
 	{"probe", needs_probe, "filter", NF_INET_POST_ROUTING, 300},
 	/* A route chain, so that one place both leaves conntrack and chooses the way. */
 	{"out", needs_always, "route", NF_INET_LOCAL_OUT, -300},
 	{"out_dns", needs_own_dns, NULL, 0, 0},
-	{"nat_in", needs_pool, "nat", NF_INET_PRE_ROUTING, -105},
-	{"nat_out", needs_pool, "nat", NF_INET_LOCAL_OUT, -105},
-	{"nat_source", needs_pool, "nat", NF_INET_POST_ROUTING, 95},
+	{"nat_in", table_has_pool, "nat", NF_INET_PRE_ROUTING, -105},
+	{"nat_out", table_has_pool, "nat", NF_INET_LOCAL_OUT, -105},
+	{"nat_source", table_has_pool, "nat", NF_INET_POST_ROUTING, 95},
 	{"marks_in", needs_marks, "filter", NF_INET_PRE_ROUTING, -150},
 	{"marks_out", needs_marks, "route", NF_INET_LOCAL_OUT, -150},
+	{"marks_real", needs_marks_real, NULL, 0, 0},
+	/* Behind mangle, so that marks which users set there count. */
+	{"relay_in", table_relays_real, "filter", NF_INET_PRE_ROUTING, -145},
+	{"relay_lan", table_relays_real, NULL, 0, 0},
+	{"relay_new", table_relays_real, NULL, 0, 0},
+	{"to_relay", table_relays_real, NULL, 0, 0},
+	{"relay_out", needs_own_relay, "route", NF_INET_LOCAL_OUT, -145},
+	{"own_fake", needs_own_fake, NULL, 0, 0},
+	{"own_new", needs_own_real, NULL, 0, 0},
 };
 /* No name is a keyword of nft, so that a listing can be loaded again. */
 #define N_CHAINS (sizeof chains / sizeof chains[0])
 
-static const char *const counters[] = {"taken_udp", "taken_tcp", "stray", "outside", "probe"};
+static const char *const counters[] = {
+	"taken_udp", "taken_tcp", "relayed_udp", "relayed_tcp", "stray", "outside", "probe"};
 
 static struct nlmsghdr *message(
 	struct nft_batch *b, uint16_t type, uint16_t flags, uint16_t table_attr)
@@ -170,15 +241,21 @@ static void plan_init(struct table_plan *p, struct nft_batch *b, const struct ta
 		.tun = c->tun4,
 		.udp = c->udp4,
 		.tcp = c->tcp4,
+		.relay_udp = c->relay_udp4,
+		.relay_tcp = c->relay_tcp4,
 		.nat = "nat4",
-		.exempt = "exempt4"};
+		.exempt = "exempt4",
+		.carried = "carried4"};
 	p->families[1] = (struct table_family){.family = IP_V6,
 		.pool = c->pool6,
 		.tun = c->tun6,
 		.udp = c->udp6,
 		.tcp = c->tcp6,
+		.relay_udp = c->relay_udp6,
+		.relay_tcp = c->relay_tcp6,
 		.nat = "nat6",
-		.exempt = "exempt6"};
+		.exempt = "exempt6",
+		.carried = "carried6"};
 	EACH_FAMILY(p, f)
 	{
 		f->taken = f->tun.family != IP_NONE || f->udp.addr.family != IP_NONE ||
@@ -196,7 +273,7 @@ int table_build(struct nft_batch *b, const struct table_state *old, const struct
 	struct table_plan p = {.note = note, .note_arg = arg};
 	struct table_state next = {.exists = true};
 
-	if (c->n_marks > TABLE_MARKS_MAX)
+	if (c->n_egresses > TABLE_EGRESSES_MAX)
 		return -E2BIG;
 	plan_init(&p, b, c);
 	if (old->exists) {
@@ -211,6 +288,7 @@ int table_build(struct nft_batch *b, const struct table_state *old, const struct
 	table_in_build(&p);
 	table_out_build(&p);
 	table_nat_build(&p);
+	table_relay_build(&p);
 	if (p.rules.error || b->error)
 		return p.rules.error ? p.rules.error : b->error;
 	*ret = next;

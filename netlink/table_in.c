@@ -15,6 +15,12 @@
 #define TUN_UDP_MAX 548
 #define FLAGS	    (TH_SYN | TH_ACK | TH_RST)
 
+/* This host's own queries. */
+static bool loops_dns(const struct table_config *c)
+{
+	return c->mode != CONF_INTERCEPT_OFF && (c->self || c->mode == CONF_INTERCEPT_TPROXY);
+}
+
 static void raw_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
@@ -22,8 +28,11 @@ static void raw_build(struct table_plan *p)
 
 	RULE(r, "raw", match_family_not_in(r, "alive"), act_return(r));
 	RULE(r, "raw", match_iif(r, IS, c->tun), act_goto(r, "from_tun"));
-	/* What the output chain sent back to us. */
-	if (c->mode != CONF_INTERCEPT_OFF && (c->self || c->mode == CONF_INTERCEPT_TPROXY))
+	/* What the output chains, or the daemon by its raw socket, sent back to us. */
+	if (table_loops(c))
+		RULE(r, "raw", match_iif(r, IS, "lo"),
+			match_mark(r, c->mark_tproxy, c->mark_tproxy), act_goto(r, "looped"));
+	else if (loops_dns(c))
 		RULE(r, "raw", match_iif(r, IS, "lo"),
 			match_mark(r, c->mark_tproxy, c->mark_tproxy), act_goto(r, "to_socket"));
 	RULE(r, "raw", match_iif(r, IS, "lo"), act_accept(r));
@@ -142,6 +151,34 @@ static void tproxy_rule(struct table_plan *p, uint8_t protocol, const struct ip_
 		act_mark(r, bit, bit), act_accept(r));
 }
 
+/* A connection to a fake address whose egress is open, put back by the daemon or sent by this host:
+ * to the relay. Without its listener this host itself gets it, and refuses. */
+static void looped_build(struct table_plan *p)
+{
+	const struct table_config *c = p->c;
+	struct ruleset *r = &p->rules;
+
+	if (loops_dns(c)) {
+		RULE(r, "looped", match_protocol(r, IPPROTO_UDP),
+			match_port(r, DESTINATION, DNS_PORT), act_goto(r, "to_socket"));
+		RULE(r, "looped", match_protocol(r, IPPROTO_TCP),
+			match_port(r, DESTINATION, DNS_PORT), act_goto(r, "to_socket"));
+	}
+	EACH_FAMILY(p, f)
+	{
+		if (f->pool.addr.family == IP_NONE)
+			continue;
+		if (f->relay_tcp.addr.family != IP_NONE)
+			RULE(r, "looped", match_address(r, DESTINATION, IS, &f->pool),
+				match_protocol(r, IPPROTO_TCP), act_tproxy(r, &f->relay_tcp),
+				act_notrack(r), act_mark(r, c->mark_tproxy, c->mark_tproxy),
+				act_accept(r));
+		RULE(r, "looped", match_address(r, DESTINATION, IS, &f->pool), act_accept(r));
+	}
+	if (c->self && table_relays_real(c))
+		RULE(r, "looped", act_goto(r, "to_relay"));
+}
+
 /* TUN's own address lies in the pool, but is this host's: its own connections to fake addresses
  * begin there, and what we write to them is not tracked as they are not. */
 static void to_tun_address_rule(
@@ -155,24 +192,58 @@ static void to_tun_address_rule(
 			act_accept(r));
 }
 
-/* To a pool, from where it is carried. */
+/* To us: as a copy where the host's firewall keeps packets from TUN. */
+static void to_daemon(struct table_plan *p)
+{
+	struct ruleset *r = &p->rules;
+
+	if (p->c->mode == CONF_INTERCEPT_TPROXY && p->c->nflog_group) {
+		act_log(r, p->c->nflog_group);
+		act_drop(r);
+	} else {
+		act_notrack(r);
+		act_accept(r);
+	}
+}
+
+/* What an egress rejects is answered by the daemon. */
+static void reject_build(struct table_plan *p, const struct table_family *f)
+{
+	struct ruleset *r = &p->rules;
+
+	for (size_t i = 0; i < p->c->n_egresses; i++) {
+		const struct table_egress *e = &p->c->egresses[i];
+
+		if (!e->reject_udp && !e->reject_quic)
+			continue;
+		rule_open(r, "fake");
+		table_reject_match(p, f, i);
+		to_daemon(p);
+		rule_close(r);
+	}
+}
+
+/* To a pool, from where it is carried. A fresh SYN is not looked up: one for a connection that
+ * waits for its end (TIME-WAIT) must take the way of a new one. */
 static void fake_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
 
+	if (table_relays_fakes(p->c))
+		RULE(r, "fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN),
+			match_socket_transparent(r), act_notrack(r),
+			act_mark(r, p->c->mark_tproxy, p->c->mark_tproxy), act_accept(r));
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family == IP_NONE)
 			continue;
 		to_tun_address_rule(p, "fake", f);
+		reject_build(p, f);
 		RULE(r, "fake", match_address_in(r, DESTINATION, f->family, f->nat), act_accept(r));
 	}
 	/* Of a direct connection that outlived its element: conntrack knows where it goes. */
 	RULE(r, "fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
-	if (p->c->mode == CONF_INTERCEPT_TPROXY && p->c->nflog_group)
-		RULE(r, "fake", act_log(r, p->c->nflog_group), act_drop(r));
-	else
-		RULE(r, "fake", act_notrack(r), act_accept(r));
+	RULE(r, "fake", to_daemon(p));
 }
 
 static void from_tun_build(struct table_plan *p)
@@ -221,7 +292,7 @@ static void probe_build(struct table_plan *p)
 void table_in_build(struct table_plan *p)
 {
 	const struct table_config *c = p->c;
-	bool pools = c->pool4.addr.family != IP_NONE || c->pool6.addr.family != IP_NONE;
+	bool pools = table_has_pool(c);
 
 	raw_build(p);
 	lan_build(p);
@@ -233,6 +304,8 @@ void table_in_build(struct table_plan *p)
 		tproxy_rule(p, IPPROTO_TCP, &c->tcp4);
 		tproxy_rule(p, IPPROTO_TCP, &c->tcp6);
 	}
+	if (table_loops(c))
+		looped_build(p);
 	if (pools)
 		fake_build(p);
 	if (pools && c->mode == CONF_INTERCEPT_TPROXY && c->nflog_group)

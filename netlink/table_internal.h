@@ -9,12 +9,13 @@
 /* One address family of the table: what differs between IPv4 and IPv6. */
 struct table_family {
 	uint8_t family;
-	struct ip_prefix pool;	  /* IP_NONE: off */
-	struct ip_addr tun;	  /* IP_NONE: none */
-	struct ip_port udp, tcp;  /* tproxy listeners */
-	const char *nat, *exempt; /* names of its map and set */
-	bool has_exempt;	  /* targets of this family are exempt */
-	bool taken;		  /* its queries are taken at all */
+	struct ip_prefix pool;	 /* IP_NONE: off */
+	struct ip_addr tun;	 /* IP_NONE: none */
+	struct ip_port udp, tcp; /* tproxy listeners */
+	struct ip_port relay_udp, relay_tcp;
+	const char *nat, *exempt, *carried; /* names of its map and sets */
+	bool has_exempt;		    /* targets of this family are exempt */
+	bool taken;			    /* its queries are taken at all */
 };
 
 struct table_plan {
@@ -27,9 +28,22 @@ struct table_plan {
 /* NOLINTNEXTLINE(bugprone-macro-parentheses): f is declared here */
 #define EACH_FAMILY(p, f) for (struct table_family *f = (p)->families; f < (p)->families + 2; f++)
 
-/* Longest name of one of our sets: "mark255_4". */
+/* Longest name of one of our sets: "egress255_4". */
 #define TABLE_SET_NAME_MAX 16
-const char *table_mark_set_name(char *buf, size_t n, uint8_t family);
+const char *table_egress_set_name(char *buf, size_t n, uint8_t family);
+const char *table_real_set_name(char *buf, size_t n, uint8_t family);
+/* The kernel must tell its fakes apart; its real addresses. */
+bool table_egress_has_set(const struct table_egress *e);
+bool table_egress_has_real(const struct table_egress *e);
+
+/* What parts there are. */
+bool table_has_pool(const struct table_config *c);
+/* Connections to fake addresses are put back for the relay. */
+bool table_relays_fakes(const struct table_config *c);
+/* The relay takes traffic to real addresses. */
+bool table_relays_real(const struct table_config *c);
+/* Something comes back over lo for the relay. */
+bool table_loops(const struct table_config *c);
 
 /* table_sets.c */
 void table_sets_build(
@@ -39,6 +53,12 @@ void table_sets_build(
 void table_in_build(struct table_plan *p);
 /* table_out.c: what this host sends */
 void table_out_build(struct table_plan *p);
+/* UDP to fakes of an egress that rejects it; in an open rule. */
+void table_reject_match(struct table_plan *p, const struct table_family *f, size_t egress);
+/* Those who are exempt return from this chain; targets: `to`, too. */
+void table_exempt_build(struct table_plan *p, const char *chain, bool targets);
+/* table_relay.c: what goes to the relay's sockets without being put back */
+void table_relay_build(struct table_plan *p);
 /* table_nat.c: what the kernel carries: nat and mark chains */
 void table_nat_build(struct table_plan *p);
 

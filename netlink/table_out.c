@@ -10,8 +10,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define DNS_PORT 53
-#define FLAGS	 (TH_SYN | TH_ACK | TH_RST)
+#define DNS_PORT  53
+#define QUIC_PORT 443
+#define FLAGS	  (TH_SYN | TH_ACK | TH_RST)
 
 /* Where the cgroup2 hierarchy is mounted. */
 static bool cgroup2_mount(char *ret, size_t size_bytes)
@@ -54,7 +55,7 @@ static int cgroup_find(const char *mount, const char *path, uint32_t *ret_level,
 	return 0;
 }
 
-static void exempt_cgroups(struct table_plan *p)
+static void exempt_cgroups(struct table_plan *p, const char *chain)
 {
 	const struct conf_strings *paths = &p->c->exempt->cgroup;
 	struct ruleset *r = &p->rules;
@@ -67,8 +68,8 @@ static void exempt_cgroups(struct table_plan *p)
 		uint64_t id = 0;
 
 		if (cgroup_find(mount, paths->v[i], &level, &id) == 0) {
-			RULE(r, "out_dns", match_cgroup(r, level, id), act_return(r));
-		} else if (p->note) {
+			RULE(r, chain, match_cgroup(r, level, id), act_return(r));
+		} else if (p->note && strcmp(chain, "out_dns") == 0) { /* once */
 			snprintf(text, sizeof text,
 				"gateway.exempt: there is no cgroup %.200s below %.200s, it is not "
 				"exempt",
@@ -78,22 +79,24 @@ static void exempt_cgroups(struct table_plan *p)
 	}
 }
 
-static void exempt_build(struct table_plan *p)
+void table_exempt_build(struct table_plan *p, const char *chain, bool targets)
 {
 	const struct conf_exempt *e = p->c->exempt;
 	struct ruleset *r = &p->rules;
 
+	if (!e)
+		return;
 	for (size_t i = 0; i < e->n_mark; i++)
-		RULE(r, "out_dns", match_mark(r, e->mark[i].value, e->mark[i].mask), act_return(r));
+		RULE(r, chain, match_mark(r, e->mark[i].value, e->mark[i].mask), act_return(r));
 	for (size_t i = 0; i < e->uid.n; i++)
-		RULE(r, "out_dns", match_uid(r, e->uid.v[i]), act_return(r));
+		RULE(r, chain, match_uid(r, e->uid.v[i]), act_return(r));
 	for (size_t i = 0; i < e->gid.n; i++)
-		RULE(r, "out_dns", match_gid(r, e->gid.v[i]), act_return(r));
-	exempt_cgroups(p);
+		RULE(r, chain, match_gid(r, e->gid.v[i]), act_return(r));
+	exempt_cgroups(p, chain);
 	EACH_FAMILY(p, f)
 	{
-		if (f->has_exempt)
-			RULE(r, "out_dns", match_address_in(r, DESTINATION, f->family, f->exempt),
+		if (targets && f->has_exempt)
+			RULE(r, chain, match_address_in(r, DESTINATION, f->family, f->exempt),
 				act_return(r));
 	}
 }
@@ -120,8 +123,7 @@ static void out_dns_build(struct table_plan *p)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
-	if (c->exempt)
-		exempt_build(p);
+	table_exempt_build(p, "out_dns", true);
 	for (size_t i = 0; i < sizeof not_taken / sizeof not_taken[0]; i++)
 		RULE(r, "out_dns", match_destination_type(r, IS, not_taken[i]), act_return(r));
 	RULE(r, "out_dns", match_address(r, DESTINATION, IS, &link_local), act_return(r));
@@ -131,6 +133,23 @@ static void out_dns_build(struct table_plan *p)
 	out_tproxy_rule(p, IPPROTO_UDP, &c->udp6);
 	out_tproxy_rule(p, IPPROTO_TCP, &c->tcp4);
 	out_tproxy_rule(p, IPPROTO_TCP, &c->tcp6);
+}
+
+/* The held SYN of a client, on its way over lo to the relay. Its source may be TUN's address. */
+static void put_back_build(struct table_plan *p)
+{
+	const struct table_config *c = p->c;
+	struct ruleset *r = &p->rules;
+
+	EACH_FAMILY(p, f)
+	{
+		if (f->pool.addr.family != IP_NONE && f->relay_tcp.addr.family != IP_NONE)
+			RULE(r, "out",
+				match_mark(r, c->mark_value | c->mark_tproxy,
+					c->mark_mask | c->mark_tproxy),
+				match_address(r, DESTINATION, IS, &f->pool), act_notrack(r),
+				act_accept(r));
+	}
 }
 
 /* Our own answers are not tracked; all that carries our mark leaves as it is. */
@@ -162,6 +181,28 @@ static void own_build(struct table_plan *p)
 	RULE(r, "out", match_mark(r, c->mark_value, c->mark_mask), act_accept(r));
 }
 
+void table_reject_match(struct table_plan *p, const struct table_family *f, size_t egress)
+{
+	char set[TABLE_SET_NAME_MAX];
+	struct ruleset *r = &p->rules;
+
+	match_protocol(r, IPPROTO_UDP);
+	if (!p->c->egresses[egress].reject_udp)
+		match_port(r, DESTINATION, QUIC_PORT);
+	table_egress_set_name(set, egress, f->family);
+	match_address_in(r, DESTINATION, f->family, set);
+}
+
+static void out_reject_build(struct table_plan *p, const struct table_family *f)
+{
+	struct ruleset *r = &p->rules;
+
+	for (size_t i = 0; i < p->c->n_egresses; i++) {
+		if (p->c->egresses[i].reject_udp || p->c->egresses[i].reject_quic)
+			RULE(r, "out", table_reject_match(p, f, i), act_notrack(r), act_accept(r));
+	}
+}
+
 static void out_fake_build(struct table_plan *p, const struct table_family *f)
 {
 	struct ruleset *r = &p->rules;
@@ -171,6 +212,7 @@ static void out_fake_build(struct table_plan *p, const struct table_family *f)
 			act_drop(r));
 		return;
 	}
+	out_reject_build(p, f);
 	RULE(r, "out", match_address_in(r, DESTINATION, f->family, f->nat), act_accept(r));
 	RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool),
 		match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
@@ -183,6 +225,7 @@ void table_out_build(struct table_plan *p)
 	struct ruleset *r = &p->rules;
 
 	RULE(r, "out", match_family_not_in(r, "alive"), act_return(r));
+	put_back_build(p);
 	own_build(p);
 	RULE(r, "out", match_oif(r, IS, "lo"), act_accept(r));
 	if (c->self && c->mode != CONF_INTERCEPT_OFF) {

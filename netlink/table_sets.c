@@ -1,5 +1,6 @@
-/* The sets and maps of our table. nat4, nat6 and the mark sets are what the writer fills: a rebuild
- * keeps them, with all that is in them, as long as their pool and mark are the same. */
+/* The sets and maps of our table. nat4, nat6, the egresses' and the relay's sets are what the
+ * writer fills: a rebuild keeps them, with all that is in them, as long as what they mean is the
+ * same. */
 #include "netlink/table_internal.h"
 #include "netlink/elements.h"
 
@@ -17,9 +18,15 @@
 /* nft's numbers of data types, which it needs to print a set. */
 enum { TYPE_NFPROTO = 2, TYPE_IPADDR = 7, TYPE_IP6ADDR = 8 };
 
-const char *table_mark_set_name(char *buf, size_t n, uint8_t family)
+const char *table_egress_set_name(char *buf, size_t n, uint8_t family)
 {
-	snprintf(buf, TABLE_SET_NAME_MAX, "mark%u_%u", (unsigned)n & 0xfff, family);
+	snprintf(buf, TABLE_SET_NAME_MAX, "egress%u_%u", (unsigned)n & 0xfff, family);
+	return buf;
+}
+
+const char *table_real_set_name(char *buf, size_t n, uint8_t family)
+{
+	snprintf(buf, TABLE_SET_NAME_MAX, "real%u_%u", (unsigned)n & 0xfff, family);
 	return buf;
 }
 
@@ -122,40 +129,48 @@ static bool pool_equal(const struct ip_prefix *a, const struct ip_prefix *b)
 	return ip_addr_equal(&a->addr, &b->addr) && (a->addr.family == IP_NONE || a->len == b->len);
 }
 
-static void mark_sets_build(struct table_plan *p, const struct table_family *f, bool same_pool,
-	bool had_pool, const struct table_state *old, struct table_state *next)
+/* Elements are kept only where they still lead the same way. */
+static void filled_set_build(struct table_plan *p, const char *name, uint8_t family, uint32_t flags,
+	bool had, bool has, bool same)
 {
+	if (had && !(has && same))
+		delete_set(p, name);
+	if (has && !(had && same))
+		add_set(p, name, flags | NFT_SET_TIMEOUT, key_type(family), key_size(family));
+}
+
+static void egress_sets_build(struct table_plan *p, const struct table_family *f, bool same_pool,
+	bool had_pool, const struct table_state *old, const struct table_state *next)
+{
+	static const struct table_egress none;
 	bool has_pool = f->pool.addr.family != IP_NONE;
+	size_t n = old->n_egresses > next->n_egresses ? old->n_egresses : next->n_egresses;
 	char name[TABLE_SET_NAME_MAX];
 
-	for (size_t i = 0; i < TABLE_MARKS_MAX; i++) {
-		const struct table_mark *was = &old->marks[i], *is = &next->marks[i];
-		bool had = had_pool && i < old->n_marks && was->mask;
-		bool has = has_pool && i < next->n_marks && is->mask;
-		bool keep =
-			had && has && same_pool && was->mask == is->mask && was->value == is->value;
+	for (size_t i = 0; i < n; i++) {
+		const struct table_egress *was = i < old->n_egresses ? &old->egresses[i] : &none,
+					  *is = i < next->n_egresses ? &next->egresses[i] : &none;
+		bool same = was->mask == is->mask && was->value == is->value;
 
-		table_mark_set_name(name, i, f->family);
-		if (had && !keep)
-			delete_set(p, name);
-		if (has && !keep)
-			add_set(p, name, NFT_SET_TIMEOUT, key_type(f->family), key_size(f->family));
+		filled_set_build(p, table_egress_set_name(name, i, f->family), f->family, 0,
+			had_pool && table_egress_has_set(was), has_pool && table_egress_has_set(is),
+			same && same_pool);
+		filled_set_build(p, table_real_set_name(name, i, f->family), f->family, 0,
+			table_egress_has_real(was), table_egress_has_real(is),
+			same && !p->c->forget);
 	}
 }
 
 static void family_sets_build(struct table_plan *p, const struct table_family *f,
 	const struct ip_prefix *old_pool, bool had_exempt, const struct table_state *old,
-	struct table_state *next)
+	const struct table_state *next)
 {
 	bool had = old_pool->addr.family != IP_NONE, has = f->pool.addr.family != IP_NONE;
-	bool same = had && has && pool_equal(old_pool, &f->pool) && !p->c->forget;
+	bool same = pool_equal(old_pool, &f->pool) && !p->c->forget;
 
-	if (had && !same)
-		delete_set(p, f->nat);
-	if (has && !same)
-		add_set(p, f->nat, NFT_SET_MAP | NFT_SET_TIMEOUT, key_type(f->family),
-			key_size(f->family));
-	mark_sets_build(p, f, same, had, old, next);
+	filled_set_build(p, f->nat, f->family, NFT_SET_MAP, had, has, same);
+	filled_set_build(p, f->carried, f->family, 0, old->carried, next->carried, !p->c->forget);
+	egress_sets_build(p, f, same, had, old, next);
 	if (had_exempt)
 		delete_set(p, f->exempt);
 	if (f->has_exempt) {
@@ -174,9 +189,10 @@ void table_sets_build(struct table_plan *p, const struct table_state *old, struc
 	next->pool6 = v6->pool;
 	next->exempt4 = v4->has_exempt;
 	next->exempt6 = v6->has_exempt;
-	next->n_marks = p->c->n_marks;
-	if (p->c->n_marks)
-		memcpy(next->marks, p->c->marks, p->c->n_marks * sizeof next->marks[0]);
+	next->carried = p->c->carried && table_relays_real(p->c);
+	next->n_egresses = p->c->n_egresses;
+	if (p->c->n_egresses)
+		memcpy(next->egresses, p->c->egresses, p->c->n_egresses * sizeof next->egresses[0]);
 	family_sets_build(p, v4, &old->pool4, old->exempt4, old, next);
 	family_sets_build(p, v6, &old->pool6, old->exempt6, old, next);
 }

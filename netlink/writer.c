@@ -3,6 +3,7 @@
  * Everything else that other threads ask for (the table, handles of sets, counters) is a call that
  * this thread runs between two batches: all state is its own. */
 #include "netlink/writer_internal.h"
+#include "netlink/table_internal.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
 
@@ -106,33 +107,75 @@ static struct commit_target *nat_target(struct writer *w, const struct ip_addr *
 	return fake->family == IP_V4 ? &w->nat4 : &w->nat6;
 }
 
-static struct commit_target *mark_target(
+static void target_init(struct commit_target *t, const char *name, uint8_t family)
+{
+	t->at = (struct element_set){
+		.table = TABLE_NAME, .name = name, .nfproto = NFPROTO_INET, .family = family};
+}
+
+static struct commit_target *egress_target(
 	struct writer *w, unsigned number, const struct ip_addr *fake)
 {
-	if (number >= w->table.n_marks || !w->table.marks[number].mask || !nat_target(w, fake))
+	struct writer_target *t;
+
+	if (number >= w->table.n_egresses || !table_egress_has_set(&w->table.egresses[number]) ||
+		!nat_target(w, fake))
 		return NULL;
-	return &w->marks[number][fake->family == IP_V6];
+	t = &w->egresses[number][fake->family == IP_V6];
+	table_egress_set_name(t->name, number, fake->family);
+	target_init(&t->target, t->name, fake->family);
+	return &t->target;
+}
+
+static struct commit_target *real_target(
+	struct writer *w, unsigned number, const struct ip_addr *real)
+{
+	struct writer_target *t;
+
+	if (real->family != IP_V4 && real->family != IP_V6)
+		return NULL;
+	if (number >= w->table.n_egresses || !table_egress_has_real(&w->table.egresses[number]))
+		return w->table.carried ? &w->carried[real->family == IP_V6] : NULL;
+	t = &w->real[number][real->family == IP_V6];
+	table_real_set_name(t->name, number, real->family);
+	target_init(&t->target, t->name, real->family);
+	return &t->target;
 }
 
 /* Puts one element into the commit. 0 and *ret_item (-1: nothing to wait for), or its error. */
 static int add_element(struct writer *w, const struct writer_element *e, int *ret_item)
 {
-	struct commit_target *t;
+	const struct ip_addr *data = NULL;
+	enum commit_op op = COMMIT_ADD;
+	struct commit_target *t = NULL;
 
 	*ret_item = -1;
-	if (e->op == WRITER_SET_ADD)
+	switch (e->op) {
+	case WRITER_SET_ADD:
 		return sets_add(e->set, &e->addr, e->timeout_s, &w->commit, ret_item);
-	t = e->op == WRITER_MARK_SET ? mark_target(w, e->number, &e->addr)
-				     : nat_target(w, &e->addr);
+	case WRITER_NAT_SET:
+		t = nat_target(w, &e->addr);
+		if (!t)
+			return -ENOENT;
+		if (e->real.family != e->addr.family)
+			return -EINVAL;
+		op = COMMIT_MAP;
+		data = &e->real;
+		break;
+	case WRITER_NAT_DELETE:
+		t = nat_target(w, &e->addr);
+		op = COMMIT_DELETE;
+		break;
+	case WRITER_EGRESS_SET:
+		t = egress_target(w, e->number, &e->addr);
+		break;
+	case WRITER_REAL_SET:
+		t = real_target(w, e->number, &e->addr);
+		break;
+	}
 	if (!t)
-		return e->op == WRITER_NAT_DELETE ? 0 : -ENOENT;
-	if (e->op == WRITER_NAT_SET && e->real.family != e->addr.family)
-		return -EINVAL;
-	*ret_item = commit_add(&w->commit, t,
-		e->op == WRITER_MARK_SET  ? COMMIT_ADD
-		: e->op == WRITER_NAT_SET ? COMMIT_MAP
-					  : COMMIT_DELETE,
-		&e->addr, e->op == WRITER_NAT_SET ? &e->real : NULL, (uint64_t)e->timeout_s * 1000);
+		return 0;
+	*ret_item = commit_add(&w->commit, t, op, &e->addr, data, (uint64_t)e->timeout_s * 1000);
 	return *ret_item < 0 ? *ret_item : 0;
 }
 
@@ -250,22 +293,10 @@ static void *run(void *arg)
 
 static void targets_init(struct writer *w)
 {
-	static const uint8_t families[] = {IP_V4, IP_V6};
-
-	w->nat4.at = (struct element_set){
-		.table = TABLE_NAME, .name = "nat4", .nfproto = NFPROTO_INET, .family = IP_V4};
-	w->nat6.at = (struct element_set){
-		.table = TABLE_NAME, .name = "nat6", .nfproto = NFPROTO_INET, .family = IP_V6};
-	for (unsigned i = 0; i < TABLE_MARKS_MAX; i++) {
-		for (unsigned k = 0; k < 2; k++) {
-			snprintf(w->mark_names[i][k], sizeof w->mark_names[i][k], "mark%u_%u", i,
-				families[k]);
-			w->marks[i][k].at = (struct element_set){.table = TABLE_NAME,
-				.name = w->mark_names[i][k],
-				.nfproto = NFPROTO_INET,
-				.family = families[k]};
-		}
-	}
+	target_init(&w->nat4, "nat4", IP_V4);
+	target_init(&w->nat6, "nat6", IP_V6);
+	target_init(&w->carried[0], "carried4", IP_V4);
+	target_init(&w->carried[1], "carried6", IP_V6);
 }
 
 static int start_thread(struct writer *w)

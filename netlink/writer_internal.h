@@ -27,8 +27,12 @@ struct writer {
 	struct commit commit;
 	struct sets sets;
 	struct table_state table;
-	struct commit_target nat4, nat6, marks[TABLE_MARKS_MAX][2];
-	char mark_names[TABLE_MARKS_MAX][2][16];
+	struct commit_target nat4, nat6, carried[2];
+	/* Indexed by egress, then IPv6; made at their first use. */
+	struct writer_target {
+		struct commit_target target;
+		char name[16];
+	} egresses[TABLE_EGRESSES_MAX][2], real[TABLE_EGRESSES_MAX][2];
 	char what[64];		    /* of the last writer_table_set() */
 	struct writer_job *pending; /* in the order of submission */
 	struct writer_job **pending_end;

@@ -134,24 +134,25 @@ static void exempt(void **state)
 
 static void marks_and_probe(void **state)
 {
-	struct table_mark marks[] = {{0, 0}, {0x10, 0xf0}, {0x2000, 0xff00}};
+	struct table_egress egresses[] = {
+		{0}, {.value = 0x10, .mask = 0xf0}, {.value = 0x2000, .mask = 0xff00}};
 	struct table_config c = lab_table(CONF_INTERCEPT_TUN);
 
 	(void)state;
-	c.marks = marks;
-	c.n_marks = 3;
+	c.egresses = egresses;
+	c.n_egresses = 3;
 	c.probe_from = address("198.18.0.2");
 	c.probe_port = 4444;
 	lab_set_table(&lab, &c);
-	assert_hides(LIST, "mark0_4");
-	assert_shows(LIST, "set mark1_4");
-	assert_shows(LIST, "@mark2_6 ct mark set ct mark & 0xffff20ff | 0x00002000");
+	assert_hides(LIST, "egress0_4");
+	assert_shows(LIST, "set egress1_4");
+	assert_shows(LIST, "@egress2_6 ct mark set ct mark & 0xffff20ff | 0x00002000");
 	assert_shows(LIST, "udp sport 53 udp dport 4444 counter name \"probe\" drop");
-	must("nft list table inet tungate | grep -q 'set mark1_6'");
-	c.n_marks = 1;
+	must("nft list table inet tungate | grep -q 'set egress1_6'");
+	c.n_egresses = 1;
 	c.probe_from.family = IP_NONE;
 	lab_set_table(&lab, &c);
-	assert_hides(LIST, "mark1_4");
+	assert_hides(LIST, "egress1_4");
 	assert_hides(LIST, "chain marks");
 	assert_hides(LIST, "chain probe");
 }

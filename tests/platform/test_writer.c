@@ -303,25 +303,25 @@ static void same_twice_in_a_batch(void **state)
 
 static void nat(void **state)
 {
-	struct table_mark marks[] = {{0, 0}, {0x10, 0xf0}};
+	struct table_egress egresses[] = {{0}, {.value = 0x10, .mask = 0xf0}};
 	struct table_config c = lab_table(CONF_INTERCEPT_TUN);
 	struct writer_job job = job_new();
 
 	(void)state;
 	put_nat(&job, WRITER_NAT_SET, "198.18.0.9", "192.0.2.1");
 	assert_int_equal(submit(&job), -ENOENT); /* there is no table */
-	c.marks = marks;
-	c.n_marks = 2;
+	c.egresses = egresses;
+	c.n_egresses = 2;
 	lab_set_table(&lab, &c);
 	job.n = 0;
 	put_nat(&job, WRITER_NAT_SET, "198.18.0.9", "192.0.2.1");
 	put_nat(&job, WRITER_NAT_SET, "fd00:198:18::9", "2001:db8::1");
-	put_nat(&job, WRITER_MARK_SET, "198.18.0.9", NULL);
+	put_nat(&job, WRITER_EGRESS_SET, "198.18.0.9", NULL);
 	job.elements[2].number = 1;
 	assert_int_equal(submit(&job), 0);
 	assert_shows("nft get element inet tungate nat4 '{ 198.18.0.9 }'", ": 192.0.2.1");
 	assert_shows("nft get element inet tungate nat6 '{ fd00:198:18::9 }'", ": 2001:db8::1");
-	assert_true(works("nft get element inet tungate mark1_4 '{ 198.18.0.9 }'"));
+	assert_true(works("nft get element inet tungate egress1_4 '{ 198.18.0.9 }'"));
 	job.n = 0;
 	put_nat(&job, WRITER_NAT_SET, "198.18.0.9", "192.0.2.2");
 	put_nat(&job, WRITER_NAT_SET, "198.18.0.10", "192.0.2.3");
@@ -332,7 +332,7 @@ static void nat(void **state)
 	c.pool6 = prefix("fd00:199::/64");
 	lab_set_table(&lab, &c);
 	assert_shows("nft get element inet tungate nat4 '{ 198.18.0.9 }'", ": 192.0.2.2");
-	assert_true(works("nft get element inet tungate mark1_4 '{ 198.18.0.9 }'"));
+	assert_true(works("nft get element inet tungate egress1_4 '{ 198.18.0.9 }'"));
 	assert_hides("nft list map inet tungate nat6", "2001:db8::1");
 	job.n = 0;
 	put_nat(&job, WRITER_NAT_DELETE, "198.18.0.9", NULL);
@@ -340,13 +340,13 @@ static void nat(void **state)
 	assert_int_equal(submit(&job), 0);
 	assert_false(works("nft get element inet tungate nat4 '{ 198.18.0.9 }'"));
 	assert_true(works("nft get element inet tungate nat4 '{ 198.18.0.10 }'"));
-	/* Outside of the pools, of no egress with a mark, of two families. */
+	/* Outside of the pools, of an egress that needs no set, of two families. */
 	job.n = 0;
 	put_nat(&job, WRITER_NAT_SET, "203.0.113.1", "192.0.2.2");
 	assert_int_equal(submit(&job), -ENOENT);
 	job.n = 0;
-	put_nat(&job, WRITER_MARK_SET, "198.18.0.9", NULL);
-	assert_int_equal(submit(&job), -ENOENT);
+	put_nat(&job, WRITER_EGRESS_SET, "198.18.0.9", NULL);
+	assert_int_equal(submit(&job), 0);
 	job.n = 0;
 	put_nat(&job, WRITER_NAT_SET, "198.18.0.11", "2001:db8::1");
 	assert_int_equal(submit(&job), -EINVAL);
