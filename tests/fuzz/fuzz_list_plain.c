@@ -1,15 +1,18 @@
 /* Lists come from strangers. Whatever the bytes: no harm, the same result however they are torn,
- * and a name that was read is found again. The first byte is the size of the pieces. */
+ * and a name or prefix that was read is found again. The first byte is the size of the pieces. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/policy/addresses.h"
 #include "gateway/policy/list.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct result {
 	struct matcher_builder *names;
+	struct addresses_builder *addresses;
 	struct dns_name last;
+	struct ip_prefix last_prefix;
 	int err;
 	unsigned complaints, errors;
 	struct list_counts counts;
@@ -19,6 +22,10 @@ static int entry_add(void *arg, const struct list_entry *entry)
 {
 	struct result *r = arg;
 
+	if (entry->prefix) {
+		r->last_prefix = *entry->prefix;
+		return addresses_builder_add(r->addresses, 0, entry->prefix);
+	}
 	r->last = *entry->name;
 	return matcher_builder_add(r->names, 0, entry->kind, entry->name, NULL);
 }
@@ -39,8 +46,10 @@ static void read_all(struct result *r, const char *bytes, size_t size, size_t pi
 	struct list_plain *reader;
 	struct matcher *matcher;
 	struct matcher_hits hits;
+	struct addresses *addresses;
+	size_t n;
 
-	if (matcher_builder_new(1, 1, &r->names) || list_plain_new("f", "k", &sink, &reader))
+	if (addresses_builder_new(&r->addresses) || matcher_builder_new(1, 1, &r->names) || list_plain_new("f", "k", &sink, &reader))
 		abort();
 	for (size_t at = 0; at < size && !r->err; at += piece)
 		r->err = list_plain_feed(reader, bytes + at, size - at < piece ? size - at : piece);
@@ -55,6 +64,12 @@ static void read_all(struct result *r, const char *bytes, size_t size, size_t pi
 			abort();
 	}
 	matcher_free(matcher);
+	if (addresses_builder_finish(r->addresses, NULL, &addresses))
+		abort();
+	(void)addresses_find(addresses, &r->last_prefix.addr, &n);
+	if (n != (r->last_prefix.addr.family != IP_NONE))
+		abort();
+	addresses_free(addresses);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -82,7 +82,7 @@ static const char *winner(
 	const struct policy *p, const char *name, uint16_t type, const char *client)
 {
 	struct asked a;
-	const struct policy_rule *rule = policy_decide(p, ask(&a, name, type, client));
+	const struct policy_rule *rule = policy_decide(p, ask(&a, name, type, client)).rule;
 
 	assert_non_null(rule);
 	return rule->name ? rule->name : "default";
@@ -116,7 +116,7 @@ static void test_first_match_wins(void **state)
 	assert_string_equal(winner(p, "guru", DNS_A, NULL), "rest");
 	assert_string_equal(winner(p, "example", DNS_TXT, NULL), "rest");
 	assert_string_equal(winner(p, ".", DNS_NS, NULL), "rest");
-	policy_free(p);
+	policy_unref(p);
 }
 
 static void test_default(void **state)
@@ -126,7 +126,7 @@ static void test_default(void **state)
 		.path = "c.yaml", .rules = rules, .n_rules = 1, .default_upstream = 3};
 	struct policy *p = build(&config);
 	struct asked a;
-	const struct policy_rule *rule = policy_decide(p, ask(&a, "b.test", DNS_A, NULL));
+	const struct policy_rule *rule = policy_decide(p, ask(&a, "b.test", DNS_A, NULL)).rule;
 
 	(void)state;
 	assert_null(rule->name);
@@ -137,12 +137,12 @@ static void test_default(void **state)
 	assert_int_equal(rule->upstream, 3);
 	assert_int_equal(rule->n_sets, 0);
 	assert_ptr_equal(policy_rule_by_id(p, 0), rule);
-	policy_free(p);
+	policy_unref(p);
 
 	config.n_rules = 0;
 	p = build(&config);
 	assert_string_equal(winner(p, "a.test", DNS_A, NULL), "default");
-	policy_free(p);
+	policy_unref(p);
 }
 
 static void test_client_and_type(void **state)
@@ -173,7 +173,7 @@ static void test_client_and_type(void **state)
 	assert_string_equal(winner(p, "a.test", DNS_A, "10.0.0.5"), "client");
 	assert_string_equal(winner(p, "b.test", DNS_A, "10.0.0.6"), "default");
 	assert_string_equal(winner(p, "b.test", DNS_A, "fd00:1::9"), "default");
-	policy_free(p);
+	policy_unref(p);
 }
 
 /* --- what a rule decides --- */
@@ -232,7 +232,7 @@ static void test_effects_are_copied(void **state)
 	memset(rules, 0, sizeof rules);
 	memset(egresses, 0, sizeof egresses);
 
-	rule = policy_decide(p, ask(&a, "corp.example", DNS_A, NULL));
+	rule = policy_decide(p, ask(&a, "corp.example", DNS_A, NULL)).rule;
 	assert_string_equal(rule->name, "work");
 	assert_int_equal(rule->answer, CONF_ANSWER_FAKE);
 	assert_int_equal(rule->upstream, 1);
@@ -256,7 +256,7 @@ static void test_effects_are_copied(void **state)
 	assert_ptr_equal(sets[rule->set_base], &rule->sets[0]);
 	assert_ptr_equal(sets[rule->set_base + 1], &rule->sets[1]);
 
-	rule = policy_decide(p, ask(&a, "a.test", DNS_A, NULL));
+	rule = policy_decide(p, ask(&a, "a.test", DNS_A, NULL)).rule;
 	assert_null(rule->egress);
 	assert_true(rule->set_ttl.permanent);
 	assert_int_equal(policy_egresses(p, &all), 2);
@@ -265,7 +265,7 @@ static void test_effects_are_copied(void **state)
 	assert_null(policy_egress_by_id(p, policy_id("gone")));
 	assert_ptr_equal(policy_rule_by_id(p, policy_id("a")), rule);
 	assert_null(policy_rule_by_id(p, policy_id("gone")));
-	policy_free(p);
+	policy_unref(p);
 }
 
 /* Ids are kept in files: these values must never change. */
@@ -285,7 +285,7 @@ static uint64_t view_of(struct ip_prefix *clients, size_t n)
 	struct policy *p = build(&config);
 	uint64_t view = policy_rule_by_id(p, policy_id("r"))->view;
 
-	policy_free(p);
+	policy_unref(p);
 	return view;
 }
 
@@ -412,7 +412,7 @@ static void test_lists(void **state)
 	assert_int_equal(infos[0].cidrs, 0);
 	assert_true(infos[0].loaded_at_s > 1600000000);
 	assert_int_equal(infos[1].names, 1);
-	policy_free(p);
+	policy_unref(p);
 }
 
 static void test_list_faults(void **state)
@@ -428,12 +428,12 @@ static void test_list_faults(void **state)
 	assert_int_equal(try_build(&f.config, &p), 0);
 	assert_int_equal(told_errors, 0);
 	(void)snprintf(expected, sizeof expected,
-		"%s:2:4: warning: lists.ads: more than one word; allowed: one domain name a line, "
-		"'#' comments\n",
+		"%s:2:4: warning: lists.ads: more than one word; allowed: one domain name, address "
+		"or prefix a line, '#' comments\n",
 		f.ads);
 	assert_string_equal(told, expected);
 	assert_string_equal(winner(p, "ads.example.com", DNS_A, NULL), "lists");
-	policy_free(p);
+	policy_unref(p);
 
 	/* All faults of all files are told, at the place where each can be mended. */
 	file_write(f.ads, "ads.example.com\n||x^\n||y^\n");
@@ -485,7 +485,7 @@ static void test_too_many_sources(void **state)
 	p = build(&config);
 	assert_string_equal(winner(p, "b.test", DNS_A, NULL), "last");
 	assert_string_equal(winner(p, "a.test", DNS_A, NULL), "r");
-	policy_free(p);
+	policy_unref(p);
 	config.n_rules++;
 	assert_int_equal(try_build(&config, &p), -EINVAL);
 	assert_int_equal(told_errors, 1);
@@ -516,16 +516,28 @@ static void explain_rule(void *arg, const struct policy_explain_rule *r)
 		r->name, r->why);
 }
 
+static void explain_note(void *arg, const char *text)
+{
+	size_t n = strlen(explained);
+
+	assert_null(arg);
+	(void)snprintf(explained + n, sizeof explained - n, "note: %s\n", text);
+}
+
 /* The texts; and the winner is the one of policy_decide(). */
 static const char *explain(
 	const struct policy *p, const char *name, uint16_t type, const char *client)
 {
-	const struct policy_explain_sink sink = {NULL, explain_list, explain_rule};
+	const struct policy_explain_sink sink = {NULL, explain_list, explain_rule, explain_note};
+	struct policy_decision explaining, deciding;
 	struct asked a;
 	const struct policy_question *question = ask(&a, name, type, client);
 
 	explained[0] = 0;
-	assert_ptr_equal(policy_explain(p, question, &sink), policy_decide(p, question));
+	explaining = policy_explain(p, question, &sink);
+	deciding = policy_decide(p, question);
+	assert_ptr_equal(explaining.rule, deciding.rule);
+	assert_int_equal(explaining.never_fake, deciding.never_fake);
 	return explained;
 }
 
@@ -568,7 +580,7 @@ static void test_explain_rules(void **state)
 		"- full: no domain of the rule holds the name\n"
 		"- lan: client 10.0.0.5 is not in 192.168.1.0/24 fd00::/8\n"
 		"- corp: no domain of the rule holds the name\n");
-	policy_free(p);
+	policy_unref(p);
 }
 
 static void test_explain_lists(void **state)
@@ -611,7 +623,7 @@ static void test_explain_lists(void **state)
 		"cn cn1.txt:0: \n"
 		"ads ads.txt:0: \n"
 		"+ guest: list: ads holds the name, client 192.168.1.2 is in 192.168.1.0/24\n");
-	policy_free(p);
+	policy_unref(p);
 	lists_fixture_fini(&f);
 }
 

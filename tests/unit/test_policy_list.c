@@ -29,6 +29,12 @@ static int log_entry(void *arg, const struct list_entry *entry)
 	char text[DNS_NAME_TEXT_MAX];
 	size_t n = strlen(log->names);
 
+	if (entry->prefix) {
+		assert_null(entry->name);
+		(void)snprintf(log->names + n, sizeof log->names - n, "%u:%s=%.*s\n", entry->line,
+			ip_prefix_format(entry->prefix, text), (int)entry->text_len, entry->text);
+		return log->stop;
+	}
 	assert_int_equal(entry->kind, MATCHER_SUFFIX);
 	(void)snprintf(log->names + n, sizeof log->names - n, "%u:%s=%.*s\n", entry->line,
 		dns_name_format(entry->name->b, text), (int)entry->text_len, entry->text);
@@ -110,6 +116,21 @@ static void test_takes(void **state)
 	takes("a\\.b.test\n", "1:a\\.b.test=a\\.b.test\n");
 }
 
+static void test_takes_addresses(void **state)
+{
+	(void)state;
+	takes("1.2.3.4\n10.0.0.0/8\n0.0.0.0/0 # all\n",
+		"1:1.2.3.4/32=1.2.3.4\n2:10.0.0.0/8=10.0.0.0/8\n3:0.0.0.0/0=0.0.0.0/0\n");
+	takes("2001:DB8::1\n2001:db8::/32\r\n::/0\n",
+		"1:2001:db8::1/128=2001:DB8::1\n2:2001:db8::/32=2001:db8::/32\n3:::/0=::/0\n");
+	/* v4-mapped: the IPv4 that it means. */
+	takes("::ffff:1.2.3.4\n::ffff:10.0.0.0/104\n::ffff:0:0/96\n::FFFF:a00:1/128\n",
+		"1:1.2.3.4/32=::ffff:1.2.3.4\n2:10.0.0.0/8=::ffff:10.0.0.0/104\n"
+		"3:0.0.0.0/0=::ffff:0:0/96\n4:10.0.0.1/32=::FFFF:a00:1/128\n");
+	takes("a.test\n10.0.0.0/8\n1.2.3\n",
+		"1:a.test=a.test\n2:10.0.0.0/8=10.0.0.0/8\n3:1.2.3=1.2.3\n");
+}
+
 static void skips(const char *line, unsigned column, const char *what)
 {
 	struct log log = {.stop = 0};
@@ -118,7 +139,7 @@ static void skips(const char *line, unsigned column, const char *what)
 
 	(void)snprintf(text, sizeof text, "ok.test\n%s\nfine.test\n", line);
 	(void)snprintf(told, sizeof told,
-		"f:2:%u: warning: lists.l: %s; allowed: one domain name a line, '#' comments\n",
+		"f:2:%u: warning: lists.l: %s; allowed: one domain name, address or prefix a line, '#' comments\n",
 		column, what);
 	assert_int_equal(read_text(&log, text, strlen(text), &counts), 0);
 	assert_string_equal(log.names, "1:ok.test=ok.test\n3:fine.test=fine.test\n");
@@ -131,6 +152,8 @@ static void skips(const char *line, unsigned column, const char *what)
 static void test_skips(void **state)
 {
 	static const char odd[] = "not a domain name: this character is not part of one";
+	static const char bits[] = "not a prefix: there are bits behind its length";
+	static const char length[] = "not a prefix: its length is not one";
 	static const char shape[] =
 		"not a domain name: an empty label, one above 63 bytes, or above 255 bytes in all";
 	char label[80];
@@ -148,9 +171,20 @@ static void test_skips(void **state)
 	skips("\xef\xbb\xbf"
 	      "a.test",
 		1, "not ASCII: a name is written in its xn-- form");
-	skips("1.2.3.4", 1, "an address, not a domain name");
-	skips("2001:db8::1", 5, odd);
-	skips("10.0.0.0/8", 9, odd);
+	skips("2001:db8:::1", 5, odd);
+	skips("10.0.0.0-10.0.0.9/8", 18, odd);
+	skips("10.0.0.1/8", 1, bits);
+	skips("2001:db8::1/32", 1, bits);
+	skips("  10.0.0.0/33", 3, length);
+	skips("10.0.0.0/", 1, length);
+	skips("10.0.0.0/+8", 1, length);
+	skips("10.0.0.0/8/8", 1, length);
+	skips("::/129", 1, length);
+	skips("::ffff:10.0.0.0/95", 1, length);
+	skips("::ffff:10.0.0.0/129", 1, length);
+	skips("::ffff:10.0.0.0/", 1, length);
+	skips("::ffff:10.0.0.0/104x", 1, length);
+	skips("::ffff:10.0.0.1/104", 1, bits);
 	skips("a..test", 1, shape);
 	skips(".a.test", 1, shape);
 	skips("a.test..", 1, shape);
@@ -236,8 +270,8 @@ static void test_nul(void **state)
 	assert_non_null(text);
 	assert_int_equal(read_text(&log, "a.test\nb.te\0st\n", 15, &counts), -EBADMSG);
 	assert_string_equal(log.told,
-		"f:2:5: lists.l: a NUL byte: this is not a text file; allowed: one domain name a "
-		"line, '#' comments\n");
+		"f:2:5: lists.l: a NUL byte: this is not a text file; allowed: one domain name, address "
+		"or prefix a line, '#' comments\n");
 	assert_int_equal(log.errors, 1);
 	/* Also in what is thrown away. */
 	memset(text, 'x', 2 * LIST_LINE_MAX - 1);
@@ -362,6 +396,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_takes),
+		cmocka_unit_test(test_takes_addresses),
 		cmocka_unit_test(test_skips),
 		cmocka_unit_test(test_tells_five),
 		cmocka_unit_test(test_half_is_the_bound),
