@@ -30,6 +30,7 @@ int cmd_check(const struct cmd_args *a);
 int cmd_status(const struct cmd_args *a);
 int cmd_fakeip_list(const struct cmd_args *a);
 int cmd_fakeip_lookup(const struct cmd_args *a);
+int cmd_fakeip_flush(const struct cmd_args *a);
 int cmd_explain(const struct cmd_args *a);
 int cmd_reload(const struct cmd_args *a);
 int cmd_version(const struct cmd_args *a);

@@ -67,6 +67,7 @@ int cmd_fakeip_list(const struct cmd_args *a)
 
 static void print_one(struct json_object *m)
 {
+	struct json_object *verdict = screen_get(m, "verdict");
 	char text[32];
 
 	printf("%s\n", screen_text(m, "name"));
@@ -80,6 +81,10 @@ static void print_one(struct json_object *m)
 		screen_duration(screen_number(m, "last_answer_s"), text));
 	printf(", the answer expires in %s, flows %s\n",
 		screen_duration(screen_number(m, "expires_in_s"), text), screen_text(m, "flows"));
+	if (verdict)
+		printf("  verdict   %s (by %s)  %s %s\n", screen_text(verdict, "egress"),
+			screen_text(verdict, "by"), screen_text(verdict, "address4"),
+			screen_text(verdict, "address6"));
 }
 
 static void print_found(struct json_object *result)
@@ -107,4 +112,22 @@ int cmd_fakeip_lookup(const struct cmd_args *a)
 	if (a->client)
 		json_object_object_add(request, "client", json_object_new_string(a->client));
 	return client_run(a, request, print_found);
+}
+
+/* --- flush --- */
+
+static void print_flushed(struct json_object *result)
+{
+	printf("%s flushed, of these %s still in use: kept until their hold is over\n",
+		screen_text(result, "flushed"), screen_text(result, "kept"));
+}
+
+int cmd_fakeip_flush(const struct cmd_args *a)
+{
+	struct json_object *request = client_request("fakeip.flush");
+
+	if (a->n_words)
+		json_object_object_add(request, is_address(a->words[0]) ? "address" : "name",
+			json_object_new_string(a->words[0]));
+	return client_run(a, request, print_flushed);
 }

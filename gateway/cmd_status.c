@@ -52,8 +52,27 @@ static void print_upstream(struct json_object *u)
 
 static void print_egress(struct json_object *e)
 {
-	printf("%-12s %-8s %s\n", screen_text(e, "name"), screen_text(e, "type"),
-		json_object_get_boolean(screen_get(e, "up")) ? "up" : "DOWN");
+	printf("%-12s %-8s %-4s flows %s  failures %s", screen_text(e, "name"),
+		screen_text(e, "type"),
+		json_object_get_boolean(screen_get(e, "up")) ? "up" : "DOWN",
+		screen_text(e, "flows"), screen_text(e, "failures"));
+	if (screen_number(e, "rtt_us"))
+		printf("  rtt %.1f ms", (double)screen_number(e, "rtt_us") / 1000);
+	if (screen_get(e, "member"))
+		printf("  takes %s", screen_text(e, "member"));
+	puts("");
+}
+
+static void print_relay(struct json_object *relay)
+{
+	struct json_object *tcp = screen_get(relay, "tcp"), *udp = screen_get(relay, "udp");
+
+	printf("relay      tcp %s flows, %s live, %s bytes out, %s in; udp %s flows, %s live, "
+	       "%s datagrams out, %s in, %s dropped\n",
+		screen_text(tcp, "flows"), screen_text(tcp, "live"),
+		screen_text(tcp, "to_egress_bytes"), screen_text(tcp, "to_client_bytes"),
+		screen_text(udp, "flows"), screen_text(udp, "live"), screen_text(udp, "to_egress"),
+		screen_text(udp, "to_client"), screen_text(udp, "dropped"));
 }
 
 static void print_set(struct json_object *s)
@@ -94,6 +113,7 @@ static void print(struct json_object *s)
 	print_fakeip(screen_get(s, "fakeip"));
 	print_section(s, "upstreams", "upstreams", print_upstream);
 	print_section(s, "egress", "egress", print_egress);
+	print_relay(screen_get(s, "relay"));
 	print_section(s, "sets", "sets", print_set);
 	print_section(s, "lists", "lists", print_list);
 	print_section(s, "problems", "PROBLEMS", print_problem);

@@ -8,6 +8,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/container.h"
 #include "gateway/base/log.h"
+#include "netlink/conntrack.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -55,6 +56,28 @@ static void stop(struct daemon *d)
 	loop_stop(d->loop);
 }
 
+static void lame_is_over(struct loop_timer *t)
+{
+	stop(container_of(t, struct daemon, lame));
+}
+
+/* Clients must not be left with fake addresses that nobody carries: what is asked from now on is
+ * answered real, while traffic is still carried. A second signal does not wait for that. */
+static void stop_asked(struct daemon *d)
+{
+	if (d->state != DAEMON_RUNNING || d->config->gateway.lame_duck_ms == 0) {
+		stop(d);
+		return;
+	}
+	d->state = DAEMON_LAME_DUCK;
+	for (unsigned i = 0; i < d->n_workers; i++)
+		worker_set_lame(d->workers[i]);
+	d->lame.fire = lame_is_over;
+	loop_timer_set(d->loop, &d->lame, loop_now_ms(d->loop) + d->config->gateway.lame_duck_ms);
+	log_info("stopping in %u ms: names are answered real, traffic is still carried",
+		d->config->gateway.lame_duck_ms);
+}
+
 static void tell_log(void *arg, bool is_error, const char *text)
 {
 	(void)arg;
@@ -76,7 +99,7 @@ static void signalled(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 		if (info.ssi_signo == SIGHUP)
 			daemon_reload(d, tell_log, NULL);
 		else
-			stop(d);
+			stop_asked(d);
 	}
 }
 
@@ -124,6 +147,7 @@ static void finish(struct daemon *d)
 	if (d->control)
 		control_stop(d->control);
 	daemon_watch_stop(d);
+	daemon_upkeep_stop(d);
 	loop_op_cancel(&d->signal_op);
 	if (d->loop)
 		drain_loop(d);
@@ -131,6 +155,8 @@ static void finish(struct daemon *d)
 	for (unsigned i = 0; i < d->n_workers; i++)
 		if (d->workers[i])
 			worker_stop(d->workers[i]);
+	carry_shared_free(d->carry_shared);
+	conntrack_close(d->conntrack);
 	generation_unref(d->gen);
 	if (d->writer)
 		writer_stop(d->writer);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "fakeip/fakeip.h"
+#include "gateway/egress/egress.h"
 #include "gateway/policy/policy.h"
 #include "gateway/resolve/resolve.h"
 #include "netlink/writer.h"
@@ -17,7 +18,7 @@ struct daemon;
 /* `tungate run -c FILE`: returns the exit status. Errors are on stderr. */
 int daemon_main(const char *config_path);
 
-enum daemon_state { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
+enum daemon_state { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_LAME_DUCK, DAEMON_STOPPING };
 
 struct daemon_status {
 	enum daemon_state state;
@@ -34,10 +35,17 @@ struct daemon_status {
 	uint64_t loops_stopped, push_errors;
 	uint64_t stray, outside; /* packets dropped by our table, see netlink/table.h */
 	uint64_t unmapped;	 /* packets to fake addresses that mean nothing */
+	struct {
+		uint64_t flows, live, to_egress_bytes, to_client_bytes;
+	} tcp;
+	struct {
+		uint64_t flows, live, to_egress, to_client, dropped; /* datagrams */
+	} udp;
 };
 void daemon_status(struct daemon *d, struct daemon_status *ret);
 /* Each returns how many there are, up to max of them in ret; texts live until the next reload. */
 size_t daemon_servers(struct daemon *d, struct resolve_server_info *ret, size_t max);
+size_t daemon_egresses(struct daemon *d, struct egress_info *ret, size_t max);
 size_t daemon_sets(struct daemon *d, struct writer_set_info *ret, size_t max);
 size_t daemon_problems(struct daemon *d, const char **ret, size_t max);
 const struct policy *daemon_policy(struct daemon *d); /* the current one; borrow within one call */
@@ -53,12 +61,25 @@ struct daemon_mapping {
 	bool in_hold;		   /* no client should still use it, but it is not yet free */
 	uint32_t last_answer_s;	   /* ago */
 	uint32_t expires_in_s;	   /* until the answer's TTL is over; 0: it is */
+	struct {
+		const char *egress; /* that carried last; NULL: nothing was carried yet */
+		bool unless;	    /* that, and not the rule, chose it */
+		struct ip_addr address4, address6; /* behind the fake ones; IP_NONE: none known */
+	} verdict;
 };
 int daemon_mapping_next(
 	struct daemon *d, uint32_t after, struct daemon_mapping *ret); /* see fakeip_next() */
 /* query: a name or an address. Up to max mappings (several views of a name). 0: none. */
 size_t daemon_mapping_find(
 	struct daemon *d, const char *query, struct daemon_mapping *ret, size_t max);
+
+/* `fakeip flush`: names get new addresses when next asked; the old ones stay reserved, and carried,
+ * until their hold is over. query: a name (all its views) or an address; NULL: all. -ENOENT: there
+ * is none. */
+struct daemon_flush {
+	uint64_t flushed, kept; /* kept: of these, still in use */
+};
+int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret);
 
 /* `explain`. name, type (a text, NULL: A) and client (NULL: unknown) as users write them. -EINVAL
  * and *ret_error tells which is wrong. The winner and its question; sink gets the lists and rules

@@ -1,5 +1,6 @@
 /* What the files of the daemon share: daemon.c (signals, stop), daemon_start.c, daemon_reload.c,
- * daemon_watch.c (the kernel's news, repair, the firewall probe), daemon_view.c (what daemon.h
+ * daemon_watch.c (the kernel's news, repair, the firewall probe), daemon_upkeep.c (the table's file
+ * and free addresses, leases), daemon_view.c (what daemon.h
  * tells the control room). Main thread only. */
 #ifndef TUNGATE_DAEMON_INTERNAL_H
 #define TUNGATE_DAEMON_INTERNAL_H
@@ -33,6 +34,11 @@ struct daemon {
 	struct writer *writer;
 	struct generation *gen;
 	struct nflog *nflog;
+	struct carry_shared *carry_shared;
+	struct conntrack *conntrack; /* NULL: the kernel has none */
+	uint16_t own_ports[64];	     /* that we listen on */
+	size_t n_own_ports;
+	unsigned max_flows; /* of each relay */
 	struct worker_probe probe_target;
 	struct monitor *monitor;
 	struct control *control;
@@ -42,7 +48,7 @@ struct daemon {
 	pthread_mutex_t
 		pulse_lock; /* of the next: the writer looks at the workers from its thread */
 	bool workers_run;
-	struct worker_socket sockets[PLUMBING_WORKERS_MAX][16];
+	struct worker_socket sockets[PLUMBING_WORKERS_MAX][24];
 	size_t n_sockets;
 
 	int signal_fd;
@@ -50,6 +56,8 @@ struct daemon {
 	struct loop_timer settle;  /* the kernel's news are acted on when they pause */
 	struct loop_timer remake;  /* the TUN device could not be made again yet */
 	struct loop_timer reprobe; /* the firewall let the probe not through, or nobody knows */
+	struct loop_timer upkeep, leases;
+	struct loop_timer lame; /* the end of the lame-duck moment */
 	int64_t reprobe_ms;
 	struct loop_waker waker;
 	_Atomic bool tun_failed;
@@ -72,6 +80,8 @@ enum daemon_problem {
 	PROBLEM_INJECT,
 	PROBLEM_NFLOG,
 	PROBLEM_BRIDGE,
+	PROBLEM_EXHAUSTED,
+	PROBLEM_LEASES,
 };
 void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -85,6 +95,12 @@ void daemon_set_workers_run(struct daemon *d, bool run);
 /* daemon_start.c: everything up to the first intercepted packet. A negative errno after its line
  * was logged. */
 int daemon_start(struct daemon *d);
+
+/* daemon_upkeep.c */
+void daemon_upkeep_start(struct daemon *d);
+void daemon_upkeep_stop(struct daemon *d);
+/* From now on all decide by gen, whose reference is the daemon's. */
+void daemon_use(struct daemon *d, struct generation *gen);
 
 /* daemon_watch.c */
 int daemon_watch_start(struct daemon *d);

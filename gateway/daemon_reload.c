@@ -122,11 +122,16 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 		conf_free(fresh);
 		return -EINVAL;
 	}
-	for (unsigned i = 0; i < d->n_workers; i++)
-		worker_use(d->workers[i], gen);
-	generation_unref(d->gen);
-	d->gen = gen;
+	/* A longer TTL is the table's before anybody answers with it. */
+	fakeip_set_times(d->fakeip,
+		fresh->fakeip.ttl_s > old->fakeip.ttl_s ? fresh->fakeip.ttl_s : old->fakeip.ttl_s,
+		fresh->fakeip.hold_s);
+	decisions_forget_verdicts(d->carry_shared->decisions);
+	daemon_use(d, gen);
 	d->config = fresh;
+	if (d->store)
+		store_set_sync(d->store, fresh->fakeip.sync_s);
+	daemon_upkeep_start(d);
 	log_set_level((enum log_level)fresh->log_level);
 	d->plumbing.forget = true; /* new connections go the new way */
 	daemon_choose_again(d, true);

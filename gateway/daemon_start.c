@@ -5,6 +5,7 @@
 #include "gateway/base/log.h"
 #include "gateway/privileges.h"
 #include "gateway/serve/socket.h"
+#include "netlink/conntrack.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #define RIGHTS		 "run as root, or with CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and CAP_NET_RAW"
-#define HOLD_S		 3600 /* fakeip.hold's default; its key comes with the table's hardening */
+#define FILES_KEPT	 512 /* descriptors that are not the relays' */
 #define WORKERS_AUTO_MAX 4
 #define CORPSE_MS	 1500 /* a killed process's descriptors take the kernel a moment */
 #define WORKER_DEAD_MS	 1000 /* no turn for so long: no heartbeat */
@@ -69,13 +70,36 @@ static uint64_t hash_name(const uint8_t *name, size_t name_len, uint64_t key)
 	return dns_name_hash(&n, key);
 }
 
+static void tell_store(struct daemon *d, int error, const struct fakeip_load_result *loaded)
+{
+	const char *path = d->config->fakeip.store;
+
+	if (loaded->foreign)
+		log_warn("fakeip.store %s was not ours or of another version; kept as %s.foreign, "
+			 "started anew",
+			path, path);
+	else if (loaded->moved)
+		log_warn("fakeip.store %s was written for other pools: %u mappings fit and are "
+			 "kept, %u are dropped",
+			path, loaded->loaded, loaded->dropped);
+	if (error)
+		daemon_set_problem(d, PROBLEM_STORE,
+			"fakeip.store %s: %s; the table is kept in memory only, and tried again",
+			path, strerror(-error));
+	else if (loaded->lost)
+		daemon_set_problem(d, PROBLEM_STORE,
+			"fakeip.store %s: %u damaged records were left out, %u mappings loaded",
+			path, loaded->lost, loaded->loaded);
+}
+
 static int start_table(struct daemon *d)
 {
 	const struct conf_fakeip *f = &d->config->fakeip;
 	struct fakeip_pool_config pools = {.len4 = f->pool4.len,
 		.len6 = f->pool6.len,
 		.ttl_s = f->ttl_s,
-		.hold_s = HOLD_S,
+		.hold_s = f->hold_s,
+		.needs_sweep = true,
 		.hash = hash_name};
 	struct fakeip_load_result loaded;
 	int error, pid;
@@ -84,7 +108,8 @@ static int start_table(struct daemon *d)
 	memcpy(pools.net6, f->pool6.addr.b, 16);
 	if (pools.len4 == 0 && pools.len6 == 0)
 		pools.len4 = 30; /* both off: a table that is never asked */
-	if (getrandom(&d->hash_key, sizeof d->hash_key, 0) != sizeof d->hash_key)
+	if (getrandom(&d->hash_key, sizeof d->hash_key, 0) != sizeof d->hash_key ||
+		getrandom(&pools.seed, sizeof pools.seed, 0) != sizeof pools.seed)
 		return -errno;
 	error = fakeip_new(&pools, d->hash_key, &d->fakeip);
 	if (error || !f->store[0])
@@ -97,18 +122,10 @@ static int start_table(struct daemon *d)
 			f->store, pid);
 		return error;
 	}
-	if (error)
-		daemon_set_problem(d, PROBLEM_STORE,
-			"fakeip.store %s: %s; the table is kept in memory only", f->store,
-			strerror(-error));
-	else if (loaded.foreign)
-		log_warn("fakeip.store %s was written for other pools or by another version; "
-			 "started anew",
-			f->store);
-	else if (loaded.lost)
-		daemon_set_problem(d, PROBLEM_STORE,
-			"fakeip.store %s: %u damaged records were left out, %u mappings loaded",
-			f->store, loaded.lost, loaded.loaded);
+	if (error == -ENOMEM)
+		return error;
+	store_set_sync(d->store, f->sync_s);
+	tell_store(d, error, &loaded);
 	return 0;
 }
 
@@ -146,7 +163,8 @@ static int open_sockets(struct daemon *d, struct serve_socket_config *c,
 		}
 		if (c->at.port == 0)
 			c->at.port = serve_socket_port(fd);
-		d->sockets[i][d->n_sockets] = (struct worker_socket){fd, c->stream, listener};
+		d->sockets[i][d->n_sockets] =
+			(struct worker_socket){.fd = fd, .stream = c->stream, .listener = listener};
 	}
 	if (error) {
 		log_error("%s: %s", what, socket_hint(error));
@@ -172,6 +190,49 @@ static int open_tproxy(struct daemon *d, struct ip_port *at, bool stream, const 
 	return error;
 }
 
+static void note_own_port(struct daemon *d, uint16_t port)
+{
+	if (port && d->n_own_ports < sizeof d->own_ports / sizeof d->own_ports[0])
+		d->own_ports[d->n_own_ports++] = port;
+}
+
+/* The relay's: connections put back for it, and real traffic that our table sends there. */
+static int open_relay(struct daemon *d, struct ip_port *at, bool stream, const char *what)
+{
+	struct plumbing_marks marks = plumbing_marks(&d->config->gateway);
+	struct serve_socket_config c = {.at = *at,
+		.stream = stream,
+		.transparent = true,
+		.original = !stream,
+		.mark = marks.value};
+	int error = 0;
+
+	if (at->addr.family == IP_NONE)
+		return 0;
+	error = open_sockets(d, &c, QUERY_TCP, what);
+	*at = c.at;
+	if (error)
+		return error;
+	for (unsigned i = 0; i < d->n_workers; i++)
+		d->sockets[i][d->n_sockets - 1].relay = true;
+	note_own_port(d, at->port);
+	return 0;
+}
+
+static int start_relay_sockets(struct daemon *d)
+{
+	struct plumbing *p = &d->plumbing;
+	int error = open_relay(d, &p->relay_tcp4, true, "relay listener 127.1.1.53/tcp");
+
+	if (!error)
+		error = open_relay(d, &p->relay_udp4, false, "relay socket 127.1.1.53/udp");
+	if (!error)
+		error = open_relay(d, &p->relay_tcp6, true, "relay listener [::]/tcp");
+	if (!error)
+		error = open_relay(d, &p->relay_udp6, false, "relay socket [::]/udp");
+	return error;
+}
+
 static int start_sockets(struct daemon *d)
 {
 	struct plumbing *p = &d->plumbing;
@@ -185,7 +246,11 @@ static int start_sockets(struct daemon *d)
 			error = open_tproxy(d, &p->udp6, false, "tproxy socket [::]:53/udp");
 		if (!error)
 			error = open_tproxy(d, &p->tcp6, true, "tproxy listener [::]/tcp");
+		note_own_port(d, p->tcp4.port);
+		note_own_port(d, p->tcp6.port);
 	}
+	if (!error)
+		error = start_relay_sockets(d);
 	for (size_t i = 0; i < d->config->n_listen && !error; i++) {
 		const struct conf_endpoint *e = &d->config->listen[i];
 		struct serve_socket_config c = {.at = e->at,
@@ -194,10 +259,11 @@ static int start_sockets(struct daemon *d)
 
 		if (d->n_sockets == sizeof d->sockets[0] / sizeof d->sockets[0][0]) {
 			log_error("listen: more than %zu addresses",
-				sizeof d->sockets[0] / sizeof d->sockets[0][0] - 4);
+				sizeof d->sockets[0] / sizeof d->sockets[0][0] - 8);
 			return -ENOSPC;
 		}
 		error = open_sockets(d, &c, c.stream ? QUERY_TCP : QUERY_UDP, e->url);
+		note_own_port(d, c.at.port);
 	}
 	return error;
 }
@@ -256,6 +322,11 @@ static int start_workers(struct daemon *d)
 			.hash_key = d->hash_key,
 			.writer = d->writer,
 			.inject = d->inject,
+			.carry_shared = d->carry_shared,
+			.own_ports = d->own_ports,
+			.n_own_ports = d->n_own_ports,
+			.max_flows = d->max_flows,
+			.sniff = d->config->gateway.sniff,
 			.hosts = d->hosts,
 			.probe = &d->probe_target,
 			.gen = d->gen,
@@ -312,7 +383,8 @@ static const char *table_hint(int error)
 /* Everything that needs more than what privileges_drop() leaves. */
 static int start_privileged(struct daemon *d)
 {
-	int error = inject_new(plumbing_marks(&d->config->gateway).value, &d->inject);
+	struct plumbing_marks marks = plumbing_marks(&d->config->gateway);
+	int error = inject_new(marks.value, marks.tproxy, &d->inject);
 
 	if (error) {
 		log_error("raw socket: %s",
@@ -371,8 +443,28 @@ static int start_kernel(struct daemon *d)
 	return hosts_reload(d->hosts, d->plumbing.rt);
 }
 
+/* A relayed flow has two descriptors. */
+static unsigned flows_of(const struct rlimit *files)
+{
+	rlim_t n = files->rlim_cur;
+
+	return n <= FILES_KEPT + 128
+		       ? 64
+		       : (unsigned)((n - FILES_KEPT) / 2 < 65536 ? (n - FILES_KEPT) / 2 : 65536);
+}
+
+static int start_shared(struct daemon *d)
+{
+	int error = conntrack_open(&d->conntrack);
+
+	if (error)
+		d->conntrack = NULL; /* then nothing is carried that it would know of */
+	return carry_shared_new(d->fakeip, d->max_flows, &d->carry_shared);
+}
+
 static int start_threads(struct daemon *d)
 {
+	struct generation *gen;
 	int error = generation_new(
 		&(struct generation_config){
 			.config = d->config,
@@ -381,9 +473,12 @@ static int start_threads(struct daemon *d)
 			.report = report_lists,
 			.report_arg = d,
 		},
-		&d->gen);
+		&gen);
 
-	return error ? error : start_workers(d);
+	if (error)
+		return error;
+	daemon_use(d, gen);
+	return start_workers(d);
 }
 
 static int start_intercept(struct daemon *d)
@@ -432,7 +527,10 @@ int daemon_start(struct daemon *d)
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
+	} else {
+		files.rlim_cur = 1024;
 	}
+	d->max_flows = flows_of(&files);
 	error = loop_new(&d->loop);
 	if (error) {
 		const char *hint = loop_error_hint(error);
@@ -455,10 +553,14 @@ int daemon_start(struct daemon *d)
 	if (!error)
 		error = start_kernel(d);
 	if (!error)
+		error = start_shared(d);
+	if (!error)
 		error = start_threads(d);
 	if (!error)
 		error = start_intercept(d);
 	if (!error)
 		error = daemon_watch_start(d);
+	if (!error)
+		daemon_upkeep_start(d);
 	return error;
 }

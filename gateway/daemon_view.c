@@ -2,6 +2,7 @@
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
+#include "gateway/base/log.h"
 #include "gateway/dns/message.h"
 
 #include <errno.h>
@@ -17,6 +18,24 @@ static void pool_text(const struct ip_prefix *p, char *ret)
 		ip_prefix_format(p, ret);
 }
 
+static void add_carry(const struct carry *c, struct daemon_status *ret)
+{
+	const struct relay_counters *tcp = carry_relay_counters(c);
+	const struct udp_relay_counters *udp = carry_udp_counters(c);
+
+	ret->unmapped += count_get(&carry_counters(c)->unmapped);
+	ret->loops_stopped += count_get(&carry_counters(c)->loops);
+	ret->tcp.flows += count_get(&tcp->flows);
+	ret->tcp.live += count_get(&tcp->live);
+	ret->tcp.to_egress_bytes += count_get(&tcp->to_egress_bytes);
+	ret->tcp.to_client_bytes += count_get(&tcp->to_client_bytes);
+	ret->udp.flows += count_get(&udp->flows);
+	ret->udp.live += count_get(&udp->live);
+	ret->udp.to_egress += count_get(&udp->to_egress);
+	ret->udp.to_client += count_get(&udp->to_client);
+	ret->udp.dropped += count_get(&udp->dropped);
+}
+
 static void add_worker(const struct worker *w, struct daemon_status *ret)
 {
 	const struct query_counters *q = worker_query_counters(w);
@@ -29,7 +48,7 @@ static void add_worker(const struct worker *w, struct daemon_status *ret)
 	ret->queries.failed += count_get(&q->failed);
 	ret->loops_stopped += count_get(&q->loops);
 	ret->push_errors += count_get(&q->push_errors);
-	ret->unmapped += count_get(&worker_carry_counters(w)->unmapped);
+	add_carry(worker_carry(w), ret);
 }
 
 void daemon_status(struct daemon *d, struct daemon_status *ret)
@@ -66,6 +85,11 @@ size_t daemon_servers(struct daemon *d, struct resolve_server_info *ret, size_t 
 	return resolve_servers(d->gen->groups, ret, max);
 }
 
+size_t daemon_egresses(struct daemon *d, struct egress_info *ret, size_t max)
+{
+	return egress_list(d->gen->egresses, ret, max);
+}
+
 size_t daemon_sets(struct daemon *d, struct writer_set_info *ret, size_t max)
 {
 	return writer_set_list(d->writer, ret, max);
@@ -93,6 +117,22 @@ const char *daemon_group_name(struct daemon *d, int group)
 
 /* --- mappings --- */
 
+static void describe_verdict(struct daemon *d, struct daemon_mapping *ret)
+{
+	const struct policy_egress *by = NULL;
+	struct decision known;
+
+	memset(&ret->verdict, 0, sizeof ret->verdict);
+	if (!decisions_get(d->carry_shared->decisions, ret->m.index, daemon_clock_s(), &known))
+		return;
+	if (known.carried_by)
+		by = policy_egress_by_id(d->gen->policy, known.carried_by);
+	ret->verdict.egress = by ? by->name : NULL;
+	ret->verdict.unless = known.by == DECISION_UNLESS;
+	ret->verdict.address4 = known.pin4.real;
+	ret->verdict.address6 = known.pin6.real;
+}
+
 static void describe(struct daemon *d, struct daemon_mapping *ret)
 {
 	const struct policy_rule *rule = policy_rule_by_id(d->gen->policy, ret->m.rule);
@@ -107,7 +147,8 @@ static void describe(struct daemon *d, struct daemon_mapping *ret)
 	ret->egress = rule && rule->egress ? rule->egress->name : NULL;
 	ret->last_answer_s = now_s > ret->m.last_answer_s ? now_s - ret->m.last_answer_s : 0;
 	ret->expires_in_s = ret->last_answer_s < ttl_s ? ttl_s - ret->last_answer_s : 0;
-	ret->in_hold = ret->expires_in_s == 0 && ret->m.flows == 0;
+	ret->in_hold = ret->m.flushed || (ret->expires_in_s == 0 && ret->m.flows == 0);
+	describe_verdict(d, ret);
 }
 
 int daemon_mapping_next(struct daemon *d, uint32_t after, struct daemon_mapping *ret)
@@ -160,6 +201,49 @@ size_t daemon_mapping_find(
 		describe(d, &ret[i]);
 	}
 	return n;
+}
+
+/* --- flush --- */
+
+static void flush(struct daemon *d, uint32_t index, struct daemon_flush *ret)
+{
+	bool kept;
+
+	if (fakeip_flush(d->fakeip, index, daemon_clock_s(), &kept))
+		return;
+	ret->flushed++;
+	ret->kept += kept;
+	if (!kept)
+		decisions_forget(d->carry_shared->decisions, index);
+}
+
+static void flush_all(struct daemon *d, struct daemon_flush *ret)
+{
+	struct fakeip_mapping m = {.index = UINT32_MAX};
+
+	while (fakeip_next(d->fakeip, m.index, &m) == 0)
+		flush(d, m.index, ret);
+}
+
+int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret)
+{
+	struct daemon_mapping found[VIEWS_MAX];
+	size_t n = query ? daemon_mapping_find(d, query, found, VIEWS_MAX) : 0;
+	int error;
+
+	memset(ret, 0, sizeof *ret);
+	if (query && n == 0)
+		return -ENOENT;
+	if (query)
+		for (size_t i = 0; i < n; i++)
+			flush(d, found[i].m.index, ret);
+	else
+		flush_all(d, ret);
+	error = fakeip_commit(d->fakeip);
+	if (error)
+		log_error("fakeip.store: %s; the table is kept in memory only from now on",
+			strerror(-error));
+	return 0;
 }
 
 /* --- explain --- */

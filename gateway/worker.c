@@ -48,7 +48,7 @@ struct worker {
 	struct loop_timer stop_timer;
 	_Atomic(struct generation *) next_gen;
 	_Atomic int next_tun, tun_fd;
-	_Atomic bool stop_asked;
+	_Atomic bool stop_asked, lame_asked;
 	bool stopping, resolver_stopped;
 	bool late; /* operations are still in flight: their memory stays until the process ends */
 };
@@ -151,6 +151,7 @@ static void stop_begin(struct worker *w)
 {
 	w->stopping = true;
 	query_engine_stop(w->engine);
+	carry_stop(w->carry);
 	loop_op_cancel(&w->tun_op);
 	loop_op_cancel(&w->nflog_op);
 	for (size_t i = 0; i < w->n_udp; i++)
@@ -168,6 +169,8 @@ static void woken(struct loop_waker *waker)
 	if (w->stopping)
 		return;
 	take_tun(w);
+	if (w->lame_asked)
+		query_engine_set_lame(w->engine);
 	if (w->stop_asked)
 		stop_begin(w);
 }
@@ -211,6 +214,20 @@ static void wake_for_jobs(void *arg)
 	loop_wake(((struct worker *)arg)->loop);
 }
 
+/* --- what queries tell the carrying --- */
+
+static void hook_faked(void *arg, uint32_t index, const struct policy_rule *rule,
+	const struct ip_addr *client, const struct dns_name *name)
+{
+	carry_faked(((struct worker *)arg)->carry, index, rule, client, name);
+}
+
+static void hook_told(void *arg, const struct ip_addr *client, const struct dns_name *name,
+	const uint8_t *msg, size_t len)
+{
+	carry_told(((struct worker *)arg)->carry, client, name, msg, len);
+}
+
 /* --- start and stop --- */
 
 static int make_rooms(struct worker *w)
@@ -232,6 +249,7 @@ static int make_rooms(struct worker *w)
 		.writer_client = w->writer_client,
 		.hosts = w->c.hosts,
 		.clock_s = w->c.clock_s,
+		.hooks = {.arg = w, .faked = hook_faked, .told = hook_told},
 	};
 	cc = (struct carry_config){
 		.loop = w->loop,
@@ -240,9 +258,15 @@ static int make_rooms(struct worker *w)
 		.writer = w->c.writer,
 		.writer_client = w->writer_client,
 		.inject = w->c.inject,
+		.shared = w->c.carry_shared,
 		.hosts = w->c.hosts,
+		.own_ports = w->c.own_ports,
+		.n_own_ports = w->c.n_own_ports,
 		.clock_s = w->c.clock_s,
 		.tun_fd = w->c.tun_fd,
+		.max_flows = w->c.max_flows,
+		.sniff = w->c.sniff,
+		.checks = w->c.number == 0,
 	};
 	error = query_engine_new(&qc, &w->engine);
 	if (!error)
@@ -273,7 +297,10 @@ static int open_sockets(struct worker *w)
 	for (size_t i = 0; i < w->c.n_sockets && !error; i++) {
 		const struct worker_socket *s = &w->c.sockets[i];
 
-		if (s->stream)
+		if (s->relay)
+			error = s->stream ? carry_listen(w->carry, s->fd)
+					  : carry_receive(w->carry, s->fd);
+		else if (s->stream)
 			error = serve_tcp_listen(w->tcp, s->fd, s->listener);
 		else if (w->n_udp == UDP_SOCKETS_MAX)
 			error = -ENOSPC;
@@ -282,7 +309,7 @@ static int open_sockets(struct worker *w)
 				s->listener, &w->udp[w->n_udp]);
 		if (error)
 			close(s->fd);
-		else if (!s->stream)
+		else if (!s->relay && !s->stream)
 			w->n_udp++;
 	}
 	return error;
@@ -393,6 +420,12 @@ int worker_tun_fd(const struct worker *w)
 	return w->tun_fd;
 }
 
+void worker_set_lame(struct worker *w)
+{
+	w->lame_asked = true;
+	loop_wake(w->loop);
+}
+
 void worker_stop(struct worker *w)
 {
 	w->stop_asked = true;
@@ -417,7 +450,7 @@ const struct query_counters *worker_query_counters(const struct worker *w)
 	return query_engine_counters(w->engine);
 }
 
-const struct carry_counters *worker_carry_counters(const struct worker *w)
+const struct carry *worker_carry(const struct worker *w)
 {
-	return carry_counters(w->carry);
+	return w->carry;
 }

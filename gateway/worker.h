@@ -21,6 +21,7 @@ struct worker_probe {
 struct worker_socket {
 	int fd;
 	bool stream;
+	bool relay; /* takes traffic, not queries */
 	enum query_listener listener;
 };
 
@@ -35,6 +36,11 @@ struct worker_config {
 	uint64_t hash_key;
 	struct writer *writer;
 	struct inject *inject;
+	struct carry_shared *carry_shared;
+	const uint16_t *own_ports; /* see carry_config */
+	size_t n_own_ports;
+	unsigned max_flows;
+	unsigned sniff;
 	const struct hosts *hosts;
 	struct worker_probe *probe;
 	struct generation *gen;
@@ -52,6 +58,8 @@ void worker_use(struct worker *w, struct generation *g);
  * worker_tun_fd() is fd. */
 void worker_set_tun(struct worker *w, int fd);
 int worker_tun_fd(const struct worker *w);
+/* The daemon is about to go: see query_engine_set_lame(). Still carries. */
+void worker_set_lame(struct worker *w);
 /* Gives everything up that is parked, ends the thread and frees. */
 void worker_stop(struct worker *w);
 
@@ -59,6 +67,6 @@ void worker_poke(struct worker *w);		     /* makes it finish a turn; any thread 
 int64_t worker_last_turn_ms(const struct worker *w); /* any thread */
 
 const struct query_counters *worker_query_counters(const struct worker *w);
-const struct carry_counters *worker_carry_counters(const struct worker *w);
+const struct carry *worker_carry(const struct worker *w); /* for its counters */
 
 #endif

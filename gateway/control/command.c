@@ -22,6 +22,10 @@ static const struct command {
 		command_fakeip_list},
 	{"fakeip.lookup", CONTROL_ARG_NAME | CONTROL_ARG_ADDRESS | CONTROL_ARG_CLIENT,
 		"the mapping of a name or of a fake address", command_fakeip_lookup},
+	{"fakeip.flush", CONTROL_ARG_NAME | CONTROL_ARG_ADDRESS,
+		"new addresses for a name, or for all, when next asked; what is in use stays "
+		"reserved",
+		command_fakeip_flush},
 	{"explain", CONTROL_ARG_NAME | CONTROL_ARG_TYPE | CONTROL_ARG_CLIENT,
 		"how a name would be answered, and why", command_explain},
 	{"reload", 0, "read the configuration again", command_reload},

@@ -1,12 +1,35 @@
-/* fakeip.list and fakeip.lookup. */
+/* fakeip.list, fakeip.lookup, fakeip.flush. */
 #include "gateway/control/command_internal.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 
 #define LIST_LIMIT 1000
 #define VIEWS_MAX  32 /* of one name */
+
+static void add_address(struct json_object *j, const char *key, const struct ip_addr *a)
+{
+	char text[IP_TEXT_MAX];
+
+	reply_add_text(j, key, a->family == IP_NONE ? NULL : ip_addr_format(a, text));
+}
+
+/* NULL: nothing was sent there yet. */
+static struct json_object *verdict_json(const struct daemon_mapping *m)
+{
+	struct json_object *j;
+
+	if (!m->verdict.egress)
+		return NULL;
+	j = json_object_new_object();
+	reply_add_text(j, "egress", m->verdict.egress);
+	add_address(j, "address4", &m->verdict.address4);
+	add_address(j, "address6", &m->verdict.address6);
+	reply_add_text(j, "by", m->verdict.unless ? "unless" : "rule");
+	return j;
+}
 
 struct json_object *mapping_json(const struct daemon_mapping *m)
 {
@@ -20,10 +43,11 @@ struct json_object *mapping_json(const struct daemon_mapping *m)
 	reply_add_text(j, "rule", m->rule);
 	reply_add_text(j, "egress", m->egress);
 	reply_add_text(j, "state", m->in_hold ? "hold" : "live");
+	reply_add_bool(j, "flushed", m->m.flushed);
 	reply_add_number(j, "last_answer_s", m->last_answer_s);
 	reply_add_number(j, "expires_in_s", m->expires_in_s);
 	reply_add_number(j, "flows", m->m.flows);
-	reply_add_text(j, "verdict", NULL);
+	json_object_object_add(j, "verdict", verdict_json(m));
 	reply_add_number(j, "index", m->m.index);
 	return j;
 }
@@ -129,4 +153,26 @@ void command_fakeip_lookup(
 		reply_result(r, all);
 	}
 	free(found);
+}
+
+/* --- flush --- */
+
+void command_fakeip_flush(
+	struct daemon *d, const struct control_request *q, struct control_reply *r)
+{
+	struct daemon_flush done;
+	struct json_object *j;
+
+	if (q->name && q->address) {
+		reply_error(r, CONTROL_BAD_REQUEST, "fakeip.flush wants name, address, or neither");
+		return;
+	}
+	if (daemon_flush(d, q->name ? q->name : q->address, &done) == -ENOENT) {
+		reply_error(r, CONTROL_NOT_FOUND, q->name ? "no such name" : "no such address");
+		return;
+	}
+	j = json_object_new_object();
+	reply_add_number(j, "flushed", done.flushed);
+	reply_add_number(j, "kept", done.kept);
+	reply_result(r, j);
 }

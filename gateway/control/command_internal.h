@@ -22,6 +22,7 @@ typedef void control_command(
 control_command command_status;
 control_command command_fakeip_list;
 control_command command_fakeip_lookup;
+control_command command_fakeip_flush;
 control_command command_explain;
 control_command command_reload;
 

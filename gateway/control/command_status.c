@@ -9,6 +9,7 @@
 
 #define SERVERS_MAX  1024
 #define SETS_MAX     4096
+#define EGRESSES_MAX 256
 #define PROBLEMS_MAX 64
 
 static const char *state_name(enum daemon_state state)
@@ -18,6 +19,7 @@ static const char *state_name(enum daemon_state state)
 		return "starting";
 	case DAEMON_RUNNING:
 		return "running";
+	case DAEMON_LAME_DUCK:
 	case DAEMON_STOPPING:
 		break;
 	}
@@ -66,6 +68,7 @@ static struct json_object *fakeip_json(const struct daemon_status *s)
 	reply_add_number(j, "used", f->used);
 	reply_add_number(j, "free", f->size > f->used ? f->size - f->used : 0);
 	reply_add_number(j, "in_hold", f->in_hold);
+	reply_add_number(j, "flushed", f->flushed);
 	reply_add_text(j, "store", s->store);
 	reply_add_number(j, "exhausted", f->exhausted);
 	return j;
@@ -109,24 +112,58 @@ static struct json_object *upstreams_json(struct daemon *d)
 	return all;
 }
 
-/* A direct egress is up as long as we are; its flows are the kernel's, who does not tell. */
+static const char *type_name(enum conf_egress_type type)
+{
+	static const char *const names[] = {[CONF_EGRESS_DIRECT] = "direct",
+		[CONF_EGRESS_SOCKS5] = "socks5",
+		[CONF_EGRESS_HTTP] = "http",
+		[CONF_EGRESS_REJECT] = "reject",
+		[CONF_EGRESS_GROUP] = "group"};
+
+	return names[type];
+}
+
+/* Of a direct egress only the flows of the relay are known; most are the kernel's. */
 static struct json_object *egress_json(struct daemon *d)
 {
 	struct json_object *all = json_object_new_array();
-	const struct policy_egress *egresses;
-	size_t n = policy_egresses(daemon_policy(d), &egresses);
+	struct egress_info *v = calloc(EGRESSES_MAX, sizeof *v);
+	size_t n = v ? daemon_egresses(d, v, EGRESSES_MAX) : 0;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && i < EGRESSES_MAX; i++) {
 		struct json_object *j = json_object_new_object();
 
-		reply_add_text(j, "name", egresses[i].name);
-		reply_add_text(
-			j, "type", egresses[i].type == CONF_EGRESS_DIRECT ? "direct" : "unknown");
-		reply_add_bool(j, "up", true);
-		reply_add_text(j, "flows", NULL);
+		reply_add_text(j, "name", v[i].name);
+		reply_add_text(j, "type", type_name(v[i].type));
+		reply_add_bool(j, "up", v[i].up);
+		reply_add_number(j, "flows", v[i].flows);
+		reply_add_number(j, "rtt_us", v[i].rtt_us);
+		reply_add_number(j, "failures", v[i].failures);
+		if (v[i].type == CONF_EGRESS_GROUP)
+			reply_add_text(j, "member", v[i].member);
 		json_object_array_add(all, j);
 	}
+	free(v);
 	return all;
+}
+
+static struct json_object *relay_json(const struct daemon_status *s)
+{
+	struct json_object *j = json_object_new_object();
+	struct json_object *tcp = json_object_new_object(), *udp = json_object_new_object();
+
+	reply_add_number(tcp, "flows", s->tcp.flows);
+	reply_add_number(tcp, "live", s->tcp.live);
+	reply_add_number(tcp, "to_egress_bytes", s->tcp.to_egress_bytes);
+	reply_add_number(tcp, "to_client_bytes", s->tcp.to_client_bytes);
+	reply_add_number(udp, "flows", s->udp.flows);
+	reply_add_number(udp, "live", s->udp.live);
+	reply_add_number(udp, "to_egress", s->udp.to_egress);
+	reply_add_number(udp, "to_client", s->udp.to_client);
+	reply_add_number(udp, "dropped", s->udp.dropped);
+	json_object_object_add(j, "tcp", tcp);
+	json_object_object_add(j, "udp", udp);
+	return j;
 }
 
 static struct json_object *sets_json(struct daemon *d)
@@ -198,6 +235,7 @@ void command_status(struct daemon *d, const struct control_request *q, struct co
 	json_object_object_add(j, "cache", cache_json());
 	json_object_object_add(j, "upstreams", upstreams_json(d));
 	json_object_object_add(j, "egress", egress_json(d));
+	json_object_object_add(j, "relay", relay_json(&s));
 	reply_add_number(j, "leaks_stopped", 0);
 	reply_add_number(j, "loops_stopped", s.loops_stopped);
 	reply_add_number(j, "push_errors", s.push_errors);

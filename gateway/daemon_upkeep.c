@@ -1,0 +1,171 @@
+/* What the daemon looks after while it runs: that the table's file is written in time and does not
+ * grow, that addresses become free again, that DHCP leases are known. */
+#include "gateway/daemon_internal.h"
+#include "gateway/base/container.h"
+#include "gateway/base/log.h"
+#include "netlink/conntrack.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#define UPKEEP_MS 1000
+
+/* --- addresses that become free again --- */
+
+static void note_flow(void *arg, const struct ip_addr *target)
+{
+	struct daemon *d = arg;
+	uint32_t index;
+
+	if (target->family == IP_V4 ? fakeip_index4(d->fakeip, target->b, &index)
+				    : fakeip_index6(d->fakeip, target->b, &index))
+		fakeip_touch(d->fakeip, index, daemon_clock_s());
+}
+
+/* A connection that the kernel carries may be idle for longer than the hold: before an address
+ * means another name, connection tracking is asked for flows to it. */
+static void sweep(struct daemon *d)
+{
+	uint32_t began_s = daemon_clock_s();
+	int error = 0;
+
+	if (!fakeip_wants_sweep(d->fakeip, began_s))
+		return;
+	if (d->conntrack)
+		error = conntrack_each(
+			d->conntrack, &d->plumbing.pool4, &d->plumbing.pool6, note_flow, d);
+	if (error)
+		log_warn("connection tracking does not tell its flows: %s; no fake address is "
+			 "given to another name",
+			strerror(-error));
+	else
+		fakeip_swept(d->fakeip, began_s);
+}
+
+static void look_at_room(struct daemon *d)
+{
+	struct fakeip_stats s;
+
+	fakeip_stats(d->fakeip, daemon_clock_s(), &s);
+	if (s.used < s.size)
+		daemon_clear_problem(d, PROBLEM_EXHAUSTED);
+	else if (s.exhausted)
+		daemon_set_problem(d, PROBLEM_EXHAUSTED,
+			"all %u fake addresses are in use: new names are answered %s; a larger "
+			"fakeip.pool4 and fakeip.pool6, or a shorter fakeip.hold, help",
+			s.size,
+			d->config->fakeip.exhausted == CONF_EXHAUSTED_SERVFAIL ? "SERVFAIL"
+									       : "real");
+}
+
+/* --- the table's file --- */
+
+/* A worker may have met the error; it shows here within a second. */
+static void tend_store(struct daemon *d)
+{
+	int r = d->store ? store_tick(d->store, daemon_clock_s()) : 0;
+
+	if (r == 1) {
+		log_info("fakeip.store %s is written again: all mappings are kept",
+			d->config->fakeip.store);
+		daemon_clear_problem(d, PROBLEM_STORE);
+	} else if (r < 0) {
+		daemon_set_problem(d, PROBLEM_STORE,
+			"fakeip.store %s: %s; the table is kept in memory only, and tried again",
+			d->config->fakeip.store, strerror(-r));
+	} else if (d->store && !fakeip_is_persistent(d->fakeip) && !d->problems[PROBLEM_STORE]) {
+		daemon_set_problem(d, PROBLEM_STORE,
+			"fakeip.store %s cannot be written; the table is kept in memory only, and "
+			"tried again",
+			d->config->fakeip.store);
+	}
+}
+
+static void upkeep(struct loop_timer *t)
+{
+	struct daemon *d = container_of(t, struct daemon, upkeep);
+
+	sweep(d);
+	look_at_room(d);
+	tend_store(d);
+	loop_timer_set(d->loop, t, loop_now_ms(d->loop) + UPKEEP_MS);
+}
+
+/* --- leases --- */
+
+static void complain(void *arg, bool is_error, const char *text)
+{
+	(void)arg;
+	(void)is_error;
+	log_warn("%s", text);
+}
+
+/* What our table has to know of real answers. */
+static void note_carried(struct daemon *d)
+{
+	d->plumbing.carried = policy_carries(d->gen->policy, true, 0);
+	for (unsigned i = 0; i < TABLE_EGRESSES_MAX; i++)
+		d->plumbing.real[i] = policy_carries(d->gen->policy, false, i);
+}
+
+void daemon_use(struct daemon *d, struct generation *gen)
+{
+	for (unsigned i = 0; i < d->n_workers && d->workers[i]; i++)
+		worker_use(d->workers[i], gen);
+	generation_unref(d->gen);
+	d->gen = gen;
+	note_carried(d);
+}
+
+static int renew_leases(struct daemon *d)
+{
+	const struct list_sink sink = {.complain = complain};
+	struct generation *gen;
+	struct leases *leases;
+	int error = leases_read(&d->config->leases, time(NULL), &sink, &leases);
+
+	if (error)
+		return error;
+	error = generation_new_leases(d->gen, leases, &gen);
+	leases_unref(leases);
+	if (!error)
+		daemon_use(d, gen);
+	return error;
+}
+
+static void look_at_leases(struct loop_timer *t)
+{
+	struct daemon *d = container_of(t, struct daemon, leases);
+	int error = 0;
+
+	if (d->state == DAEMON_RUNNING && d->gen->leases && leases_changed(d->gen->leases))
+		error = renew_leases(d);
+	if (error)
+		daemon_set_problem(d, PROBLEM_LEASES, "leases: %s; those of before stay in force",
+			strerror(-error));
+	else
+		daemon_clear_problem(d, PROBLEM_LEASES);
+	daemon_upkeep_start(d);
+}
+
+/* Also after a reload, which may have changed gateway.watch. */
+void daemon_upkeep_start(struct daemon *d)
+{
+	d->upkeep.fire = upkeep;
+	d->leases.fire = look_at_leases;
+	if (!d->upkeep.slot)
+		loop_timer_set(d->loop, &d->upkeep, loop_now_ms(d->loop) + UPKEEP_MS);
+	loop_timer_cancel(d->loop, &d->leases);
+	if (d->config->gateway.watch_ms && d->config->leases.files.n)
+		loop_timer_set(
+			d->loop, &d->leases, loop_now_ms(d->loop) + d->config->gateway.watch_ms);
+}
+
+void daemon_upkeep_stop(struct daemon *d)
+{
+	if (!d->loop)
+		return;
+	loop_timer_cancel(d->loop, &d->upkeep);
+	loop_timer_cancel(d->loop, &d->leases);
+}
