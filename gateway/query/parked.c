@@ -79,16 +79,17 @@ void parked_slab_fini(struct parked_slab *s)
 	*s = (struct parked_slab){0};
 }
 
-int parked_keep(struct parked *p, const uint8_t *msg, size_t len, bool keep_response, size_t limit)
+int parked_make_room(struct parked *p, size_t size, size_t limit)
 {
-	p->answer_size = len + OPT_ROOM < limit ? len + OPT_ROOM : limit;
+	p->answer_size = size + OPT_ROOM < limit ? size + OPT_ROOM : limit;
 	if (p->answer_size < DNS_UDP_MAX)
 		p->answer_size = limit < DNS_UDP_MAX ? limit : DNS_UDP_MAX;
 	p->answer = p->answer_size <= sizeof p->small ? p->small : malloc(p->answer_size);
-	if (!p->answer)
-		return -ENOMEM;
-	if (!keep_response)
-		return 0;
+	return p->answer ? 0 : -ENOMEM;
+}
+
+int parked_keep_response(struct parked *p, const uint8_t *msg, size_t len)
+{
 	p->response = len <= sizeof p->small_response ? p->small_response : malloc(len);
 	if (!p->response)
 		return -ENOMEM;

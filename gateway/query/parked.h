@@ -20,6 +20,7 @@ struct parked {
 	struct resolve_request request;
 	struct writer_job job;
 	struct loop_timer push_timer;
+	bool carry; /* the addresses go into our own sets, too */
 	bool pushing, replied;
 	size_t pushed; /* elements handed to the writer so far */
 	/* Upstream's response, kept while elements of it are pushed; and the answer made of it.
@@ -40,9 +41,9 @@ struct parked *parked_get(struct parked_slab *s);	  /* NULL: full, or no memory 
 void parked_put(struct parked_slab *s, struct parked *p); /* p is gone */
 void parked_slab_fini(struct parked_slab *s);
 
-/* Makes room for the answer to a response of len bytes, at most limit, and keeps the response
- * itself if asked. -ENOMEM. */
-int parked_keep(struct parked *p, const uint8_t *msg, size_t len, bool keep_response, size_t limit);
+/* Makes room for an answer of size bytes and our OPT, at most limit. -ENOMEM. */
+int parked_make_room(struct parked *p, size_t size, size_t limit);
+int parked_keep_response(struct parked *p, const uint8_t *msg, size_t len); /* -ENOMEM */
 
 void parked_drop_answer(struct parked *p); /* back to the room in the object */
 

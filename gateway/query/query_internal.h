@@ -1,0 +1,72 @@
+/* What only this folder sees: the engine, a query on its way through the steps, and the steps. */
+#ifndef TUNGATE_QUERY_INTERNAL_H
+#define TUNGATE_QUERY_INTERNAL_H
+
+#include "gateway/base/count.h"
+#include "gateway/query/parked.h"
+
+#include <string.h>
+
+struct query_engine {
+	struct query_engine_config c;
+	struct generation *gen;
+	struct parked_slab parked;
+	struct query_counters counters;
+	bool commit_due, stopped, lame;
+};
+
+/* A query that is being answered now. What it points to lives as long as the step. */
+struct query {
+	struct query_engine *engine;
+	struct generation *gen; /* that decides it */
+	const struct query_origin *origin;
+	const struct dns_query *dns;
+	uint8_t *out;
+	size_t limit; /* of the answer; out holds as much */
+};
+
+size_t query_limit(const struct query_origin *o, const struct dns_query *dns);
+/* A parked query, to be answered into p->answer. */
+struct query query_of_parked(struct parked *p);
+
+/* Each of these writes an answer into q->out and returns its length. */
+size_t query_answer_empty(
+	const struct query *q, enum dns_rcode rcode, uint16_t flags, enum dns_ede ede);
+size_t query_answer_failed(const struct query *q, enum dns_ede ede); /* SERVFAIL, counted */
+
+/* Parks q and asks upstream; done is called with the request of a struct parked, perhaps before
+ * this returns. False: too many are parked (counted). */
+bool query_park(const struct query *q, const struct policy_rule *rule, int upstream, bool carry,
+	unsigned flags, resolve_done *done);
+/* Sends p->answer and ends p; while a push is out, that ends it. */
+void query_reply(struct parked *p);
+void query_end(struct parked *p);
+/* Is the question one of ours that has come back? Counted and logged. */
+bool query_is_loop(const struct query *q);
+/* The group that resolves what a rule's egress carries; -1: none. */
+int query_upstream(const struct policy_rule *rule);
+
+/* fake.c: the pair of a name, and what that name answers besides. */
+int fake_assign(const struct query *q, const struct policy_rule *rule, struct fakeip_pair *ret);
+size_t fake_answer(const struct query *q, const struct policy_rule *rule); /* 0: none is free */
+size_t fake_answer_reverse(const struct query *q); /* 0: it is no address of a pool */
+
+/* https.c: SVCB and HTTPS of a fake name, rewritten. */
+bool https_wanted(const struct query *q);
+size_t https_answer(const struct query *q, const struct policy_rule *rule);
+
+/* lease.c */
+bool lease_holds(const struct query *q);
+size_t lease_answer(const struct query *q); /* 0: the rules answer it */
+
+/* real.c: upstream's answer, after its addresses were pushed. */
+size_t real_answer(const struct query *q, const struct policy_rule *rule, int upstream, bool carry);
+void real_reply(struct parked *p, const uint8_t *response, size_t response_len);
+void real_reply_failed(struct parked *p, enum dns_ede ede);
+
+/* push.c: hands the addresses of p->response to the writer; real_reply() or real_reply_failed()
+ * follow. False: there is nothing to push. */
+bool push_wanted(const struct parked *p);
+bool push_start(struct parked *p);
+
+#endif
