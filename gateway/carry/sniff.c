@@ -22,7 +22,7 @@ static char host_character(uint8_t c)
 }
 
 /* What the C library would read as an IPv4 address ("192.0.2.1", "3221225985", "0x7f.1") ends in a
- * label that begins with a digit and holds a number; no top-level domain does (RFC 3696 2). */
+ * number, as no name does (RFC 3696 2). */
 static bool is_number(const char *label, size_t len)
 {
 	bool hexadecimal = len >= 2 && label[0] == '0' && label[1] == 'x';

@@ -4,7 +4,6 @@
  * server. */
 #include "gateway/carry/sniff_internal.h"
 
-#include <errno.h>
 #include <string.h>
 
 #define PACKETS_MAX 8  /* of one datagram are opened */
@@ -152,6 +151,9 @@ static void frames_read(struct sniff_quic *q, const uint8_t *plain, size_t len)
 
 		switch (type) {
 		case FRAME_PADDING:
+			while (b.len > 0 && *b.p == FRAME_PADDING)
+				take(&b, 1);
+			break;
 		case FRAME_PING:
 			break;
 		case FRAME_ACK:

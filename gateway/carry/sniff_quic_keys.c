@@ -223,7 +223,7 @@ int sniff_quic_open(const struct sniff_quic_keys *keys, const struct sniff_quic_
 	int r;
 
 	/* The sample is taken as if the number had four bytes, RFC 9001 5.4.2. */
-	if (body < 4 + 16 || body > SNIFF_QUIC_PLAIN_MAX || packet->number_at > INT16_MAX)
+	if (body < 4 + 16 || body > SNIFF_QUIC_PLAIN_MAX || packet->len > UINT16_MAX)
 		return -EBADMSG;
 	t = tools_get();
 	if (!t)

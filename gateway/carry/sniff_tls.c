@@ -19,9 +19,8 @@ enum {
 struct hello {
 	const uint8_t *data;
 	size_t len;	    /* there are still so many bytes */
-	size_t record_left; /* so many are the open record's; without records SIZE_MAX, never used
-			       up */
-	size_t left;	    /* so many does the innermost open structure still hold */
+	size_t record_left; /* so many does the open record; SIZE_MAX if there are no records */
+	size_t left;	    /* so many does the innermost open structure hold */
 	bool stopped;
 	enum sniff_result why;
 };
@@ -54,7 +53,7 @@ static void record_open(struct hello *h)
 	h->len -= RECORD_HEAD;
 }
 
-/* To `to`, or nowhere if it is NULL. */
+/* To `to`, or nowhere if it is NULL. Nothing once the reading has stopped. */
 static void take(struct hello *h, uint8_t *to, size_t n)
 {
 	if (n > h->left)
@@ -119,7 +118,7 @@ static enum sniff_result read_server_name(struct hello *h, char ret_name[SNIFF_N
 			continue;
 		}
 		require(h, size <= sizeof name);
-		take(h, name, h->stopped ? 0 : size);
+		take(h, name, size);
 		if (!h->stopped)
 			return sniff_host_name(name, size, ret_name);
 	}
@@ -165,7 +164,7 @@ static enum sniff_result read_hello(struct hello *h, char ret_name[SNIFF_NAME_SI
 			h->left = size;
 			return read_server_name(h, ret_name);
 		}
-		take(h, NULL, h->stopped ? 0 : size);
+		take(h, NULL, size);
 	}
 	stop(h, SNIFF_NONE);
 	return h->why;

@@ -1,12 +1,10 @@
 /* Names in the first bytes of TLS and HTTP, whole and cut at every byte. */
 #include "tests/unit/sniff_stage.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
