@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NONE	   UINT32_MAX
-#define SETS_MAX   UINT16_MAX
-#define INDEX_BITS 16 /* of an address's first bits, at most */
+#define NONE	  UINT32_MAX
+#define SETS_MAX  UINT16_MAX
+#define INDEX_MAX 65536u
 
 /* An address as two numbers, so that they sort as addresses do. IPv4 lies in the first 32 bits. */
 struct key {
@@ -19,10 +19,11 @@ struct key {
 /* Prefixes of one kind in the order of their first addresses, shorter ones first. */
 struct table {
 	uint32_t n;
-	unsigned index_shift; /* of high; index[high >> index_shift] is the first that may follow */
-	uint32_t *index;
-	uint64_t *high, *low; /* low: NULL where no prefix is longer than 64 bits */
-	uint32_t *around;     /* the closest prefix that holds this one, or NONE */
+	/* index[i]: how many begin before high[0] + (i << index_shift). */
+	unsigned index_shift;
+	uint32_t *index, index_size; /* without the last element, which is n */
+	uint64_t *high, *low;	     /* low: NULL where no prefix is longer than 64 bits */
+	uint32_t *around;	     /* the closest prefix that holds this one, or NONE */
 	uint16_t *set;
 	uint8_t *len;
 };
@@ -84,33 +85,44 @@ static struct key key_at(const struct table *t, uint32_t i)
 	return (struct key){t->high[i], t->low ? t->low[i] : 0};
 }
 
-static bool begins_after(const struct table *t, uint32_t i, struct key k)
+/* Does the prefix begin at or before k? 0 or 1, so that the search below has no branch to guess. */
+static uint32_t begins_before(const struct table *t, uint32_t i, struct key k)
 {
-	return t->high[i] > k.high || (t->low && t->high[i] == k.high && t->low[i] > k.low);
+	if (!t->low)
+		return t->high[i] <= k.high;
+	return (uint32_t)(t->high[i] < k.high) |
+	       ((uint32_t)(t->high[i] == k.high) & (uint32_t)(t->low[i] <= k.low));
+}
+
+/* How many begin at or before k. */
+static uint32_t table_rank(const struct table *t, struct key k)
+{
+	uint64_t i = (k.high - t->high[0]) >> t->index_shift;
+	uint32_t from, n;
+
+	if (k.high < t->high[0])
+		return 0;
+	if (i >= t->index_size)
+		return t->n;
+	/* All before from begin at or before k, all from from + n on behind it. */
+	from = t->index[i];
+	n = t->index[i + 1] - from;
+	while (n > 1) {
+		uint32_t half = n / 2;
+
+		from += half * begins_before(t, from + half - 1, k);
+		n -= half;
+	}
+	return from + (n ? begins_before(t, from, k) : 0);
 }
 
 /* The longest prefix that holds k, or NONE. */
 static uint32_t table_find(const struct table *t, struct key k)
 {
-	uint32_t from, n, at;
+	uint32_t at = t->n ? table_rank(t, k) : 0;
 
-	if (t->n == 0)
-		return NONE;
-	/* All before from begin at or before k, all from from + n on behind it. */
-	from = t->index[k.high >> t->index_shift];
-	n = t->index[(k.high >> t->index_shift) + 1] - from;
-	while (n > 0) {
-		uint32_t half = n / 2;
-
-		if (begins_after(t, from + half, k)) {
-			n = half;
-		} else {
-			from += half + 1;
-			n -= half + 1;
-		}
-	}
 	/* Ends: each one around is shorter. */
-	for (at = from ? from - 1 : NONE; at != NONE; at = t->around[at])
+	for (at = at ? at - 1 : NONE; at != NONE; at = t->around[at])
 		if (holds(key_at(t, at), t->len[at], k))
 			break;
 	return at;
@@ -158,11 +170,6 @@ void addresses_free(struct addresses *a)
 	free(a);
 }
 
-static size_t index_size(const struct table *t)
-{
-	return t->n ? ((size_t)1 << (64 - t->index_shift)) + 1 : 0;
-}
-
 size_t addresses_size_bytes(const struct addresses *a)
 {
 	size_t size =
@@ -171,7 +178,8 @@ size_t addresses_size_bytes(const struct addresses *a)
 	for (unsigned i = 0; i < N_TABLES; i++) {
 		const struct table *t = &a->tables[i];
 
-		size += index_size(t) * sizeof t->index[0];
+		if (t->n)
+			size += (t->index_size + 1) * sizeof t->index[0];
 		size += t->n * (sizeof t->high[0] + sizeof t->around[0] + sizeof t->set[0] +
 				       sizeof t->len[0] + (t->low ? sizeof t->low[0] : 0));
 	}
@@ -368,39 +376,40 @@ static unsigned table_of(const struct added *p)
 
 static int table_alloc(struct table *t, uint32_t n, bool is_long)
 {
-	unsigned bits = 0;
-
+	t->n = n;
 	if (n == 0)
 		return 0;
-	/* One index entry for each prefix or fewer: small lists stay small. */
-	while (bits < INDEX_BITS && (2u << bits) <= n)
-		bits++;
-	bits = bits ? bits : 1;
-	t->index_shift = 64 - bits;
-	t->index = calloc(((size_t)1 << bits) + 1, sizeof *t->index);
 	t->high = calloc(n, sizeof *t->high);
 	t->low = is_long ? calloc(n, sizeof *t->low) : NULL;
 	t->around = calloc(n, sizeof *t->around);
 	t->set = calloc(n, sizeof *t->set);
 	t->len = calloc(n, sizeof *t->len);
-	return t->index && t->high && (t->low || !is_long) && t->around && t->set && t->len
-		       ? 0
-		       : -ENOMEM;
+	return t->high && (t->low || !is_long) && t->around && t->set && t->len ? 0 : -ENOMEM;
 }
 
-/* index[i]: how many begin before the addresses whose first bits are i. */
-static void table_index(struct table *t)
+/* At most one element for each prefix: small lists stay small. */
+static int table_index(struct table *t)
 {
-	size_t size = t->n ? (size_t)1 << (64 - t->index_shift) : 0;
-	uint32_t at = 0;
+	uint64_t span = t->n ? t->high[t->n - 1] - t->high[0] : 0;
+	uint32_t size = INDEX_MAX, at = 0;
 
-	for (size_t i = 0; i < size; i++) {
-		while (at < t->n && t->high[at] >> t->index_shift < i)
+	if (t->n == 0)
+		return 0;
+	while (size > t->n)
+		size /= 2;
+	while (span >> t->index_shift >= size)
+		t->index_shift++;
+	t->index_size = (uint32_t)(span >> t->index_shift) + 1;
+	t->index = calloc(t->index_size + 1, sizeof *t->index);
+	if (!t->index)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < t->index_size; i++) {
+		while ((t->high[at] - t->high[0]) >> t->index_shift < i)
 			at++;
 		t->index[i] = at;
 	}
-	if (t->n)
-		t->index[size] = t->n;
+	t->index[t->index_size] = t->n;
+	return 0;
 }
 
 /* What is open while the sorted prefixes are walked: each lies inside the one before. */
@@ -484,19 +493,16 @@ int addresses_builder_finish(struct addresses_builder *b, size_t *counts, struct
 		qsort(b->added, b->n, sizeof b->added[0], added_compare);
 	err = pack_all(&p, counts);
 	for (unsigned i = 0; i < N_TABLES && !err; i++) {
-		struct table *t = &b->a->tables[i];
-
-		t->n = p.n[i];
-		err = table_alloc(t, t->n, i == TABLE_V6_LONG);
+		err = table_alloc(&b->a->tables[i], p.n[i], i == TABLE_V6_LONG);
 	}
+	if (!err) {
+		p = (struct pack){.b = b, .write = true};
+		err = pack_all(&p, NULL);
+	}
+	for (unsigned i = 0; i < N_TABLES && !err; i++)
+		err = table_index(&b->a->tables[i]);
 	if (err)
 		return err;
-	p = (struct pack){.b = b, .write = true};
-	err = pack_all(&p, NULL); /* the sets are there: no error */
-	if (err)
-		return err;
-	for (unsigned i = 0; i < N_TABLES; i++)
-		table_index(&b->a->tables[i]);
 	*ret = b->a;
 	b->a = NULL;
 	addresses_builder_free(b);

@@ -49,7 +49,8 @@ static void read_all(struct result *r, const char *bytes, size_t size, size_t pi
 	struct addresses *addresses;
 	size_t n;
 
-	if (addresses_builder_new(&r->addresses) || matcher_builder_new(1, 1, &r->names) || list_plain_new("f", "k", &sink, &reader))
+	if (addresses_builder_new(&r->addresses) || matcher_builder_new(1, 1, &r->names) ||
+		list_plain_new("f", "k", &sink, &reader))
 		abort();
 	for (size_t at = 0; at < size && !r->err; at += piece)
 		r->err = list_plain_feed(reader, bytes + at, size - at < piece ? size - at : piece);
