@@ -309,6 +309,211 @@ static void test_views(void **state)
 	assert_int_equal(ba[0].addr.family, IP_V6);
 }
 
+/* --- names that are never faked --- */
+
+static bool fakes(const struct policy *p, const char *name)
+{
+	struct asked a;
+	struct policy_decision d = policy_decide(p, ask(&a, name, DNS_A, NULL));
+
+	assert_non_null(d.rule);
+	assert_true(!d.never_fake || d.rule->answer == CONF_ANSWER_FAKE);
+	return d.rule->answer == CONF_ANSWER_FAKE && !d.never_fake;
+}
+
+static void test_never_fake_builtin(void **state)
+{
+	struct conf_rule rules[] = {
+		{.name = "real", .domain = STRINGS("real.test"), .answer = CONF_ANSWER_REAL},
+		{.name = "rest", .domain = STRINGS("."), .answer = CONF_ANSWER_FAKE},
+	};
+	struct config config = {.path = "c.yaml",
+		.rules = rules,
+		.n_rules = COUNT(rules),
+		.fakeip = {.except_builtin = true}};
+	static const char *const never[] = {"printer", "lan", "nas.lan", "x.local", "localhost",
+		"a.localhost", "1.1.168.192.in-addr.arpa", "1.0.ip6.arpa", "ipv4only.arpa",
+		"x.home.arpa", "a.internal", "a.localdomain", "a.invalid", "a.onion", ".",
+		"dns.msftncsi.com", "www.msftconnecttest.com", "ipv6.msftconnecttest.com",
+		"captive.apple.com", "connectivitycheck.gstatic.com", "detectportal.firefox.com",
+		"nmcheck.gnome.org", "connectivity-check.ubuntu.com", "connect.rom.miui.com",
+		"connectivitycheck.platform.hicloud.com", "wifi.vivo.com.cn", "2.pool.ntp.org",
+		"2.debian.pool.ntp.org", "cn.ntp.org.cn", "time.windows.com", "time.apple.com",
+		"time.google.com", "ntp.aliyun.com", "time.cloudflare.com", "ntp.ubuntu.com",
+		"stun.l.google.com", "stun.cloudflare.com", "conntest.nintendowifi.net",
+		"ctest.cdn.nintendo.net", "stun.playstation.net", "a.xboxlive.com"};
+	/* And nothing of what lies around them. */
+	static const char *const faked[] = {"a.test", "www.google.com", "gstatic.com",
+		"www.apple.com", "ntp.org", "www.ntp.org", "windows.com", "www.microsoft.com",
+		"firefox.com", "xlan.com", "local.example", "lan.example", "guru.com",
+		"nintendo.net", "playstation.net", "aliyun.com", "www.cloudflare.com",
+		"l.google.com"};
+	struct policy *p = build(&config); /* without a word */
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(never); i++)
+		if (fakes(p, never[i]))
+			fail_msg("%s is faked", never[i]);
+	for (size_t i = 0; i < COUNT(faked); i++)
+		if (!fakes(p, faked[i]))
+			fail_msg("%s is not faked", faked[i]);
+	assert_false(fakes(p, "real.test"));
+	policy_unref(p);
+
+	config.fakeip.except_builtin = false;
+	p = build(&config);
+	for (size_t i = 0; i < COUNT(never); i++)
+		assert_true(fakes(p, never[i]));
+	policy_unref(p);
+}
+
+/* A rule's own domain at or below the closest never-fake entry: what it says is done. */
+static void test_never_fake_gives_way(void **state)
+{
+	struct conf_rule rules[] = {
+		{.name = "own",
+			.domain = STRINGS("nas.lan", "internal", "full:time.google.com", "ntp.org",
+				"ru", "com", "full:pc"),
+			.answer = CONF_ANSWER_FAKE},
+		{.name = "all", .domain = STRINGS(".", "corp.local"), .answer = CONF_ANSWER_FAKE},
+	};
+	struct config config = {.path = "c.yaml",
+		.rules = rules,
+		.n_rules = COUNT(rules),
+		.fakeip = {.except_builtin = true}};
+	struct policy *p = build(&config);
+
+	(void)state;
+	assert_true(fakes(p, "nas.lan"));
+	assert_true(fakes(p, "a.nas.lan"));
+	assert_false(fakes(p, "other.lan")); /* by "." */
+	assert_false(fakes(p, "lan"));
+	assert_true(fakes(p, "internal"));
+	assert_true(fakes(p, "a.b.internal"));
+	assert_true(fakes(p, "time.google.com"));
+	assert_false(fakes(p, "a.time.google.com"));
+	assert_false(fakes(p, "time1.google.com")); /* com lies above it */
+	assert_false(fakes(p, "stun.l.google.com"));
+	assert_true(fakes(p, "www.google.com"));
+	assert_false(fakes(p, "pool.ntp.org")); /* ntp.org does */
+	assert_true(fakes(p, "www.ntp.org"));
+	assert_true(fakes(p, "ru")); /* at the name itself, and it says so */
+	assert_true(fakes(p, "mail.ru"));
+	assert_true(fakes(p, "pc"));
+	assert_false(fakes(p, "nas"));
+	assert_true(fakes(p, "corp.local"));
+	assert_true(fakes(p, "a.corp.local"));
+	assert_false(fakes(p, "printer.local"));
+	assert_false(fakes(p, "local"));
+	policy_unref(p);
+}
+
+/* --- address lists, unless, carry --- */
+
+static void test_nameless(void **state)
+{
+	struct ip_prefix lan[] = {prefix("192.168.1.0/24")};
+	struct conf_rule rules[] = {
+		{.name = "named", .domain = STRINGS("a.test"), .answer = CONF_ANSWER_FAKE},
+		{.name = "lan", .client = {lan, 1}, .answer = CONF_ANSWER_FAKE},
+		{.name = "root", .domain = STRINGS("."), .answer = CONF_ANSWER_FAKE},
+	};
+	struct config config = {.path = "c.yaml",
+		.rules = rules,
+		.n_rules = COUNT(rules),
+		.fakeip = {.except_builtin = true}};
+	struct policy *p = build(&config);
+	struct policy_question q = {.type = DNS_A};
+	struct policy_decision d;
+
+	(void)state;
+	d = policy_decide(p, &q);
+	assert_string_equal(d.rule->name, "root"); /* takes every name, known or not */
+	assert_false(d.never_fake);
+	assert_int_equal(ip_addr_parse("192.168.1.7", &q.client), 0);
+	assert_string_equal(policy_decide(p, &q).rule->name, "lan");
+	policy_unref(p);
+
+	config.n_rules = 1;
+	p = build(&config);
+	assert_null(policy_decide(p, &q).rule->name);
+	policy_unref(p);
+}
+
+static void test_carry(void **state)
+{
+	struct conf_egress egresses[] = {
+		{.name = "plain", .type = CONF_EGRESS_DIRECT},
+		{.name = "vpn", .type = CONF_EGRESS_DIRECT, .mark = {0x10, 0xff}},
+		{.name = "proxy",
+			.type = CONF_EGRESS_SOCKS5,
+			.udp = CONF_CARRY_REJECT,
+			.ping = CONF_PING_LOCAL},
+		{.name = "block", .type = CONF_EGRESS_REJECT, .quic = CONF_CARRY_REJECT},
+		{.name = "best", .type = CONF_EGRESS_GROUP},
+	};
+	enum { PLAIN, VPN, PROXY, BLOCK, BEST };
+	const struct {
+		enum conf_answer answer;
+		int egress;
+		bool carry, carries;
+	} cases[] = {
+		{CONF_ANSWER_REAL, -1, true, false},
+		{CONF_ANSWER_REAL, PLAIN, true, false},
+		{CONF_ANSWER_REAL, VPN, true, true},
+		{CONF_ANSWER_REAL, PROXY, true, true},
+		{CONF_ANSWER_REAL, BLOCK, true, true},
+		{CONF_ANSWER_REAL, BEST, true, true},
+		{CONF_ANSWER_REAL, PROXY, false, false},
+		{CONF_ANSWER_FAKE, PROXY, true, false},
+	};
+	const struct policy_egress *all;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct conf_rule rules[] = {{.name = "r",
+			.answer = cases[i].answer,
+			.egress = cases[i].egress,
+			.carry = cases[i].carry}};
+		struct config config = {.path = "c.yaml",
+			.rules = rules,
+			.n_rules = 1,
+			.egresses = egresses,
+			.n_egresses = COUNT(egresses)};
+		struct policy *p = build(&config);
+		bool direct = cases[i].egress == VPN;
+
+		assert_int_equal(policy_rule_by_id(p, policy_id("r"))->carry, cases[i].carries);
+		assert_int_equal(policy_carries(p, true, 0), cases[i].carries && !direct);
+		for (unsigned egress = 0; egress < COUNT(egresses); egress++)
+			assert_int_equal(policy_carries(p, false, egress),
+				cases[i].carries && (int)egress == cases[i].egress);
+		assert_int_equal(policy_egresses(p, &all), COUNT(egresses));
+		assert_int_equal(all[PROXY].type, CONF_EGRESS_SOCKS5);
+		assert_false(all[PROXY].udp);
+		assert_true(all[PROXY].quic);
+		assert_true(all[PROXY].ping);
+		assert_true(all[BLOCK].udp);
+		assert_false(all[BLOCK].quic);
+		assert_false(all[BLOCK].ping);
+		policy_unref(p);
+	}
+}
+
+static void test_shared(void **state)
+{
+	struct config config = {.path = "c.yaml"};
+	struct policy *p = build(&config);
+
+	(void)state;
+	assert_ptr_equal(policy_ref(p), p);
+	policy_unref(p);
+	assert_string_equal(winner(p, "a.test", DNS_A, NULL), "default");
+	assert_false(policy_carries(p, true, 0));
+	policy_unref(p);
+	policy_unref(NULL);
+}
+
 /* --- lists --- */
 
 static char folder[] = "/tmp/tungate-policy-XXXXXX";
@@ -492,6 +697,149 @@ static void test_too_many_sources(void **state)
 	free(rules);
 }
 
+/* Lists of addresses, of names, and of both; two of them are never faked. */
+struct unless_fixture {
+	char cn[256], ads[256], mine[256];
+	char *cn_paths[1], *ads_paths[1], *mine_paths[1], *own[1];
+	struct conf_list lists[3];
+	int both[2], ads_only[1], except[2], name_list[1];
+	struct conf_egress egresses[2];
+	struct conf_unless unless[2];
+	struct conf_rule rules[2];
+	struct config config;
+};
+
+static void unless_fixture_init(struct unless_fixture *f)
+{
+	memset(f, 0, sizeof *f);
+	f->cn_paths[0] = path_in(f->cn, "cn-ip.txt");
+	f->ads_paths[0] = path_in(f->ads, "ads-ip.txt");
+	f->mine_paths[0] = path_in(f->mine, "mine.txt");
+	file_write(f->cn, "1.0.0.0/8\n2400::/16\n1.2.0.0/16\n1.0.0.0/8\nkept.cn\n");
+	file_write(f->ads, "1.2.3.4\n::ffff:9.9.9.9\n");
+	file_write(f->mine, "bank.test\n9.9.9.0/24\n");
+	f->lists[0] = (struct conf_list){.name = "cn-ip", .paths = {f->cn_paths, 1}};
+	f->lists[1] = (struct conf_list){.name = "ads-ip", .paths = {f->ads_paths, 1}};
+	f->lists[2] = (struct conf_list){.name = "mine", .paths = {f->mine_paths, 1}};
+	f->both[0] = 1;
+	f->both[1] = 0;
+	f->ads_only[0] = 1;
+	f->except[0] = 2;
+	f->except[1] = 0;
+	f->name_list[0] = 2;
+	f->own[0] = "a.bank.test";
+	f->egresses[0] = (struct conf_egress){.name = "direct", .upstream = 0};
+	f->egresses[1] =
+		(struct conf_egress){.name = "proxy", .type = CONF_EGRESS_SOCKS5, .upstream = 1};
+	f->unless[0] = (struct conf_unless){
+		.lists = f->both, .n_lists = 2, .egress = 0, .upstream = 0, .within_ms = 2000};
+	f->unless[1] = (struct conf_unless){
+		.lists = f->ads_only, .n_lists = 1, .egress = 1, .upstream = 1, .within_ms = 500};
+	f->rules[0] = (struct conf_rule){.name = "mine",
+		.lists = f->name_list,
+		.n_lists = 1,
+		.domain = {f->own, 1},
+		.answer = CONF_ANSWER_FAKE,
+		.egress = 1};
+	f->rules[1] = (struct conf_rule){.name = "rest",
+		.answer = CONF_ANSWER_FAKE,
+		.egress = 1,
+		.unless = f->unless,
+		.n_unless = 2};
+	f->config = (struct config){.path = "/etc/c.yaml",
+		.lists = f->lists,
+		.n_lists = 3,
+		.egresses = f->egresses,
+		.n_egresses = 2,
+		.rules = f->rules,
+		.n_rules = 2,
+		.fakeip = {.except = f->except, .n_except = 2, .except_builtin = true}};
+}
+
+static void unless_fixture_fini(struct unless_fixture *f)
+{
+	(void)unlink(f->cn);
+	(void)unlink(f->ads);
+	(void)unlink(f->mine);
+}
+
+/* The list by which the `unless` holds the address; "". */
+static const char *unless_by(
+	const struct policy *p, const struct policy_unless *u, const char *address)
+{
+	struct ip_addr a;
+	const char *list;
+
+	assert_int_equal(ip_addr_parse(address, &a), 0);
+	list = policy_unless_list(p, u, &a);
+	assert_int_equal(policy_unless_holds(p, u, &a), list != NULL);
+	return list ? list : "";
+}
+
+static void test_unless(void **state)
+{
+	struct unless_fixture f;
+	const struct policy_list_info *infos;
+	const struct policy_egress *all;
+	const struct policy_unless *u;
+	const struct policy_rule *rule;
+	struct policy *p;
+
+	(void)state;
+	unless_fixture_init(&f);
+	p = build(&f.config);
+	unless_fixture_fini(&f);
+	memset(&f, 0, sizeof f); /* the policy has what it needs */
+	(void)policy_egresses(p, &all);
+	rule = policy_rule_by_id(p, policy_id("rest"));
+	assert_int_equal(rule->n_unless, 2);
+	u = rule->unless;
+	assert_ptr_equal(u[0].egress, &all[0]);
+	assert_int_equal(u[0].upstream, 0);
+	assert_int_equal(u[0].within_ms, 2000);
+	assert_ptr_equal(u[1].egress, &all[1]);
+	assert_int_equal(u[1].within_ms, 500);
+	assert_string_equal(unless_by(p, &u[0], "1.2.3.4"), "ads-ip"); /* the first that is named */
+	assert_string_equal(unless_by(p, &u[0], "1.2.3.5"), "cn-ip");
+	assert_string_equal(unless_by(p, &u[0], "1.255.255.255"), "cn-ip");
+	assert_string_equal(unless_by(p, &u[0], "2400:1::1"), "cn-ip");
+	assert_string_equal(unless_by(p, &u[0], "2401::"), "");
+	assert_string_equal(unless_by(p, &u[0], "2.0.0.0"), "");
+	assert_string_equal(unless_by(p, &u[0], "9.9.9.9"), "ads-ip");
+	assert_string_equal(unless_by(p, &u[0], "9.9.9.8"), ""); /* mine is not asked for */
+	assert_string_equal(unless_by(p, &u[1], "1.2.3.4"), "ads-ip");
+	assert_string_equal(unless_by(p, &u[1], "1.2.3.5"), "");
+	assert_int_equal(policy_rule_by_id(p, policy_id("mine"))->n_unless, 0);
+
+	assert_int_equal(policy_lists(p, &infos), 3);
+	assert_int_equal(infos[0].cidrs, 3); /* distinct ones */
+	assert_int_equal(infos[0].names, 1);
+	assert_int_equal(infos[1].cidrs, 2);
+	assert_int_equal(infos[1].names, 0);
+	assert_int_equal(infos[2].cidrs, 1);
+	assert_int_equal(infos[2].names, 1);
+	policy_unref(p);
+}
+
+static void test_except_lists(void **state)
+{
+	struct unless_fixture f;
+	struct policy *p;
+
+	(void)state;
+	unless_fixture_init(&f);
+	p = build(&f.config);
+	unless_fixture_fini(&f);
+	assert_false(fakes(p, "bank.test")); /* by the list of the rule, not by its own domain */
+	assert_false(fakes(p, "www.bank.test"));
+	assert_true(fakes(p, "a.bank.test"));
+	assert_true(fakes(p, "x.a.bank.test"));
+	assert_false(fakes(p, "kept.cn"));
+	assert_true(fakes(p, "other.cn"));
+	assert_false(fakes(p, "x.lan"));
+	policy_unref(p);
+}
+
 /* --- explain --- */
 
 static char explained[8192];
@@ -627,6 +975,41 @@ static void test_explain_lists(void **state)
 	lists_fixture_fini(&f);
 }
 
+static void test_explain_fake(void **state)
+{
+	struct unless_fixture f;
+	struct policy *p;
+
+	(void)state;
+	unless_fixture_init(&f);
+	p = build(&f.config);
+	assert_string_equal(explain(p, "other.test", DNS_A, NULL),
+		"- mine: no domain or list of the rule holds the name\n"
+		"+ rest: matches every name; unless in ads-ip cn-ip: egress direct; unless in "
+		"ads-ip: egress proxy\n");
+	assert_string_equal(explain(p, "kept.cn", DNS_A, NULL),
+		"cn-ip cn-ip.txt:5: kept.cn\n"
+		"- mine: no domain or list of the rule holds the name\n"
+		"+ rest: matches every name; unless in ads-ip cn-ip: egress direct; unless in "
+		"ads-ip: egress proxy\n"
+		"note: never fake: kept.cn is in fakeip.except (list cn-ip)\n");
+	assert_string_equal(explain(p, "www.bank.test", DNS_A, NULL),
+		"mine mine.txt:1: bank.test\n"
+		"+ mine: list: mine holds the name\n"
+		"note: never fake: www.bank.test is in fakeip.except (list mine)\n");
+	assert_string_equal(explain(p, "x.a.bank.test", DNS_A, NULL),
+		"mine mine.txt:1: bank.test\n"
+		"+ mine: domain: a.bank.test is at or above the name\n"
+		"note: x.a.bank.test is in fakeip.except (list mine), but a domain of rule mine "
+		"lies at or below it\n");
+	assert_non_null(strstr(explain(p, "captive.apple.com", DNS_A, NULL),
+		"note: never fake: captive.apple.com is in fakeip.except (built-in)\n"));
+	assert_non_null(strstr(explain(p, "printer", DNS_A, NULL),
+		"note: never fake: printer is in fakeip.except (built-in: a name of one label)\n"));
+	policy_unref(p);
+	unless_fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -636,12 +1019,20 @@ int main(void)
 		cmocka_unit_test(test_effects_are_copied),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_views),
+		cmocka_unit_test(test_never_fake_builtin),
+		cmocka_unit_test(test_never_fake_gives_way),
+		cmocka_unit_test(test_nameless),
+		cmocka_unit_test(test_carry),
+		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_list_faults),
 		cmocka_unit_test(test_bad_domain),
 		cmocka_unit_test(test_too_many_sources),
+		cmocka_unit_test(test_unless),
+		cmocka_unit_test(test_except_lists),
 		cmocka_unit_test(test_explain_rules),
 		cmocka_unit_test(test_explain_lists),
+		cmocka_unit_test(test_explain_fake),
 	};
 
 	return cmocka_run_group_tests(tests, folder_make, folder_remove);
