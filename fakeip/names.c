@@ -69,14 +69,13 @@ static void word_set(struct name_arena *a, size_t at, uint64_t v)
 static void names_move(struct fakeip_table *t)
 {
 	struct name_arena *a = &t->names;
-	uint32_t old_start = a->start,
-		 fresh = atomic_load_explicit(&t->fresh, memory_order_relaxed);
+	uint32_t old_start = a->start;
 
 	a->start = old_start ? 0 : a->half_words;
 	a->end = a->start + 1;
 	a->free_words = 0;
 	memset(a->free, 0, sizeof a->free);
-	for (uint32_t i = POOL_FIRST; i < fresh; i++) {
+	for (uint32_t i = table_given_next(t, 0); i; i = table_given_next(t, i)) {
 		struct entry *e = &t->entries[i];
 		size_t n = name_words(atomic_load_explicit(&e->name_len, memory_order_relaxed));
 		uint32_t from = atomic_load_explicit(&e->name, memory_order_relaxed);

@@ -61,6 +61,30 @@ int pool_init(struct pool *p, const struct fakeip_pool_config *config)
 	return p->end > POOL_FIRST ? 0 : -EINVAL;
 }
 
+/* From the first index of `from`: v6 pools whose first 96 bits differ have nothing in common. */
+struct pool_shift pool_shift(const struct pool *from, const struct pool *to)
+{
+	struct pool_shift s = {.fits = true};
+	bool both6 = from->len6 && to->len6;
+
+	s.has4 = from->len4 && to->len4;
+	s.has6 = both6 && memcmp(from->net6, to->net6, 12) == 0;
+	s.by4 = (int64_t)load_be32(from->net4) - load_be32(to->net4);
+	s.by6 = (int64_t)load_be32(from->net6 + 12) - load_be32(to->net6 + 12);
+	if (!s.has4 && !s.has6)
+		s.fits = false;
+	if ((both6 && !s.has6) || (s.has4 && s.has6 && s.by4 != s.by6))
+		s.fits = false;
+	return s;
+}
+
+uint32_t pool_shifted(const struct pool *to, uint32_t index, int64_t by)
+{
+	int64_t shifted = (int64_t)index + by;
+
+	return shifted >= POOL_FIRST && shifted < to->end ? (uint32_t)shifted : 0;
+}
+
 /* The host bits of the network addresses are zero, so an index is or-ed in. */
 void pool_pair(const struct pool *p, uint32_t index, struct fakeip_pair *ret)
 {

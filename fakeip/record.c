@@ -1,9 +1,10 @@
 /* The bytes of the log, little endian:
  *
- *   header   0 magic "TungFIP\1"   8 checksum of what follows   12 pool4 length, pool6 length, 2
- * zero bytes 16 pool4   20 pool6   36 zeros to 64 record   0 mark "TgR\1"   4 checksum of what
- * follows   8 index   12 name length   14 kind: 1   16 view   24 rule 32 name, zeros to a multiple
- * of 8
+ *   header  0 magic "TungFIP\2"  8 checksum of what follows  12 pool4 length, pool6 length, 2 zeros
+ *           16 pool4  20 pool6  36 zeros to 64
+ *   record  0 mark "TgR\1"  4 checksum of what follows  8 index (24 bits), rebinds  12 name length,
+ *           kind, frees (16 bits)  16 view, bits or low  24 rule or ends
+ *           32 name, zeros to a multiple of 8
  *
  * The checksum is CRC-32C (Castagnoli, reflected 0x82f63b78), for a record started from the
  * header's: so records of other pools never pass, and those of ours do without the header. No name
@@ -13,9 +14,7 @@
 
 #include <string.h>
 
-#define RECORD_BINDING 1
-
-static const uint8_t header_magic[8] = {'T', 'u', 'n', 'g', 'F', 'I', 'P', 1};
+static const uint8_t header_magic[8] = {'T', 'u', 'n', 'g', 'F', 'I', 'P', 2};
 static const uint8_t record_mark[4] = {'T', 'g', 'R', 1};
 
 /* --- checksum: eight tables, eight bytes a step --- */
@@ -97,6 +96,7 @@ void log_header_decode(const uint8_t header[LOG_HEADER_SIZE], struct pool *ret)
 	ret->len6 = header[13];
 	memcpy(ret->net4, header + 16, sizeof ret->net4);
 	memcpy(ret->net6, header + 20, sizeof ret->net6);
+	ret->end = POOL_FIRST + POOL_MAX_SIZE;
 }
 
 uint32_t log_record_seed(const struct crc32c *c, const uint8_t header[LOG_HEADER_SIZE])
@@ -130,45 +130,55 @@ size_t record_size(size_t name_len)
 }
 
 size_t record_encode(
-	const struct crc32c *c, uint32_t seed, const struct binding *b, uint8_t ret[RECORD_MAX])
+	const struct crc32c *c, uint32_t seed, const struct record *r, uint8_t ret[RECORD_MAX])
 {
-	size_t size = record_size(b->name_len);
+	size_t size = record_size(r->name_len);
 
 	memcpy(ret, record_mark, sizeof record_mark);
-	put32(ret + 8, b->index);
-	ret[12] = (uint8_t)b->name_len;
-	ret[13] = (uint8_t)(b->name_len >> 8);
-	ret[14] = RECORD_BINDING;
-	ret[15] = 0;
-	put64(ret + 16, b->view);
-	put64(ret + 24, b->rule);
-	memcpy(ret + RECORD_HEAD, b->name, size - RECORD_HEAD);
+	put32(ret + 8, r->index | (uint32_t)r->rebinds << 24);
+	ret[12] = (uint8_t)r->name_len;
+	ret[13] = (uint8_t)r->kind;
+	ret[14] = (uint8_t)r->frees;
+	ret[15] = (uint8_t)(r->frees >> 8);
+	put64(ret + 16, r->view);
+	put64(ret + 24, r->rule);
+	if (r->name_len)
+		memcpy(ret + RECORD_HEAD, r->name, size - RECORD_HEAD);
 	put32(ret + 4, crc32c_update(c, seed, ret + 8, size - 8));
 	return size;
 }
 
-size_t record_decode(
-	const struct crc32c *c, uint32_t seed, const uint8_t *data, size_t len, struct binding *ret)
+static bool record_is_valid(const struct record *r, const uint8_t *data, size_t size)
 {
-	size_t name_len, size;
-
-	if (len < RECORD_MIN || memcmp(data, record_mark, sizeof record_mark) != 0)
-		return 0;
-	name_len = (size_t)data[13] << 8 | data[12];
-	size = record_size(name_len);
-	if (name_len == 0 || name_len > FAKEIP_NAME_MAX || size > len || data[14] != RECORD_BINDING)
-		return 0;
-	if (get32(data + 4) != crc32c_update(c, seed, data + 8, size - 8))
-		return 0;
-	for (size_t i = RECORD_HEAD + name_len; i < size; i++)
+	if (r->kind < RECORD_BIND || r->kind > RECORD_LIMITS)
+		return false;
+	if (r->kind != RECORD_BIND && r->kind != RECORD_REBIND)
+		return r->name_len == 0;
+	for (size_t i = RECORD_HEAD + r->name_len; i < size; i++)
 		if (data[i])
-			return 0;
-	ret->index = get32(data + 8);
+			return false;
+	return name_is_valid(r->name, r->name_len);
+}
+
+size_t record_decode(
+	const struct crc32c *c, uint32_t seed, const uint8_t *data, size_t len, struct record *ret)
+{
+	size_t size;
+
+	if (len < RECORD_HEAD || memcmp(data, record_mark, sizeof record_mark) != 0)
+		return 0;
+	size = record_size(data[12]);
+	if (size > len || get32(data + 4) != crc32c_update(c, seed, data + 8, size - 8))
+		return 0;
+	ret->kind = data[13];
+	ret->name_len = data[12];
+	ret->index = get32(data + 8) & 0xffffff;
+	ret->rebinds = data[11];
+	ret->frees = (uint16_t)(data[15] << 8 | data[14]);
 	ret->view = get64(data + 16);
 	ret->rule = get64(data + 24);
 	ret->name = data + RECORD_HEAD;
-	ret->name_len = (uint16_t)name_len;
-	return name_is_valid(ret->name, name_len) ? size : 0;
+	return record_is_valid(ret, data, size) ? size : 0;
 }
 
 size_t record_search(const uint8_t *data, size_t len, size_t from)

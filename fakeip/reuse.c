@@ -5,7 +5,10 @@
  * which one of its entries becomes free: answers and packets only move that second on, so a block
  * before its time need not be looked at. The one thing that frees an entry without time passing is
  * the end of its last flow; fakeip_release() takes the bound back. So a full pool costs one
- * comparison (retry_at_s), a pool with something free a look at one block. */
+ * comparison (retry_at_s), a pool with something free a look at one block.
+ *
+ * An index that still has a name in the log loses it there first: all that is free of a block by
+ * one record, and only when that is written the indexes are given out. */
 #include "fakeip/fakeip_internal.h"
 
 #include <errno.h>
@@ -26,46 +29,88 @@ void reuse_fini(struct fakeip_table *t)
 
 uint32_t reuse_free_at(const struct fakeip_table *t, const struct entry *e)
 {
-	uint64_t answer = (uint64_t)atomic_load(&e->last_answer_s) + t->ttl_s + t->hold_s + 1;
-	uint64_t packet = atomic_load(&e->last_packet_s), at = answer;
+	uint32_t hold_s = atomic_load_explicit(&t->hold_s, memory_order_relaxed);
+	uint32_t ttl_s = atomic_load_explicit(&t->ttl_s, memory_order_relaxed);
+	uint64_t at = (uint64_t)atomic_load(&e->last_answer_s) + ttl_s + hold_s + 1;
+	uint64_t packet = atomic_load(&e->last_packet_s);
 
 	if (atomic_load(&e->flows))
 		return SOONEST_NEVER;
-	if (packet && packet + t->hold_s + 1 > at)
-		at = packet + t->hold_s + 1;
+	if (packet && packet + hold_s + 1 > at)
+		at = packet + hold_s + 1;
 	return at < SOONEST_NEVER ? (uint32_t)at : SOONEST_NEVER - 1;
+}
+
+uint32_t reuse_clock(const struct fakeip_table *t, uint32_t now_s)
+{
+	uint32_t swept_s = atomic_load_explicit(&t->swept_s, memory_order_relaxed);
+
+	return t->needs_sweep && swept_s < now_s ? swept_s : now_s;
+}
+
+void reuse_look_again(struct fakeip_table *t)
+{
+	for (uint32_t i = 0; i < t->blocks; i++)
+		if (atomic_load(&t->soonest_s[i]))
+			atomic_store(&t->soonest_s[i], 0);
+	atomic_store(&t->retry_at_s, 0);
 }
 
 /* A reader without lock raises last_answer_s and then checks the sequence; here the sequence
  * becomes odd and then last_answer_s is read, both in one order for all (seq_cst). So one of the
  * two sees the other. */
-static bool entry_take(const struct fakeip_table *t, struct entry *e, uint32_t now_s)
+static bool entry_take(const struct fakeip_table *t, struct entry *e, uint32_t clock_s)
 {
 	entry_begin(e);
-	if (reuse_free_at(t, e) <= now_s)
+	if (reuse_free_at(t, e) <= clock_s)
 		return true;
 	entry_end(e);
 	return false;
 }
 
+/* All that is free in the block loses its name; SOONEST_NEVER's place holder stays 0. */
+static void block_free(struct fakeip_table *t, uint32_t block, uint32_t clock_s)
+{
+	struct record r = {.kind = RECORD_FREE, .index = block * BLOCK};
+
+	for (uint32_t i = 0; i < BLOCK; i++) {
+		struct entry *e = &t->entries[r.index + i];
+
+		if (!table_given(t, r.index + i) || !e->name_len || !entry_take(t, e, clock_s))
+			continue;
+		table_unbind(t, r.index + i);
+		entry_end(e);
+		r.bits |= 1ULL << i;
+	}
+	if (r.bits)
+		log_queue_record(t, &r);
+	atomic_store(&t->soonest_s[block], 0);
+}
+
 /* The bound is NEVER while the block is looked at: a flow that ends meanwhile stores 0, which then
  * stays. */
-static uint32_t block_take(struct fakeip_table *t, uint32_t block, uint32_t now_s)
+static uint32_t block_take(struct fakeip_table *t, uint32_t block, uint32_t clock_s)
 {
-	uint32_t first = block ? block * BLOCK : POOL_FIRST, end = (block + 1) * BLOCK;
-	uint32_t fresh = atomic_load_explicit(&t->fresh, memory_order_relaxed);
 	uint32_t soonest = SOONEST_NEVER, expected = SOONEST_NEVER;
+	bool logged = fakeip_is_persistent(t);
 
 	atomic_store(&t->soonest_s[block], SOONEST_NEVER);
-	for (uint32_t i = first; i < end && i < fresh; i++) {
+	for (uint32_t i = block * BLOCK; i < (block + 1) * BLOCK; i++) {
 		struct entry *e = &t->entries[i];
-		uint32_t at = reuse_free_at(t, e);
+		uint32_t at;
 
-		if (at <= now_s && entry_take(t, e, now_s)) {
+		if (!table_given(t, i) || log_keeps(t, e))
+			continue;
+		at = reuse_free_at(t, e);
+		if (at <= clock_s && logged && e->name_len) {
+			block_free(t, block, clock_s);
+			return 0;
+		}
+		if (at <= clock_s && entry_take(t, e, clock_s)) {
 			atomic_store(&t->soonest_s[block], 0); /* there may be more */
 			return i;
 		}
-		at = at <= now_s ? reuse_free_at(t, e) : at;
+		at = at <= clock_s ? reuse_free_at(t, e) : at;
 		soonest = at < soonest ? at : soonest;
 	}
 	atomic_compare_exchange_strong(&t->soonest_s[block], &expected, soonest);
@@ -75,16 +120,17 @@ static uint32_t block_take(struct fakeip_table *t, uint32_t block, uint32_t now_
 uint32_t reuse_take(struct fakeip_table *t, uint32_t now_s)
 {
 	uint32_t soonest = SOONEST_NEVER, expected = SOONEST_NEVER;
+	uint32_t clock_s = reuse_clock(t, now_s);
 
-	if (atomic_load(&t->retry_at_s) > now_s)
+	if (atomic_load(&t->retry_at_s) > clock_s)
 		return 0;
 	atomic_store(&t->retry_at_s, SOONEST_NEVER);
 	for (uint32_t n = 0; n < t->blocks; n++) {
 		uint32_t block = (t->hand + n) % t->blocks, index = 0, at;
 
-		if (atomic_load(&t->soonest_s[block]) <= now_s)
-			index = block_take(t, block, now_s);
-		if (index) {
+		if (atomic_load(&t->soonest_s[block]) <= clock_s)
+			index = block_take(t, block, clock_s);
+		if (index || log_waits(t)) {
 			t->hand = block;
 			atomic_store(&t->retry_at_s, 0);
 			return index;
@@ -96,9 +142,42 @@ uint32_t reuse_take(struct fakeip_table *t, uint32_t now_s)
 	return 0;
 }
 
+/* --- times --- */
+
+/* What was answered with the longer TTL is in use as long as if a packet had come at its end. */
+void fakeip_set_times(struct fakeip_table *t, uint32_t ttl_s, uint32_t hold_s)
+{
+	uint32_t old_s = atomic_load(&t->ttl_s);
+
+	table_lock(t);
+	for (uint32_t i = table_given_next(t, 0); old_s > ttl_s && i; i = table_given_next(t, i)) {
+		struct entry *e = &t->entries[i];
+		uint64_t until_s = (uint64_t)atomic_load(&e->last_answer_s) + old_s;
+
+		raise_to(&e->last_packet_s, until_s < UINT32_MAX ? (uint32_t)until_s : UINT32_MAX);
+	}
+	atomic_store(&t->ttl_s, ttl_s);
+	atomic_store(&t->hold_s, hold_s);
+	reuse_look_again(t);
+	t->idle_until_s = 0;
+	table_unlock(t);
+}
+
+void fakeip_touch_until(struct fakeip_table *t, uint32_t index, uint32_t until_s)
+{
+	/* Only what was given out: a scan of the pool must not make the table resident. */
+	if (table_given(t, index))
+		raise_to(&t->entries[index].last_packet_s, until_s ? until_s : 1);
+}
+
+void fakeip_touch(struct fakeip_table *t, uint32_t index, uint32_t now_s)
+{
+	fakeip_touch_until(t, index, now_s);
+}
+
 void fakeip_hold(struct fakeip_table *t, uint32_t index)
 {
-	if (index < atomic_load_explicit(&t->fresh, memory_order_acquire))
+	if (table_given(t, index))
 		atomic_fetch_add(&t->entries[index].flows, 1);
 }
 
@@ -107,7 +186,7 @@ void fakeip_release(struct fakeip_table *t, uint32_t index)
 	_Atomic uint32_t *soonest_s, *flows;
 	uint32_t old;
 
-	if (index >= atomic_load_explicit(&t->fresh, memory_order_acquire))
+	if (!table_given(t, index))
 		return;
 	flows = &t->entries[index].flows;
 	old = atomic_load(flows);

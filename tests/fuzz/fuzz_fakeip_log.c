@@ -60,9 +60,9 @@ static void make_right(struct file *f)
 		abort();
 	log_header_encode(&crc, &p, header);
 	seed = log_record_seed(&crc, header);
-	for (size_t at = record_search(f->bytes, f->len, 0); f->len - at >= RECORD_MIN;
+	for (size_t at = record_search(f->bytes, f->len, 0); f->len - at >= RECORD_HEAD;
 		at = record_search(f->bytes, f->len, at + 1)) {
-		size_t size = record_size((size_t)f->bytes[at + 13] << 8 | f->bytes[at + 12]);
+		size_t size = record_size(f->bytes[at + 12]);
 
 		if (size <= f->len - at) {
 			uint32_t sum = crc32c_update(&crc, seed, f->bytes + at + 8, size - 8);

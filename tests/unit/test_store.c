@@ -20,7 +20,8 @@
 #include "gateway/dns/name.h"
 #include "gateway/store.h"
 
-#define HEADER 64 /* bytes of an empty log */
+#define EMPTY  96 /* bytes of a log without mappings: the header, and what was told ahead */
+#define LIMITS 32 /* of that */
 
 struct world {
 	char folder[64], path[128];
@@ -52,17 +53,20 @@ static void table_open(struct world *w, uint8_t second_byte)
 	assert_int_equal(fakeip_new(&pools, 7, &w->table), 0);
 }
 
+/* A store may be there also when it cannot be used yet. */
 static int open_store(struct world *w, const char *path)
 {
+	store_close(w->store);
+	w->store = NULL;
 	return store_open(path, w->table, 1000, &w->store, &w->pid, &w->loaded);
 }
 
 /* As after a restart. */
 static void begin_again(struct world *w)
 {
-	fakeip_free(w->table);
 	store_close(w->store);
 	w->store = NULL;
+	fakeip_free(w->table);
 	table_open(w, 18);
 }
 
@@ -84,8 +88,8 @@ static int close_world(void **state)
 	struct world *w = *state;
 	char command[128];
 
-	fakeip_free(w->table);
 	store_close(w->store);
+	fakeip_free(w->table);
 	snprintf(command, sizeof command, "rm -rf '%s'", w->folder);
 	assert_int_equal(system(command), 0);
 	free(w);
@@ -151,13 +155,13 @@ static void mappings_are_there_again(void **state)
 	uint32_t first, second;
 
 	assert_int_equal(open_store(w, w->path), 0);
-	assert_int_equal(size_of(w->path), HEADER);
+	assert_int_equal(size_of(w->path), EMPTY);
 	assert_int_equal(w->loaded.loaded, 0);
 	assert_false(w->loaded.foreign);
 	first = assign(w, 1);
 	second = assign(w, 2);
 	assert_int_equal(fakeip_commit(w->table), 0);
-	assert_true(size_of(w->path) > HEADER);
+	assert_true(size_of(w->path) > EMPTY);
 	begin_again(w);
 	assert_int_equal(open_store(w, w->path), 0);
 	assert_int_equal(w->loaded.loaded, 2);
@@ -174,7 +178,7 @@ static void the_last_folder_is_made(void **state)
 
 	snprintf(path, sizeof path, "%s/new/fakeip.db", w->folder);
 	assert_int_equal(open_store(w, path), 0);
-	assert_int_equal(size_of(path), HEADER);
+	assert_int_equal(size_of(path), EMPTY);
 	begin_again(w);
 	snprintf(path, sizeof path, "%s/not/there/fakeip.db", w->folder);
 	assert_int_equal(open_store(w, path), -ENOENT);
@@ -202,11 +206,11 @@ static void a_torn_tail_is_cut_off(void **state)
 	size = size_of(w->path);
 	assign(w, 2);
 	assert_int_equal(fakeip_commit(w->table), 0);
-	assert_int_equal(truncate(w->path, size_of(w->path) - 3), 0);
 	begin_again(w);
+	assert_int_equal(truncate(w->path, size + 3), 0);
 	assert_int_equal(open_store(w, w->path), 0);
 	assert_int_equal(w->loaded.loaded, 1);
-	assert_int_equal(size_of(w->path), size);
+	assert_int_equal(size_of(w->path), size + LIMITS);
 	/* Killed while it was made: nothing of value, and not foreign. */
 	begin_again(w);
 	fd = open(w->path, O_RDWR);
@@ -214,7 +218,7 @@ static void a_torn_tail_is_cut_off(void **state)
 	close(fd);
 	assert_int_equal(open_store(w, w->path), 0);
 	assert_false(w->loaded.foreign);
-	assert_int_equal(size_of(w->path), HEADER);
+	assert_int_equal(size_of(w->path), EMPTY);
 	assert_int_equal(size_of(beside(w, ".foreign")), -1);
 }
 
@@ -236,7 +240,7 @@ static void a_foreign_file_is_kept(void **state)
 		assert_int_equal(open_store(w, w->path), 0);
 		assert_true(w->loaded.foreign);
 		assert_file(beside(w, suffix), text, sizeof text - i);
-		assert_int_equal(size_of(w->path), HEADER);
+		assert_int_equal(size_of(w->path), EMPTY);
 		/* From here on it is a store like any other. */
 		index = assign(w, 5);
 		assert_int_equal(fakeip_commit(w->table), 0);
@@ -254,23 +258,29 @@ static void a_foreign_file_is_kept(void **state)
 	assert_file(beside(w, ".foreign"), text, sizeof text - 1);
 }
 
-static void a_file_of_other_pools_is_kept(void **state)
+/* 198.18.0.0/16 to 198.51.0.0/16: nothing fits, and the file is one of the new pools. */
+static void a_file_of_other_pools_is_written_anew(void **state)
 {
 	struct world *w = *state;
-	off_t size;
+	struct stat before, after;
 
 	assert_int_equal(open_store(w, w->path), 0);
 	assign(w, 1);
 	assert_int_equal(fakeip_commit(w->table), 0);
-	size = size_of(w->path);
 	begin_again(w);
 	fakeip_free(w->table);
 	table_open(w, 51);
+	assert_int_equal(stat(w->path, &before), 0);
 	assert_int_equal(open_store(w, w->path), 0);
-	assert_true(w->loaded.foreign);
+	assert_true(w->loaded.moved);
+	assert_false(w->loaded.foreign);
+	assert_int_equal(w->loaded.dropped, 1);
 	assert_int_equal(w->loaded.loaded, 0);
-	assert_int_equal(size_of(beside(w, ".foreign")), size);
-	assert_int_equal(size_of(w->path), HEADER);
+	assert_int_equal(stat(w->path, &after), 0);
+	assert_int_not_equal(before.st_ino, after.st_ino);
+	assert_int_equal(size_of(beside(w, ".foreign")), -1);
+	assert_int_equal(size_of(beside(w, ".new")), -1);
+	assert_int_equal(size_of(w->path), EMPTY + LIMITS);
 }
 
 static void a_file_that_is_too_large_stays(void **state)
@@ -399,7 +409,7 @@ static void a_full_disk(void **state)
 	loaded = w->loaded.loaded;
 	assert_in_range(loaded, 10, 30);
 	assert_int_equal(w->loaded.lost, 0);
-	assert_int_equal(size_of(w->path), size);
+	assert_int_equal(size_of(w->path), size + LIMITS);
 }
 
 /* In a mount namespace of its own. 0: as it should be; 77: not allowed to try. */
@@ -448,7 +458,7 @@ int main(void)
 		TEST(the_file_is_not_for_everybody),
 		TEST(a_torn_tail_is_cut_off),
 		TEST(a_foreign_file_is_kept),
-		TEST(a_file_of_other_pools_is_kept),
+		TEST(a_file_of_other_pools_is_written_anew),
 		TEST(a_file_that_is_too_large_stays),
 		TEST(what_is_no_file),
 		TEST(who_holds_it_is_told),
