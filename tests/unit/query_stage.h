@@ -40,6 +40,15 @@ struct stage {
 	struct writer_job *job; /* that waits; the engine never has two of one query */
 	unsigned n_jobs;
 
+	/* What the hooks were told. */
+	unsigned n_faked, n_told;
+	uint32_t faked_index;
+	const struct policy_rule *faked_rule;
+	struct ip_addr hook_client;
+	struct dns_name hook_name;
+	size_t told_len, replies_when_told;
+	uint8_t told[DNS_MESSAGE_MAX];
+
 	struct loop_timer *timers[STAGE_TIMERS_MAX];
 	uint32_t n_timers;
 	struct stage_reply reply;
@@ -60,9 +69,9 @@ struct generation *stage_generation(struct stage *s, const char *yaml);
 struct query_origin stage_origin(const char *client, bool stream);
 /* Ends the oldest question that waits. */
 void stage_answer(struct stage *s, const uint8_t *msg, size_t len, int error);
-/* Ends the job that waits. */
 /* Time passes; what is due fires. */
 void stage_pass(struct stage *s, int64_t ms);
+/* Ends the job that waits. */
 void stage_written(struct stage *s, int result);
 /* The name of the set behind a handle: "s4". */
 const char *stage_set_name(const struct nl_set *set);
