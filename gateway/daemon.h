@@ -88,7 +88,8 @@ struct daemon_explanation {
 	char name[1025];
 	char type[16];
 	const struct policy_rule *rule;
-	bool never_fake;      /* the rule says fake, the answer is real */
+	bool never_fake; /* the rule says fake, the answer is real */
+	enum conf_https https;
 	const char *upstream; /* NULL: none */
 	bool has_mapping;
 	struct daemon_mapping mapping;

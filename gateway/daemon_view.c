@@ -248,6 +248,22 @@ int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret)
 
 /* --- explain --- */
 
+/* Leases come before the policy. */
+static void explain_lease(const struct daemon *d, const struct dns_name *name,
+	const struct policy_explain_sink *sink, struct daemon_explanation *ret)
+{
+	const struct leases *leases = d->gen->leases;
+
+	if (!leases || !leases_hold(leases, name))
+		return;
+	ret->never_fake = ret->rule->answer == CONF_ANSWER_FAKE;
+	if (sink->note && leases_answer(leases))
+		sink->note(sink->arg, "a DHCP lease has the name: answered from it, whatever the "
+				      "rules say");
+	else if (sink->note && ret->never_fake)
+		sink->note(sink->arg, "never fake: a DHCP lease has the name");
+}
+
 int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
 	const struct policy_explain_sink *sink, struct daemon_explanation *ret,
 	const char **ret_error)
@@ -274,6 +290,8 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 	decision = policy_explain(d->gen->policy, &q, sink);
 	ret->rule = decision.rule;
 	ret->never_fake = decision.never_fake;
+	ret->https = d->gen->https;
+	explain_lease(d, &wire, sink, ret);
 	ret->upstream = daemon_group_name(d, ret->rule->upstream);
 	n = find_name(d, &wire, found, VIEWS_MAX);
 	for (size_t i = 0; i < n; i++) {

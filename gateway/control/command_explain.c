@@ -74,20 +74,27 @@ static enum conf_answer answer_of(const struct daemon_explanation *e)
 	return e->never_fake ? CONF_ANSWER_REAL : e->rule->answer;
 }
 
-static void add_notes(struct way *w, const struct daemon_explanation *e)
+static void add_fake_notes(struct way *w, const struct daemon_explanation *e)
 {
 	bool is_a = strcmp(e->type, "A") == 0, is_aaaa = strcmp(e->type, "AAAA") == 0;
+	bool is_https = strcmp(e->type, "HTTPS") == 0 || strcmp(e->type, "SVCB") == 0;
 
+	if (is_https && e->https == CONF_HTTPS_REWRITE)
+		add_note(w, "the real record, with the fake addresses as hints");
+	else if (!is_a && !is_aaaa)
+		add_note(w, "a fake name has only A and AAAA: NODATA");
+	else if (!e->has_mapping)
+		add_note(w, "no fake address yet: the first answer gives it one");
+	else if (is_a ? !e->mapping.m.has4 : !e->mapping.m.has6)
+		add_note(w, "this family's pool is off: NODATA");
+}
+
+static void add_notes(struct way *w, const struct daemon_explanation *e)
+{
 	if (!e->rule->name)
 		add_note(w, "no rule takes the name: the default decides");
-	if (answer_of(e) == CONF_ANSWER_FAKE) {
-		if (!is_a && !is_aaaa)
-			add_note(w, "a fake name has only A and AAAA: NODATA");
-		else if (!e->has_mapping)
-			add_note(w, "no fake address yet: the first answer gives it one");
-		else if (is_a ? !e->mapping.m.has4 : !e->mapping.m.has6)
-			add_note(w, "this family's pool is off: NODATA");
-	}
+	if (answer_of(e) == CONF_ANSWER_FAKE)
+		add_fake_notes(w, e);
 	if (answer_of(e) == CONF_ANSWER_REAL && !e->upstream)
 		add_note(w, "there is no upstream to ask: SERVFAIL");
 }

@@ -197,6 +197,11 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 		rule = (struct policy_explain_rule){"work", true, "list: work holds the name"};
 		sink->rule(sink->arg, &rule);
 	}
+	ret->https = d->https;
+	if (strcmp(name, "never.test") == 0) {
+		ret->never_fake = true;
+		sink->note(sink->arg, "never fake: it is in fakeip.except (built-in)");
+	}
 	ret->upstream = daemon_group_name(d, ret->rule->upstream);
 	if (twice) {
 		ret->has_mapping = client != NULL;

@@ -9,6 +9,7 @@ struct daemon {
 	unsigned n_mappings; /* of n0.test, n1.test, ... at index 10, 20, ... */
 	unsigned n_problems;
 	const char *problems[4];
+	enum conf_https https; /* of the configuration */
 	bool reload_fails;
 	unsigned reloads;
 	unsigned long nexts; /* calls of daemon_mapping_next() */

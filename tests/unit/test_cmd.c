@@ -372,6 +372,9 @@ static void explain_tells_a_story(void **state)
 	assert_int_equal(run(f, "explain n3.test --type=AAAA @"), 0);
 	assert_has(f->out, "n3.test AAAA\n");
 	assert_has(f->out, "198.18.0.3");
+	assert_int_equal(run(f, "explain never.test @"), 0);
+	assert_has(f->out, "  answer     real, by rule fakes\n");
+	assert_has(f->out, "  note       never fake: it is in fakeip.except (built-in)\n");
 	assert_int_equal(run(f, "explain work.test @ --json"), 0);
 	assert_has(f->out, "\"rule\":\"work\"");
 	assert_int_equal(run(f, "explain work.test @ --client bad"), 1);

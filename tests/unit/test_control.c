@@ -424,6 +424,18 @@ static void explain_tells_the_way(void **state)
 	assert_non_null(strstr(text_at(r, "result.notes.0"), "NODATA"));
 	json_object_put(r);
 
+	f->d.https = CONF_HTTPS_REWRITE;
+	r = peer_ask(
+		f, &p, "{\"cmd\":\"explain\",\"name\":\"n4.test\",\"type\":\"HTTPS\"}");
+	assert_non_null(strstr(text_at(r, "result.notes.0"), "fake addresses as hints"));
+	json_object_put(r);
+
+	r = peer_ask(f, &p, "{\"cmd\":\"explain\",\"name\":\"never.test\"}");
+	assert_string_equal(text_at(r, "result.rule"), "fakes");
+	assert_string_equal(text_at(r, "result.answer"), "real");
+	assert_non_null(strstr(text_at(r, "result.notes.0"), "fakeip.except (built-in)"));
+	json_object_put(r);
+
 	r = peer_ask(f, &p, "{\"cmd\":\"explain\",\"name\":\"else.test\"}");
 	assert_null(at(r, "result.rule"));
 	assert_non_null(strstr(text_at(r, "result.notes.0"), "default"));
