@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	raw = data[0] & 1;
 	how.version = data[0] & 2 ? SNIFF_QUIC_V2 : SNIFF_QUIC_V1;
 	data++, size--;
-	while (size >= 2) {
+	for (unsigned n = 0; n <= SNIFF_QUIC_DATAGRAMS_MAX && size >= 2; n++) {
 		size_t len = (size_t)data[0] << 8 | data[1];
 
 		data += 2, size -= 2;
@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			stage_seal(&sealed, &how, data, len);
 		feed(&q, raw ? data : sealed.b, raw ? len : sealed.len);
 		data += len, size -= len;
-		how.number++;
+		how.number = n + 1;
 	}
 	return 0;
 }
