@@ -23,6 +23,7 @@ enum op_kind {
 	OP_RECVMSG,
 	OP_ACCEPT,
 	OP_POLL,
+	OP_POLL_ONCE,
 	OP_CONNECT,
 	OP_SEND
 };
@@ -32,6 +33,7 @@ enum op_flag {
 	OP_POLL_FIRST = 2, /* -EAGAIN was met (O_NONBLOCK): poll when nothing is in flight */
 	OP_POLLING = 4,	   /* what is in flight is that poll */
 	OP_STARVED = 8,	   /* in loop->starved */
+	OP_CHANGED = 16,   /* what is polled for; the kernel has not been told */
 };
 enum op_verdict { OP_GOES_ON, OP_AGAIN, OP_ENDS };
 
@@ -143,6 +145,9 @@ static void prep(struct io_uring_sqe *s, struct loop_op *op)
 		if (!single)
 			s->len = IORING_POLL_ADD_MULTI;
 		break;
+	case OP_POLL_ONCE:
+		io_uring_prep_poll_add(s, op->fd, op->events);
+		break;
 	case OP_CONNECT:
 		io_uring_prep_connect(s, op->fd, op->arg, op->events);
 		break;
@@ -200,6 +205,21 @@ static void cancel_in_kernel(struct loop *l, struct loop_op *op)
 		return;
 	}
 	io_uring_prep_cancel64(s, (uintptr_t)op, IORING_ASYNC_CANCEL_ALL);
+	io_uring_sqe_set_data(s, NULL);
+}
+
+static void change_in_kernel(struct loop *l, struct loop_op *op)
+{
+	struct io_uring_sqe *s = loop_sqe(l);
+
+	if (!s) {
+		op->flags |= OP_CHANGED;
+		starve(l, op);
+		return;
+	}
+	op->flags &= (uint8_t)~OP_CHANGED;
+	/* Too late if it has just completed: then its owner is told, and asks again. */
+	io_uring_prep_poll_update(s, (uintptr_t)op, 0, op->events, IORING_POLL_UPDATE_EVENTS);
 	io_uring_sqe_set_data(s, NULL);
 }
 
@@ -269,7 +289,8 @@ static void finish(struct loop *l, struct loop_op *op, int32_t res, uint8_t *dat
 
 static bool repeats(const struct loop_op *op)
 {
-	return op->kind != OP_RECV_ONCE && op->kind != OP_CONNECT && op->kind != OP_SEND;
+	return op->kind != OP_RECV_ONCE && op->kind != OP_POLL_ONCE && op->kind != OP_CONNECT &&
+	       op->kind != OP_SEND;
 }
 
 static bool go_single(struct loop_op *op)
@@ -308,7 +329,7 @@ static enum op_verdict judge_error(struct loop_op *op, int32_t res)
 	case -ECONNABORTED: /* the client left while it waited in the queue */
 		return op->kind == OP_ACCEPT ? OP_AGAIN : OP_ENDS;
 	case -EAGAIN:
-		if (op->kind == OP_POLL)
+		if (op->kind == OP_POLL || op->kind == OP_POLL_ONCE)
 			return OP_ENDS;
 		op->flags |= OP_POLL_FIRST;
 		return OP_AGAIN;
@@ -429,7 +450,9 @@ void loop_op_retry_starved(struct loop *l)
 		op = l->starved;
 		more = op != last;
 		unstarve(l, op);
-		if (op->state == OP_ACTIVE)
+		if (op->state == OP_ACTIVE && op->flags & OP_CHANGED)
+			change_in_kernel(l, op);
+		else if (op->state == OP_ACTIVE)
 			arm(l, op);
 		else if (op->in_flight)
 			cancel_in_kernel(l, op);
@@ -510,6 +533,26 @@ int loop_poll_start(struct loop *l, struct loop_op *op, int fd, uint32_t events,
 	op->events = events;
 	arm(l, op);
 	return 0;
+}
+
+int loop_poll_once(struct loop *l, struct loop_op *op, int fd, uint32_t events, loop_done *done)
+{
+	int err = start(l, op, OP_POLL_ONCE, fd, NULL, done, 0);
+
+	if (err)
+		return err;
+	op->events = events;
+	arm(l, op);
+	return 0;
+}
+
+void loop_poll_change(struct loop_op *op, uint32_t events)
+{
+	if (op->state != OP_ACTIVE || op->events == events)
+		return;
+	op->events = events;
+	if (op->in_flight) /* else it is still on its way into the ring, and goes with these */
+		change_in_kernel(op->loop, op);
 }
 
 int loop_connect(struct loop *l, struct loop_op *op, int fd, const struct sockaddr *addr,
