@@ -1,5 +1,6 @@
 /* A query from anybody, and upstream's response to it. Whatever the bytes: one answer at most, to
- * whom it belongs, within its limit, that is itself readable; and nothing stays parked.
+ * whom it belongs, within its limit, that is itself readable; no address of upstream's in a fake
+ * answer, no address of ours or of nobody's that an egress is to carry; and nothing stays parked.
  *
  * The first byte: bit 0 TCP, bit 1 upstream fails, bit 2 the kernel fails. Two bytes: the length of
  * the query. Then the query and the response. */
@@ -13,12 +14,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char yaml[] =
 	"gateway: { lan: [lan0] }\n"
-	"fakeip: { pool4: 198.18.0.0/15, pool6: 'fd00::/64', store: '' }\n"
+	"fakeip: { pool4: 198.18.0.0/15, pool6: 'fd00::/64', store: '', https: rewrite }\n"
 	"upstreams: { up: { servers: udp://192.0.2.53 } }\n"
-	"egress: { direct: { type: direct, upstream: up } }\n"
+	"egress:\n"
+	"  direct: { type: direct, upstream: up }\n"
+	"  proxy: { type: socks5, server: '127.0.0.1:1080', upstream: up }\n"
 	"rules:\n"
 	"  - { name: ads, domain: [ads.test], answer: block }\n"
 	"  - { name: fake, domain: [fake.test], answer: fake, egress: direct }\n"
+	"  - { name: proxied, domain: [proxy.test], answer: real, egress: proxy }\n"
 	"  - { name: sets, domain: [set.test], answer: real, upstream: up, on_error: servfail,\n"
 	"      nftset: ['4#inet#t#s4', '6#inet#t#s6', 'inet#t#any'] }\n"
 	"  - { name: rest, domain: [.], answer: real, upstream: up }\n";
@@ -27,6 +31,26 @@ static void require(bool holds)
 {
 	if (!holds)
 		abort();
+}
+
+static void require_pool(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
+{
+	const struct stage *s = arg;
+
+	require(ttl_s <= 60 && fakeip_in_pools(s->fakeip, address, size));
+}
+
+static void check_job(const struct stage *s, const struct writer_job *job)
+{
+	for (unsigned i = 0; i < job->n; i++) {
+		const struct writer_element *e = &job->elements[i];
+
+		if (e->op == WRITER_REAL_SET)
+			require(e->timeout_s > 0 && !ip_addr_is_loopback(&e->addr) &&
+				!fakeip_in_pools(s->fakeip, e->addr.b, ip_addr_size(&e->addr)));
+		else
+			require(e->op == WRITER_SET_ADD && e->set);
+	}
 }
 
 static void check_answer(const uint8_t *query, bool stream, const uint8_t *msg, size_t len)
@@ -45,8 +69,10 @@ static void play_upstream(
 		stage_answer(s, NULL, 0, -ETIMEDOUT);
 	else
 		stage_answer(s, response, response_len, 0);
-	while (s->job)
+	while (s->job) {
+		check_job(s, s->job);
 		stage_written(s, how & 4 ? -ENOENT : 0);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -55,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t out[DNS_MESSAGE_MAX];
 	struct query_origin origin;
 	size_t query_len, n;
+	uint64_t fake;
 	uint8_t *query;
 	bool stream;
 
@@ -71,6 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(query, data + 3, query_len);
 	s->n_asked = s->n_answered = 0;
 	s->reply.n = 0;
+	fake = query_engine_counters(s->engine)->fake;
 	origin = stage_origin("10.1.1.1", stream);
 	n = query_handle(s->engine, &origin, query, query_len, out);
 	query_engine_commit(s->engine);
@@ -78,10 +106,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		require(s->n_asked == 1 && s->reply.n == 0);
 		play_upstream(s, data[0], data + 3 + query_len, size - 3 - query_len);
 		require(s->reply.n == 1);
-		check_answer(query, stream, s->reply.msg, s->reply.len);
-	} else if (n) {
-		check_answer(query, stream, out, n);
+		n = s->reply.len;
+		memcpy(out, s->reply.msg, n);
 	}
+	if (n)
+		check_answer(query, stream, out, n);
+	if (query_engine_counters(s->engine)->fake > fake)
+		dns_response_addresses(out, n, require_pool, s);
 	require(query_engine_idle(s->engine));
 	free(query);
 	return 0;
