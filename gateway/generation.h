@@ -36,7 +36,8 @@ struct generation_config {
 	void *report_arg;
 };
 int generation_new(const struct generation_config *config, struct generation **ret);
-/* The same with other leases; everything else is shared with `from`. */
+/* The same with other leases, of which it takes a reference of its own (NULL: none); everything
+ * else is shared with `from`. -ENOMEM. */
 int generation_new_leases(struct generation *from, struct leases *leases, struct generation **ret);
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g); /* NULL is fine; any thread */
