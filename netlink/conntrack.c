@@ -185,7 +185,7 @@ int conntrack_has(struct conntrack *c, const struct ip_addr *target)
 {
 	struct ip_prefix alone = {.addr = *target, .len = (uint8_t)(ip_addr_size(target) * 8)};
 	bool seen = false;
-	int error = dump(c, &alone, see, &seen);
+	int error = alone.len ? dump(c, &alone, see, &seen) : 0;
 
 	return seen ? 1 : error;
 }

@@ -223,8 +223,33 @@ static void reject_build(struct table_plan *p, const struct table_family *f)
 	}
 }
 
-/* To a pool, from where it is carried. A fresh SYN is not looked up: one for a connection that
- * waits for its end (TIME-WAIT) must take the way of a new one. */
+/* A SYN for a connection that the relay has closed and that waits for its end (TIME-WAIT), or that
+ * is just being opened. It must be held like any other, but the kernel has a socket for it and will
+ * not forward it to TUN: it comes as a copy. If nobody reads those, the relay takes it at once. */
+static void syn_again_build(struct table_plan *p, const struct table_family *f)
+{
+	const struct table_config *c = p->c;
+	struct ruleset *r = &p->rules;
+
+	if (f->relay_tcp.addr.family == IP_NONE)
+		return;
+	rule_open(r, "fake");
+	match_family(r, f->family);
+	match_protocol(r, IPPROTO_TCP);
+	match_socket_transparent(r);
+	if (c->nflog_group) {
+		act_log(r, c->nflog_group);
+		act_drop(r);
+	} else {
+		act_tproxy(r, &f->relay_tcp);
+		act_notrack(r);
+		act_mark(r, c->mark_tproxy, c->mark_tproxy);
+		act_accept(r);
+	}
+	rule_close(r);
+}
+
+/* To a pool, from where it is carried. */
 static void fake_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
@@ -243,6 +268,11 @@ static void fake_build(struct table_plan *p)
 	}
 	/* Of a direct connection that outlived its element: conntrack knows where it goes. */
 	RULE(r, "fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
+	EACH_FAMILY(p, f)
+	{
+		if (f->pool.addr.family != IP_NONE)
+			syn_again_build(p, f);
+	}
 	RULE(r, "fake", to_daemon(p));
 }
 

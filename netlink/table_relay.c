@@ -146,8 +146,7 @@ static void own_real_build(struct table_plan *p)
 			RULE(r, "relay_out", match_address(r, DESTINATION, IS, &f->pool),
 				act_accept(r));
 	}
-	RULE(r, "relay_out", match_ct_original(r), match_ct_mark(r, c->mark_tproxy, c->mark_tproxy),
-		act_loop(p));
+	RULE(r, "relay_out", match_ct_mark(r, c->mark_tproxy, c->mark_tproxy), act_loop(p));
 	RULE(r, "relay_out", match_ct_new(r), act_goto(r, "own_new"));
 	table_exempt_build(p, "own_new", false);
 	not_relayed_build(p, "own_new");
