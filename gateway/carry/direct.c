@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define DECIDE_MS     6000 /* above any group's own total */
-#define ELEMENT_MIN_S 60
+#define ELEMENT_MIN_S 20
 #define ELEMENT_MAX_S 3600
 
 static uint32_t now_s(const struct carry *c)
