@@ -309,7 +309,7 @@ static const struct {
 } malformed[] = {
 #define PARAMS(text)                                                                               \
 	{                                                                                          \
-		text, sizeof text - 1                                                              \
+		text, sizeof(text) - 1                                                             \
 	}
 	PARAMS("\0\173\0\3abc\0\173\0\3def"),		    /* a key twice */
 	PARAMS("\0\0\0\0"),				    /* without a value: mandatory */
