@@ -145,10 +145,12 @@ static void frames_read(struct sniff_quic *q, const uint8_t *plain, size_t len)
 {
 	struct bytes b = {.p = plain, .len = len};
 
-	while (b.len > 0 && !b.bad) {
+	while (b.len > 0) {
 		uint64_t type = varint(&b), offset, size;
 		const uint8_t *data;
 
+		if (b.bad)
+			return;
 		switch (type) {
 		case FRAME_PADDING:
 			while (b.len > 0 && *b.p == FRAME_PADDING)

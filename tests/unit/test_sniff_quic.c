@@ -304,6 +304,21 @@ static void acks_are_skipped(void **state)
 	assert_int_equal(quic.whole, 0);
 }
 
+/* A frame whose type is cut off is no PADDING without an end. */
+static void frame_cut_off(void **state)
+{
+	static const uint8_t cut[] = {0xff, 0, 0, 0, 0};
+	struct stage_initial how = begin(SNIFF_QUIC_V1, "cut.test", 0);
+
+	(void)state;
+	how.padded = 0;
+	crypto(0, 20);
+	stage_put(&frames, cut, sizeof cut);
+	seal(&how);
+	assert_int_equal(feed_datagram(), SNIFF_MORE);
+	assert_int_equal(quic.whole, 20);
+}
+
 static void wrong_tag(void **state)
 {
 	struct stage_initial how = begin(SNIFF_QUIC_V1, "tag.test", 0);
@@ -547,9 +562,9 @@ int main(void)
 		cmocka_unit_test(one_packet), cmocka_unit_test(connection_ids),
 		cmocka_unit_test(shuffled_over_datagrams), cmocka_unit_test(random_pieces),
 		cmocka_unit_test(coalesced), cmocka_unit_test(acks_are_skipped),
-		cmocka_unit_test(wrong_tag), cmocka_unit_test(begins_anew),
-		cmocka_unit_test(first_bytes_stand), cmocka_unit_test(bad_names),
-		cmocka_unit_test(bounded), cmocka_unit_test(not_quic),
+		cmocka_unit_test(frame_cut_off), cmocka_unit_test(wrong_tag),
+		cmocka_unit_test(begins_anew), cmocka_unit_test(first_bytes_stand),
+		cmocka_unit_test(bad_names), cmocka_unit_test(bounded), cmocka_unit_test(not_quic),
 		cmocka_unit_test(lying_header)};
 
 	return cmocka_run_group_tests_name("sniff_quic", tests, NULL, NULL);
