@@ -19,50 +19,9 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
-#include "gateway/egress/egress_internal.h"
-
-enum dial_step { STEP_LOOKUP, STEP_CONNECT, STEP_METHOD, STEP_AUTH, STEP_REPLY, STEP_HEAD };
-
-/* What a step comes to; negative: the error that ends this try. */
-enum { WAITS = 0, CONNECTED = 1 };
-
-struct dial {
-	struct loop_op op;
-	struct loop_timer timer;
-	struct egress_lookup lookup;
-	struct egress_dialer *dialer;
-	struct egress_dial *owner; /* NULL: not wanted, freed when its operation has ended */
-	struct dial *next, **link; /* among the dialer's, or free */
-	egress_done *done;
-	struct egress_set *set;
-	struct dial_order order;
-	unsigned egress, leaf; /* what was asked for, who is tried */
-	uint64_t tried;	       /* members, a bit each */
-	uint8_t step;
-	bool proxys_fault; /* a failure now would be the proxy's own */
-	bool looking, looked_up_at_once, timed_out;
-	int fd;
-	int guard_slot; /* -1: none */
-	struct egress_state *guarded;
-	int64_t deadline_ms, began_us;
-	uint32_t rtt_us;
-	struct sockaddr_storage sa;
-	struct ip_addr addresses[EGRESS_ADDRESSES_MAX];
-	uint8_t n, at; /* addresses of this member, the one that is tried */
-	uint16_t got;
-	union {
-		uint8_t bytes[SOCKS5_REPLY_MAX];
-		struct http_head head;
-	} in;
-	struct egress_target target;
-};
+#include "gateway/egress/dial_internal.h"
 
 static void dial_go_on(struct dial *d, int r);
-
-static const struct egress *leaf_of(const struct dial *d)
-{
-	return &d->set->v[d->leaf];
-}
 
 /* --- from the heap and back --- */
 
@@ -209,12 +168,14 @@ static void guard_end(struct dial *d, bool connected)
 
 static void dial_finish(struct dial *d, int r)
 {
+	struct egress_dialer *dr = d->dialer;
 	struct egress_dial *owner = d->owner;
 	egress_done *done = d->done;
 	unsigned leaf = d->leaf;
 	int fd = -1;
 
 	guard_end(d, r == CONNECTED);
+	dialer_hold(dr); /* done() may stop it */
 	if (r == CONNECTED) {
 		fd = d->fd;
 		d->fd = -1;
@@ -225,6 +186,7 @@ static void dial_finish(struct dial *d, int r)
 	dial_detach(d);
 	dial_give(d);
 	done(owner, fd, leaf, r == CONNECTED ? 0 : r);
+	dialer_release(dr);
 }
 
 void egress_cancel(struct egress_dial *owner)
@@ -278,7 +240,7 @@ int dial_socket(const struct egress *e, int family, int type)
 }
 
 /* The contract names a few errors; the rest are the kernel's for "nobody is there". */
-static int connect_error(int error)
+int dial_kernel_error(int error)
 {
 	switch (error) {
 	case -ECONNREFUSED:
@@ -301,7 +263,7 @@ static int connect_error(int error)
 	}
 }
 
-static int dial_timer_set(struct dial *d, int64_t due_ms)
+int dial_timer_set(struct dial *d, int64_t due_ms)
 {
 	return loop_timer_set(d->dialer->loop, &d->timer, due_ms);
 }
@@ -322,12 +284,10 @@ static int64_t try_until_ms(const struct dial *d)
 	return others ? now + left / (others + 1) : d->deadline_ms;
 }
 
-static void dial_op_done(struct loop_op *op, int32_t res, uint8_t *data, bool last);
-
 /* To addresses[at]. */
 static int dial_connect(struct dial *d)
 {
-	const struct egress *e = leaf_of(d);
+	const struct egress *e = dial_leaf(d);
 	bool direct = e->conf.type == CONF_EGRESS_DIRECT;
 	struct ip_port to = direct ? d->target.at : e->conf.server.at;
 	struct egress_dialer_config *c = &d->dialer->config;
@@ -344,7 +304,8 @@ static int dial_connect(struct dial *d)
 	d->proxys_fault = false;
 	d->fd = dial_socket(e, d->sa.ss_family, SOCK_STREAM);
 	if (d->fd < 0) {
-		error = d->fd;
+		error = dial_kernel_error(d->fd);
+		d->proxys_fault = d->fd == -EAFNOSUPPORT && !direct; /* its other family may do */
 		d->fd = -1;
 		return error;
 	}
@@ -362,15 +323,16 @@ static int dial_connect(struct dial *d)
 
 /* --- the proxy's address --- */
 
-static int dial_looked_up(struct dial *d)
+/* With what is known now, which may be older than the answer. */
+static int dial_looked_up(struct dial *d, int error)
 {
 	bool fresh;
 
 	d->n = (uint8_t)state_addresses_get(
-		leaf_of(d)->state, loop_now_ms(d->dialer->loop), d->addresses, &fresh);
+		dial_leaf(d)->state, loop_now_ms(d->dialer->loop), d->addresses, &fresh);
 	d->at = 0;
 	d->proxys_fault = true;
-	return d->n ? dial_connect(d) : -EHOSTUNREACH;
+	return d->n ? dial_connect(d) : error;
 }
 
 static void dial_lookup_done(
@@ -379,19 +341,21 @@ static void dial_lookup_done(
 	struct dial *d = container_of(l, struct dial, lookup);
 
 	state_addresses_set(
-		leaf_of(d)->state, v, error ? 0 : n, ttl_s, loop_now_ms(d->dialer->loop));
+		dial_leaf(d)->state, v, error ? 0 : n, ttl_s, loop_now_ms(d->dialer->loop));
 	if (!d->looking) {
 		d->looked_up_at_once = true;
 		return;
 	}
 	d->looking = false;
-	dial_go_on(d, dial_looked_up(d));
+	dial_go_on(d, dial_looked_up(d, -EHOSTUNREACH));
 }
 
 static int dial_look_up(struct dial *d)
 {
-	const struct egress *e = leaf_of(d);
+	const struct egress *e = dial_leaf(d);
 	struct egress_dialer_config *c = &d->dialer->config;
+	int64_t now_ms = loop_now_ms(d->dialer->loop), left_ms;
+	unsigned others;
 
 	d->step = STEP_LOOKUP;
 	d->proxys_fault = true;
@@ -401,16 +365,19 @@ static int dial_look_up(struct dial *d)
 	d->lookup = (struct egress_lookup){.done = dial_lookup_done};
 	c->resolve(c->arg, e->conf.bootstrap, e->conf.server.host, &d->lookup);
 	if (d->looked_up_at_once)
-		return dial_looked_up(d);
+		return dial_looked_up(d, -EHOSTUNREACH);
 	d->looking = true;
-	return dial_timer_set(d, d->deadline_ms);
+	/* Old addresses, if there are any, are tried as well. */
+	left_ms = d->deadline_ms - now_ms;
+	others = members_left(d) + (d->n > 0);
+	return dial_timer_set(d, now_ms + left_ms / (others + 1));
 }
 
 /* --- a member --- */
 
 static int member_start(struct dial *d)
 {
-	const struct egress *e = leaf_of(d);
+	const struct egress *e = dial_leaf(d);
 	bool fresh;
 
 	d->n = 1;
@@ -494,7 +461,7 @@ static int dial_recover(struct dial *d, int error)
 		}
 		/* That it takes no UDP is no illness, and a loop is our own. */
 		if (r != -EOPNOTSUPP && r != -ELOOP)
-			state_failed(leaf_of(d)->state, d->order.purpose != DIAL_CHECK);
+			state_failed(dial_leaf(d)->state, d->order.purpose != DIAL_CHECK);
 		if (late || !member_next(d))
 			return r;
 		r = member_start(d);
@@ -502,243 +469,46 @@ static int dial_recover(struct dial *d, int error)
 	return r;
 }
 
+/* However it said no, or nothing: no target is in this, and for TCP it may be well. */
+static int udp_refused(struct dial *d)
+{
+	atomic_store_explicit(&dial_leaf(d)->state->udp_refused_until_ms,
+		clock_ms() + EGRESS_UDP_REFUSED_MS, memory_order_relaxed);
+	d->proxys_fault = true; /* the next member may take it */
+	return -EOPNOTSUPP;
+}
+
 static void dial_go_on(struct dial *d, int r)
 {
 	if (r == -EPROTO)
 		d->proxys_fault = true;
+	if (r < 0 && d->order.purpose == DIAL_ASSOCIATE && d->step == STEP_REPLY)
+		r = udp_refused(d);
 	if (r < 0)
 		r = dial_recover(d, r);
 	if (r != WAITS)
 		dial_finish(d, r);
 }
 
-/* --- handshakes --- */
-
-static int dial_wait(struct dial *d)
-{
-	return loop_recv_once(d->dialer->loop, &d->op, d->fd, d->dialer->one_byte, dial_op_done);
-}
-
-/* In one piece: an empty send buffer takes the longest of our messages. */
-static int dial_send(struct dial *d, const void *message, size_t len, enum dial_step step)
-{
-	ssize_t n = send(d->fd, message, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-	if (n != (ssize_t)len)
-		return n < 0 ? connect_error(-errno) : -ENOBUFS;
-	d->step = (uint8_t)step;
-	d->got = 0;
-	return dial_wait(d);
-}
-
-static void proxy_worked(struct dial *d)
-{
-	state_worked(leaf_of(d)->state, d->rtt_us);
-	d->rtt_us = 0;
-}
-
-/* From here on it is the target that is waited for. */
-static void proxy_was_asked(struct dial *d)
-{
-	d->proxys_fault = false;
-	(void)dial_timer_set(d, d->deadline_ms); /* moved, which cannot fail */
-}
-
-static int socks5_request(struct dial *d)
-{
-	static const struct ip_port nowhere;
-	uint8_t buf[SOCKS5_REQUEST_MAX];
-	size_t len;
-
-	proxy_worked(d);
-	proxy_was_asked(d);
-	switch (d->order.purpose) {
-	case DIAL_CHECK:
-		return CONNECTED;
-	case DIAL_ASSOCIATE: /* from where we shall send is not known: zeroes (RFC 1928 4) */
-		len = socks5_request_write(SOCKS5_UDP_ASSOCIATE, "", &nowhere, buf);
-		break;
-	case DIAL_STREAM:
-	default:
-		len = socks5_request_write(SOCKS5_CONNECT, d->target.host, &d->target.at, buf);
-		break;
-	}
-	return dial_send(d, buf, len, STEP_REPLY);
-}
-
-static int socks5_greet(struct dial *d)
-{
-	uint8_t buf[SOCKS5_GREETING_MAX];
-
-	return dial_send(d, buf, socks5_greeting_write(leaf_of(d)->user != NULL, buf), STEP_METHOD);
-}
-
-static int socks5_method(struct dial *d)
-{
-	const struct egress *e = leaf_of(d);
-	int method = socks5_method_parse(d->in.bytes, e->user != NULL);
-	uint8_t buf[SOCKS5_AUTH_MAX];
-
-	if (method < 0)
-		return method;
-	if (method == SOCKS5_METHOD_NONE)
-		return socks5_request(d);
-	return dial_send(d, buf, socks5_auth_write(e->user, e->password, buf), STEP_AUTH);
-}
-
-static int socks5_auth(struct dial *d)
-{
-	int error = socks5_auth_parse(d->in.bytes);
-
-	return error ? error : socks5_request(d);
-}
-
-static int socks5_reply(struct dial *d)
-{
-	struct socks5_address bound;
-	int r = socks5_reply_parse(
-		d->in.bytes, d->got, d->order.ret_bound ? d->order.ret_bound : &bound);
-
-	if (r < 0 && r != -EPROTO && d->order.purpose == DIAL_ASSOCIATE) {
-		atomic_store_explicit(&leaf_of(d)->state->udp_refused_until_ms,
-			clock_ms() + EGRESS_UDP_REFUSED_MS, memory_order_relaxed);
-		d->proxys_fault = true; /* the next member may take it */
-		return -EOPNOTSUPP;
-	}
-	return r == 0 ? CONNECTED : r;
-}
-
-static int http_ask(struct dial *d)
-{
-	char buf[HTTP_REQUEST_MAX];
-	size_t len;
-
-	if (d->order.purpose == DIAL_CHECK) {
-		proxy_worked(d);
-		return CONNECTED;
-	}
-	len = http_request_write(d->target.host, &d->target.at, leaf_of(d)->credentials, buf);
-	d->in.head = (struct http_head){0};
-	proxy_was_asked(d);
-	return dial_send(d, buf, len, STEP_HEAD);
-}
-
-static int http_replied(struct dial *d)
-{
-	unsigned status = d->in.head.status;
-
-	if (status == 407) { /* whoever the target is */
-		d->proxys_fault = true;
-		return -EACCES;
-	}
-	proxy_worked(d);
-	return status >= 200 && status < 300 ? CONNECTED : http_status_error(status);
-}
-
-/* The head's bytes lie in the socket: they are looked at, and only what belongs to it is taken. */
-static int http_read(struct dial *d)
-{
-	uint8_t buf[1024];
-	size_t taken;
-	ssize_t n;
-	int r = 0;
-
-	while (!r) {
-		n = recv(d->fd, buf, sizeof buf, MSG_PEEK | MSG_DONTWAIT);
-		if (n <= 0)
-			return n == 0		 ? -ECONNREFUSED
-			       : errno == EAGAIN ? dial_wait(d)
-						 : connect_error(-errno);
-		r = http_head_feed(&d->in.head, buf, (size_t)n, &taken);
-		if (recv(d->fd, buf, taken, MSG_DONTWAIT) != (ssize_t)taken)
-			return -EPROTO;
-	}
-	return r < 0 ? r : http_replied(d);
-}
-
-/* How many bytes more of in.bytes this step needs; 0: they are there. */
-static int socks5_missing(const struct dial *d)
-{
-	struct socks5_address bound;
-	int r;
-
-	if (d->step != STEP_REPLY)
-		return 2 - d->got;
-	r = socks5_reply_parse(d->in.bytes, d->got, &bound);
-	return r > 0 ? r : 0;
-}
-
-static int socks5_read(struct dial *d)
-{
-	int missing;
-
-	while ((missing = socks5_missing(d)) > 0) {
-		ssize_t n = recv(d->fd, d->in.bytes + d->got, (size_t)missing, MSG_DONTWAIT);
-
-		if (n <= 0)
-			return n == 0		 ? -ECONNREFUSED
-			       : errno == EAGAIN ? dial_wait(d)
-						 : connect_error(-errno);
-		d->got = (uint16_t)(d->got + n);
-	}
-	switch ((enum dial_step)d->step) {
-	case STEP_METHOD:
-		return socks5_method(d);
-	case STEP_AUTH:
-		return socks5_auth(d);
-	default:
-		return socks5_reply(d);
-	}
-}
-
-static int dial_received(struct dial *d, uint8_t byte)
-{
-	size_t taken;
-	int r;
-
-	if (d->step != STEP_HEAD) {
-		d->in.bytes[d->got++] = byte;
-		return socks5_read(d);
-	}
-	r = http_head_feed(&d->in.head, &byte, 1, &taken);
-	return r == 0 ? http_read(d) : r < 0 ? r : http_replied(d);
-}
-
 /* --- events --- */
-
-/* A proxy on this host is connected to from its own address. */
-static void note_whether_here(struct dial *d)
-{
-	struct egress_state *st = leaf_of(d)->state;
-	struct sockaddr_storage ss;
-	struct ip_port own, proxy;
-	socklen_t len = sizeof ss;
-
-	if (d->guard_slot < 0 || atomic_load_explicit(&st->here, memory_order_relaxed) ||
-		getsockname(d->fd, (struct sockaddr *)&ss, &len) < 0)
-		return;
-	ip_port_from_sockaddr((struct sockaddr *)&ss, &own);
-	ip_port_from_sockaddr((struct sockaddr *)&d->sa, &proxy);
-	if (ip_addr_equal(&own.addr, &proxy.addr))
-		atomic_store_explicit(&st->here, true, memory_order_relaxed);
-}
 
 static int dial_connected(struct dial *d)
 {
-	const struct egress *e = leaf_of(d);
+	const struct egress *e = dial_leaf(d);
 
 	if (e->conf.type == CONF_EGRESS_DIRECT)
 		return CONNECTED;
 	d->rtt_us = (uint32_t)(clock_us() - d->began_us) | 1;
-	note_whether_here(d);
+	if (d->guard_slot >= 0)
+		guard_proxy_connected(e->state, d->fd, &d->sa);
 	if (d->order.ret_proxy)
 		ip_port_from_sockaddr((struct sockaddr *)&d->sa, d->order.ret_proxy);
 	if (d->n > 1 && d->at > 0)
 		state_address_worked(e->state, &d->addresses[d->at]);
-	return e->conf.type == CONF_EGRESS_SOCKS5 ? socks5_greet(d) : http_ask(d);
+	return handshake_start(d);
 }
 
-static void dial_op_done(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+void dial_op_done(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
 	struct dial *d = container_of(op, struct dial, op);
 	int r;
@@ -753,11 +523,13 @@ static void dial_op_done(struct loop_op *op, int32_t res, uint8_t *data, bool la
 		d->timed_out = false;
 		r = -ETIMEDOUT;
 	} else if (res < 0) {
-		r = connect_error(res);
+		if (res == -EADDRNOTAVAIL || res == -ENOMEM || res == -ENOBUFS)
+			d->proxys_fault = false; /* no local port, no memory: our own trouble */
+		r = dial_kernel_error(res);
 	} else if (d->step == STEP_CONNECT) {
 		r = dial_connected(d);
 	} else {
-		r = res > 0 && data ? dial_received(d, data[0]) : -ECONNREFUSED;
+		r = res > 0 && data ? handshake_received(d, data[0]) : -ECONNREFUSED;
 	}
 	dial_go_on(d, r);
 }
@@ -771,44 +543,13 @@ static void dial_timer_fired(struct loop_timer *timer)
 		loop_op_cancel(&d->op);
 		return;
 	}
-	if (d->looking)
-		d->dialer->config.resolve_cancel(d->dialer->config.arg, &d->lookup);
+	d->dialer->config.resolve_cancel(d->dialer->config.arg, &d->lookup);
 	d->looking = false;
-	dial_go_on(d, -ETIMEDOUT);
+	state_addresses_set(dial_leaf(d)->state, NULL, 0, 0, loop_now_ms(d->dialer->loop));
+	dial_go_on(d, dial_looked_up(d, -ETIMEDOUT));
 }
 
 /* --- start --- */
-
-static bool is_near(const struct egress_target *t, const struct egress *e)
-{
-	struct egress_state *st = e->state;
-	bool near = t->client_is_host && atomic_load_explicit(&st->here, memory_order_relaxed);
-
-	if (near || !e->conf.server.host)
-		return near || ip_addr_equal(&t->client, &e->conf.server.at.addr);
-	pthread_mutex_lock(&st->lock);
-	for (size_t i = 0; i < st->n; i++)
-		near |= ip_addr_equal(&t->client, &st->addresses[i]);
-	pthread_mutex_unlock(&st->lock);
-	return near;
-}
-
-int dial_guard(struct egress_set *s, unsigned leaf, const struct egress_target *t,
-	struct egress_state **ret_guarded)
-{
-	const struct egress *e = &s->v[leaf];
-	int slot;
-
-	*ret_guarded = NULL;
-	if (t->client.family == IP_NONE ||
-		(e->conf.type != CONF_EGRESS_SOCKS5 && e->conf.type != CONF_EGRESS_HTTP))
-		return -1;
-	slot = guard_enter(
-		&e->state->guard, &t->client, t->host, &t->at, is_near(t, e), clock_ms());
-	if (slot >= 0)
-		*ret_guarded = state_ref(e->state);
-	return slot;
-}
 
 void egress_target_copy(struct egress_target *to, const struct egress_target *from)
 {
@@ -845,7 +586,7 @@ void dial_start(struct egress_dialer *dr, struct egress_set *s, unsigned egress,
 	*owner = (struct egress_dial){.done = done, .priv = d};
 	dial_link(d);
 	d->deadline_ms = loop_now_ms(dr->loop) + s->v[egress].conf.connect_timeout_ms;
-	d->guard_slot = dial_guard(s, leaf, &d->target, &d->guarded);
+	d->guard_slot = guard_begin(s, leaf, &d->target, &d->guarded);
 	r = d->guard_slot == -ELOOP ? -ELOOP : loop_timer_set(dr->loop, &d->timer, d->deadline_ms);
 	if (r == 0)
 		r = member_start(d);

@@ -132,10 +132,14 @@ void dials_tell(struct egress_dialer *d); /* those refused at once */
 void dials_free(struct egress_dialer *d);
 int dial_socket(const struct egress *e, int family, int type); /* blocking; with its mark */
 void egress_target_copy(struct egress_target *to, const struct egress_target *from);
+
+/* --- guard.c --- */
+
 /* guard_enter() for a proxy and a client that is told: the slot, and whose guard it is (a
  * reference); -1: nothing is guarded; -ELOOP. */
-int dial_guard(struct egress_set *s, unsigned leaf, const struct egress_target *t,
+int guard_begin(struct egress_set *s, unsigned leaf, const struct egress_target *t,
 	struct egress_state **ret_guarded);
+void guard_proxy_connected(struct egress_state *st, int fd, const struct sockaddr_storage *to);
 
 /* --- udp.c --- */
 

@@ -3,6 +3,9 @@
 #include <ctype.h>
 #include <errno.h>
 
+#include "gateway/base/clock.h"
+#include "gateway/egress/egress_internal.h"
+
 static unsigned slot_of(const struct ip_addr *client, const char *host, const struct ip_port *at)
 {
 	uint64_t h = ip_addr_hash(client) ^ at->port;
@@ -44,4 +47,53 @@ void guard_leave(struct guard *g, int slot, bool connected)
 	while (n && !atomic_compare_exchange_weak_explicit(
 			    open, &n, n - 1, memory_order_relaxed, memory_order_relaxed))
 		;
+}
+
+/* --- for a dial, an association --- */
+
+static bool is_near(const struct egress_target *t, const struct egress *e)
+{
+	struct egress_state *st = e->state;
+	bool near = t->client_is_host && atomic_load_explicit(&st->here, memory_order_relaxed);
+
+	if (near || !e->conf.server.host)
+		return near || ip_addr_equal(&t->client, &e->conf.server.at.addr);
+	pthread_mutex_lock(&st->lock);
+	for (size_t i = 0; i < st->n; i++)
+		near |= ip_addr_equal(&t->client, &st->addresses[i]);
+	pthread_mutex_unlock(&st->lock);
+	return near;
+}
+
+int guard_begin(struct egress_set *s, unsigned leaf, const struct egress_target *t,
+	struct egress_state **ret_guarded)
+{
+	const struct egress *e = &s->v[leaf];
+	int slot;
+
+	*ret_guarded = NULL;
+	if (t->client.family == IP_NONE ||
+		(e->conf.type != CONF_EGRESS_SOCKS5 && e->conf.type != CONF_EGRESS_HTTP))
+		return -1;
+	slot = guard_enter(
+		&e->state->guard, &t->client, t->host, &t->at, is_near(t, e), clock_ms());
+	if (slot >= 0)
+		*ret_guarded = state_ref(e->state);
+	return slot;
+}
+
+/* A proxy on this host is connected to from its own address. */
+void guard_proxy_connected(struct egress_state *st, int fd, const struct sockaddr_storage *to)
+{
+	struct sockaddr_storage from;
+	struct ip_port own, proxy;
+	socklen_t len = sizeof from;
+
+	if (atomic_load_explicit(&st->here, memory_order_relaxed) ||
+		getsockname(fd, (struct sockaddr *)&from, &len) < 0)
+		return;
+	ip_port_from_sockaddr((struct sockaddr *)&from, &own);
+	ip_port_from_sockaddr((const struct sockaddr *)to, &proxy);
+	if (ip_addr_equal(&own.addr, &proxy.addr))
+		atomic_store_explicit(&st->here, true, memory_order_relaxed);
 }

@@ -27,11 +27,27 @@ void http_credentials_write(const char *user, const char *password, char ret[HTT
 	ret[n] = 0;
 }
 
+/* reg-name of RFC 3986 3.2.2, without percent signs. */
+static bool is_host(const char *host)
+{
+	static const char digits[] = "0123456789", marks[] = "-._~!$&'()*+,;=";
+
+	for (; *host; host++) {
+		bool letter = (*host | 0x20) >= 'a' && (*host | 0x20) <= 'z';
+
+		if (!letter && !strchr(digits, *host) && !strchr(marks, *host))
+			return false;
+	}
+	return true;
+}
+
 size_t http_request_write(const char *host, const struct ip_port *at, const char *credentials,
 	char buf[HTTP_REQUEST_MAX])
 {
 	char authority[255 + 8], literal[IP_TEXT_MAX];
 
+	if (!is_host(host))
+		return 0;
 	if (host[0]) {
 		snprintf(authority, sizeof authority, "%.255s:%u", host, at->port);
 	} else {

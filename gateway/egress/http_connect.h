@@ -13,7 +13,8 @@
 
 /* "user:password" in base64. Longer than 255 bytes each is cut. */
 void http_credentials_write(const char *user, const char *password, char ret[HTTP_CREDENTIALS_MAX]);
-/* host "": by address. credentials NULL: none. Returns the length. */
+/* host "": by address. credentials NULL: none. Returns the length; 0: the host has bytes that would
+ * not stay within the request line. */
 size_t http_request_write(const char *host, const struct ip_port *at, const char *credentials,
 	char buf[HTTP_REQUEST_MAX]);
 

@@ -499,7 +499,7 @@ int egress_udp_send(struct egress_udp *u, const struct egress_target *target,
 	if (u->over)
 		return -EAGAIN;
 	if (u->guard_slot == -1) {
-		u->guard_slot = dial_guard(u->set, u->leaf, target, &u->guarded);
+		u->guard_slot = guard_begin(u->set, u->leaf, target, &u->guarded);
 		if (u->guard_slot == -1)
 			u->guard_slot = GUARD_DONE;
 	}

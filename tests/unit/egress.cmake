@@ -1,4 +1,7 @@
-foreach(test test_egress_dial)
+foreach(test test_egress_dial test_egress_group)
   tungate_test(${test} tg_egress tg_loop tg_base)
   target_sources(${test} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/egress_stage.c)
+endforeach()
+foreach(test test_egress_socks5 test_egress_http)
+  tungate_test(${test} tg_egress tg_loop tg_base)
 endforeach()

@@ -1,22 +1,27 @@
 #include "egress_stage.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 
 /* --- servers --- */
 
-void server_open(struct server *s, const char *address, const struct play *play)
+static void server_init(struct server *s)
 {
-	struct sockaddr_storage sa;
-	socklen_t len;
-	int one = 1;
-
 	memset(s, 0, sizeof *s);
+	s->listener = -1;
 	for (size_t i = 0; i < STAGE_CONNECTIONS; i++)
 		s->connections[i].fd = -1;
+}
+
+void server_open_at(struct server *s, const struct ip_port *at, const struct play *play)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = ip_port_to_sockaddr(at, &sa);
+	int one = 1;
+
+	server_init(s);
 	s->play = play;
-	assert_int_equal(ip_addr_parse(address, &s->at.addr), 0);
-	len = ip_port_to_sockaddr(&s->at, &sa);
 	s->listener = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	assert_true(s->listener >= 0);
 	assert_int_equal(setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one), 0);
@@ -24,6 +29,14 @@ void server_open(struct server *s, const char *address, const struct play *play)
 	assert_int_equal(listen(s->listener, 1024), 0);
 	assert_int_equal(getsockname(s->listener, (struct sockaddr *)&sa, &len), 0);
 	ip_port_from_sockaddr((struct sockaddr *)&sa, &s->at);
+}
+
+void server_open(struct server *s, const char *address, const struct play *play)
+{
+	struct ip_port at = {0};
+
+	assert_int_equal(ip_addr_parse(address, &at.addr), 0);
+	server_open_at(s, &at, play);
 }
 
 static void connection_close(struct connection *c)
@@ -35,7 +48,7 @@ static void connection_close(struct connection *c)
 
 void server_close(struct server *s)
 {
-	if (s->listener > 0)
+	if (s->listener >= 0)
 		close(s->listener);
 	s->listener = -1;
 	for (size_t i = 0; i < STAGE_CONNECTIONS; i++)
@@ -98,7 +111,7 @@ static void server_look(struct server *s)
 {
 	int fd;
 
-	if (s->listener <= 0)
+	if (s->listener < 0)
 		return;
 	while ((fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
 		struct connection *c = &s->connections[s->accepted++ % STAGE_CONNECTIONS];
@@ -149,6 +162,18 @@ static bool stage_forbidden(void *arg, const struct ip_port *to)
 
 /* --- the stage --- */
 
+unsigned fds_open(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
 int stage_setup(void **state)
 {
 	struct stage *st = calloc(1, sizeof *st);
@@ -159,7 +184,12 @@ int stage_setup(void **state)
 		.arg = st,
 	};
 
-	if (!st || loop_new(&st->loop))
+	if (!st)
+		return -1;
+	for (size_t i = 0; i < 4; i++)
+		server_init(&st->servers[i]);
+	st->fds = fds_open();
+	if (loop_new(&st->loop))
 		return -1;
 	config.loop = st->loop;
 	if (egress_dialer_new(&config, &st->dialer))
@@ -176,6 +206,7 @@ static void stage_stopped(void *arg)
 int stage_teardown(void **state)
 {
 	struct stage *st = *state;
+	unsigned fds = st->fds;
 
 	if (st->dialer)
 		egress_dialer_stop(st->dialer, stage_stopped, st);
@@ -190,7 +221,7 @@ int stage_teardown(void **state)
 		free(st->egresses[i].of);
 	loop_free(st->loop);
 	free(st);
-	return 0;
+	return fds_open() == fds ? 0 : -1; /* none is lost */
 }
 
 struct conf_egress *stage_egress(

@@ -46,6 +46,7 @@ struct stage {
 	struct egress_set *set;
 	struct server servers[4];
 	bool stopped;
+	unsigned fds; /* open before */
 	/* what the stage answers */
 	struct ip_addr lookup[4];
 	size_t n_lookup;
@@ -74,6 +75,8 @@ struct conf_egress *stage_egress(
 	struct stage *st, const char *name, enum conf_egress_type type, const struct server *at);
 void stage_set(struct stage *st); /* makes or remakes the set of what was configured */
 void server_open(struct server *s, const char *address, const struct play *play);
+void server_open_at(struct server *s, const struct ip_port *at, const struct play *play);
+unsigned fds_open(void);
 void server_close(struct server *s); /* its port refuses from now on */
 void stage_turn(struct stage *st, int64_t wait_ms);
 
