@@ -1,5 +1,5 @@
-/* What connection tracking knows of flows to the pools (ctnetlink). Dumps are filtered in the
- * kernel where it can (5.9: by the original destination), else here. One thread's. */
+/* What connection tracking knows of flows to the pools (ctnetlink). One address is looked
+ * for in the kernel where that can (IPv4, 5.8), else here. One thread's. */
 #ifndef TUNGATE_NETLINK_CONNTRACK_H
 #define TUNGATE_NETLINK_CONNTRACK_H
 
