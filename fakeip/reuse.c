@@ -144,7 +144,8 @@ uint32_t reuse_take(struct fakeip_table *t, uint32_t now_s)
 
 /* --- times --- */
 
-/* What was answered with the longer TTL is in use as long as if a packet had come at its end. */
+/* What was answered with the longer TTL is in use as long as if a packet had come at its end. What is
+ * out of use by a shorter hold was not when flows were last looked at. */
 void fakeip_set_times(struct fakeip_table *t, uint32_t ttl_s, uint32_t hold_s)
 {
 	uint32_t old_s = atomic_load(&t->ttl_s);
@@ -158,6 +159,7 @@ void fakeip_set_times(struct fakeip_table *t, uint32_t ttl_s, uint32_t hold_s)
 	}
 	atomic_store(&t->ttl_s, ttl_s);
 	atomic_store(&t->hold_s, hold_s);
+	atomic_store(&t->swept_s, 0);
 	reuse_look_again(t);
 	t->idle_until_s = 0;
 	table_unlock(t);

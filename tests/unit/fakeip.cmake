@@ -1,5 +1,6 @@
 tungate_test(test_fakeip_pool tg_fakeip)
 tungate_test(test_fakeip_table tg_fakeip)
 tungate_test(test_fakeip_log tg_fakeip)
+tungate_test(test_fakeip_model tg_fakeip)
 tungate_test(test_fakeip_threads tg_fakeip)
 tungate_threads(test_fakeip_log test_fakeip_threads)
