@@ -42,19 +42,27 @@ static void hits_add(struct matcher_hits *hits, const uint16_t *set, unsigned be
 	}
 }
 
+/* Where each label begins, from the left; returns where the root label does. */
+static inline size_t labels_start(const struct dns_name *name, uint8_t ret_start[MATCHER_LABELS])
+{
+	size_t at = 0;
+
+	for (unsigned i = 0; i < name->labels; i++) {
+		ret_start[i] = (uint8_t)at;
+		at += name->b[at] + 1u;
+	}
+	return at;
+}
+
 void matcher_find(const struct matcher *m, const struct dns_name *name, struct matcher_hits *ret)
 {
-	uint8_t start[MATCHER_LABELS]; /* of each label, from the left */
+	uint8_t start[MATCHER_LABELS];
 	unsigned labels = name->labels, depth = 0, end = labels < m->deepest ? labels : m->deepest;
 	uint64_t hash[MATCHER_LABELS];
-	size_t at = 0;
+	size_t at = labels_start(name, start);
 
 	for (unsigned i = 0; i < m->n_words; i++)
 		ret->bits[i] = 0;
-	for (unsigned i = 0; i < labels; i++) {
-		start[i] = (uint8_t)at;
-		at += name->b[at] + 1u;
-	}
 	/* First all hashes, then the table: the cache misses of a large one overlap. */
 	hash[0] = m->key;
 	for (depth = 1; depth <= end; depth++) {
@@ -89,13 +97,9 @@ int matcher_closest(const struct matcher *m, const struct dns_name *name, unsign
 	uint8_t start[MATCHER_LABELS];
 	unsigned labels = name->labels, end = labels < m->deepest ? labels : m->deepest;
 	uint64_t hash = m->key;
-	size_t at = 0;
+	size_t at = labels_start(name, start);
 	int closest = -1;
 
-	for (unsigned i = 0; i < labels; i++) {
-		start[i] = (uint8_t)at;
-		at += name->b[at] + 1u;
-	}
 	for (unsigned depth = 0; depth <= end; depth++) {
 		const struct matcher_slot *slot;
 		size_t from = depth ? start[labels - depth] : at;

@@ -425,8 +425,7 @@ static void explain_tells_the_way(void **state)
 	json_object_put(r);
 
 	f->d.https = CONF_HTTPS_REWRITE;
-	r = peer_ask(
-		f, &p, "{\"cmd\":\"explain\",\"name\":\"n4.test\",\"type\":\"HTTPS\"}");
+	r = peer_ask(f, &p, "{\"cmd\":\"explain\",\"name\":\"n4.test\",\"type\":\"HTTPS\"}");
 	assert_non_null(strstr(text_at(r, "result.notes.0"), "fake addresses as hints"));
 	json_object_put(r);
 

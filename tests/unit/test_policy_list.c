@@ -139,7 +139,8 @@ static void skips(const char *line, unsigned column, const char *what)
 
 	(void)snprintf(text, sizeof text, "ok.test\n%s\nfine.test\n", line);
 	(void)snprintf(told, sizeof told,
-		"f:2:%u: warning: lists.l: %s; allowed: one domain name, address or prefix a line, '#' comments\n",
+		"f:2:%u: warning: lists.l: %s; allowed: one domain name, address or prefix a line, "
+		"'#' comments\n",
 		column, what);
 	assert_int_equal(read_text(&log, text, strlen(text), &counts), 0);
 	assert_string_equal(log.names, "1:ok.test=ok.test\n3:fine.test=fine.test\n");
@@ -269,9 +270,9 @@ static void test_nul(void **state)
 	(void)state;
 	assert_non_null(text);
 	assert_int_equal(read_text(&log, "a.test\nb.te\0st\n", 15, &counts), -EBADMSG);
-	assert_string_equal(log.told,
-		"f:2:5: lists.l: a NUL byte: this is not a text file; allowed: one domain name, address "
-		"or prefix a line, '#' comments\n");
+	assert_string_equal(log.told, "f:2:5: lists.l: a NUL byte: this is not a text file; "
+				      "allowed: one domain name, address "
+				      "or prefix a line, '#' comments\n");
 	assert_int_equal(log.errors, 1);
 	/* Also in what is thrown away. */
 	memset(text, 'x', 2 * LIST_LINE_MAX - 1);

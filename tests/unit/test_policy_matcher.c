@@ -284,15 +284,20 @@ static bool model_holds(const struct model *model, unsigned i, const struct dns_
 static void model_check(
 	const struct model *model, const struct matcher *m, const struct dns_name *name)
 {
-	bool expected[MODEL_SOURCES] = {false};
+	int closest[MODEL_SOURCES];
 	struct matcher_hits hits;
 
-	for (unsigned i = 0; i < model->n; i++)
-		if (model_holds(model, i, name))
-			expected[model->source[i]] = true;
-	matcher_find(m, name, &hits);
 	for (unsigned s = 0; s < MODEL_SOURCES; s++)
-		assert_int_equal(matcher_hits_has(&hits, s), expected[s]);
+		closest[s] = -1;
+	for (unsigned i = 0; i < model->n; i++)
+		if (model_holds(model, i, name) &&
+			model->name[i].labels > closest[model->source[i]])
+			closest[model->source[i]] = model->name[i].labels;
+	matcher_find(m, name, &hits);
+	for (unsigned s = 0; s < MODEL_SOURCES; s++) {
+		assert_int_equal(matcher_hits_has(&hits, s), closest[s] >= 0);
+		assert_int_equal(matcher_closest(m, name, s), closest[s]);
+	}
 }
 
 static void test_model(void **state)
