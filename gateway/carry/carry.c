@@ -112,6 +112,8 @@ void carry_relayed(struct carry *c, const struct arrival *a, const struct policy
 	struct tun_echo echo;
 
 	to.at.port = a->p->target_port;
+	to.client = a->source;
+	to.client_is_host = hosts_contain(c->c.hosts, &a->source);
 	if (a->p->protocol == IPPROTO_TCP && a->p->fragment == TUN_WHOLE)
 		syn_arrived(c, a, leaf, &to);
 	else if (a->p->protocol == IPPROTO_UDP && a->p->fragment == TUN_WHOLE)
@@ -300,6 +302,7 @@ static int make_rooms(struct carry *c)
 	struct udp_relay_config uc = {.loop = c->c.loop,
 		.fakeip = c->c.fakeip,
 		.inject = c->c.inject,
+		.hosts = c->c.hosts,
 		.clock_s = c->c.clock_s,
 		.max = c->c.max_flows};
 	int error = egress_dialer_new(&dc, &c->dialer);

@@ -5,7 +5,12 @@
  * (facts/fakeip-peers.md 0.4). To real addresses: a flow for each client socket, answers from
  * anywhere (endpoint-independent mapping and filtering, RFC 4787).
  *
- * Bounded; a flow without a datagram for its idle time ends. */
+ * With a name (the proxy resolves it, perhaps to another address than the client has) what comes
+ * from nobody that the client sent to by address comes from the address that the name stands for.
+ *
+ * Bounded: when all flows are taken, the one that was idle for longest, and for 10 s at least,
+ * gives way. A flow without a datagram for its idle time ends. No allocation for a datagram, one
+ * copy of it. */
 #ifndef TUNGATE_CARRY_UDP_H
 #define TUNGATE_CARRY_UDP_H
 
@@ -13,6 +18,7 @@
 #include "gateway/carry/inject.h"
 #include "gateway/egress/egress.h"
 #include "gateway/tun/packet.h"
+#include "netlink/hosts.h"
 
 struct udp_relay;
 
@@ -21,6 +27,7 @@ struct udp_relay_config {
 	struct egress_dialer *dialer;
 	struct fakeip_table *fakeip;
 	struct inject *inject;
+	const struct hosts *hosts; /* a client that is this host is answered by lo */
 	uint32_t (*clock_s)(void);
 	unsigned max; /* flows */
 };

@@ -604,5 +604,5 @@ void egress_connect(struct egress_dialer *d, struct egress_set *s, unsigned egre
 {
 	static const struct dial_order stream = {.purpose = DIAL_STREAM};
 
-	dial_start(d, s, egress, target, &stream, dial, done);
+	dial_start(d, s, set_at(s, egress), target, &stream, dial, done);
 }

@@ -19,6 +19,9 @@
 #include "gateway/loop/loop.h"
 
 #define EGRESS_HOST_MAX 255
+/* As `egress`: none of the configuration, this host's own routes, with the defaults of a direct
+ * egress. What a dial then tells as the one who connected is as good as this. */
+#define EGRESS_DIRECT UINT32_MAX
 
 struct egress_set;
 struct egress_state;

@@ -77,8 +77,13 @@ struct egress_set {
 	atomic_uint refs;
 	size_t n;
 	struct arena *arena;
-	struct egress v[];
+	struct egress v[]; /* behind those of the configuration the one for EGRESS_DIRECT */
 };
+
+static inline unsigned set_at(const struct egress_set *s, unsigned egress)
+{
+	return egress == EGRESS_DIRECT ? (unsigned)s->n : egress;
+}
 
 bool set_leaf_is_up(const struct egress_set *s, unsigned leaf);
 

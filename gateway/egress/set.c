@@ -11,6 +11,11 @@
 #define FASTER_PERCENT 20
 #define FASTER_US      10000
 
+/* interface.md: connect_timeout, idle */
+#define DIRECT_CONNECT_MS  5000
+#define DIRECT_IDLE_MS	   300000
+#define DIRECT_UDP_IDLE_MS 60000
+
 static bool is_proxy(const struct egress *e)
 {
 	return e->conf.type == CONF_EGRESS_SOCKS5 || e->conf.type == CONF_EGRESS_HTTP;
@@ -114,17 +119,32 @@ static int leaves_init(struct egress_set *s, unsigned i, const struct egress_set
 
 static void set_free(struct egress_set *s)
 {
-	for (size_t i = 0; i < s->n; i++)
+	for (size_t i = 0; i <= s->n; i++)
 		state_unref(s->v[i].state);
 	arena_free(s->arena);
 	free(s);
+}
+
+/* What lies behind the last one: EGRESS_DIRECT. Nobody counts what it does. */
+static int direct_init(struct egress_set *s, uint32_t own_mark)
+{
+	static const struct conf_egress conf = {.name = (char *)"",
+		.type = CONF_EGRESS_DIRECT,
+		.upstream = -1,
+		.bootstrap = -1,
+		.connect_timeout_ms = DIRECT_CONNECT_MS,
+		.idle_ms = DIRECT_IDLE_MS,
+		.udp_idle_ms = DIRECT_UDP_IDLE_MS};
+	int error = egress_init(s, &s->v[s->n], &conf, own_mark, NULL);
+
+	return error ? error : leaves_init(s, (unsigned)s->n, NULL);
 }
 
 int egress_set_new(const struct config *config, uint32_t own_mark, struct egress_set *previous,
 	struct egress_set **ret)
 {
 	size_t n = config->n_egresses;
-	struct egress_set *s = calloc(1, sizeof *s + n * sizeof s->v[0]);
+	struct egress_set *s = calloc(1, sizeof *s + (n + 1) * sizeof s->v[0]);
 	int error = 0;
 
 	if (!s)
@@ -138,6 +158,8 @@ int egress_set_new(const struct config *config, uint32_t own_mark, struct egress
 		error = egress_init(s, &s->v[i], &config->egresses[i], own_mark, previous);
 	for (unsigned i = 0; !error && i < n; i++)
 		error = leaves_init(s, i, previous);
+	if (!error)
+		error = direct_init(s, own_mark);
 	if (error) {
 		set_free(s);
 		return error;
@@ -230,6 +252,7 @@ static unsigned group_member(const struct egress_set *s, const struct egress *e)
 
 unsigned egress_choose(const struct egress_set *s, unsigned egress)
 {
+	egress = set_at(s, egress);
 	for (unsigned depth = 0; depth < EGRESS_DEPTH_MAX; depth++) {
 		const struct egress *e = &s->v[egress];
 
@@ -246,12 +269,12 @@ unsigned egress_choose(const struct egress_set *s, unsigned egress)
 
 enum conf_egress_type egress_type(const struct egress_set *s, unsigned egress)
 {
-	return s->v[egress].conf.type;
+	return s->v[set_at(s, egress)].conf.type;
 }
 
 const struct conf_egress *egress_conf(const struct egress_set *s, unsigned egress)
 {
-	return &s->v[egress].conf;
+	return &s->v[set_at(s, egress)].conf;
 }
 
 bool egress_takes_udp(const struct egress_set *s, unsigned egress)
@@ -292,7 +315,7 @@ size_t egress_list(const struct egress_set *s, struct egress_info *ret, size_t m
 
 struct egress_state *egress_flow_begin(struct egress_set *s, unsigned egress)
 {
-	struct egress_state *st = state_ref(s->v[egress].state);
+	struct egress_state *st = state_ref(s->v[set_at(s, egress)].state);
 
 	atomic_fetch_add_explicit(&st->flows, 1, memory_order_relaxed);
 	return st;

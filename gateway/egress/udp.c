@@ -540,6 +540,7 @@ int egress_udp_open(struct egress_dialer *d, struct egress_set *s, unsigned egre
 	struct egress_udp *u;
 	int error;
 
+	egress = set_at(s, egress);
 	if (d->stopping)
 		return -ECANCELED;
 	if (s->v[egress].conf.udp == CONF_CARRY_REJECT || !anyone_takes_udp(s, egress))

@@ -84,6 +84,21 @@ size_t tun_packet_echo_reply(uint8_t *out, const struct tun_packet *p);
 size_t tun_packet_udp_headroom(const struct tun_packet *query);
 size_t tun_packet_udp_reply(uint8_t *out, const struct tun_packet *query, size_t payload_len);
 
+/* A datagram of our own from one to the other, of the same family: its payload stands already at
+ * out + 28 for IPv4, out + 48 for IPv6. May be fragmented. Returns its length; 0: the families
+ * differ, or the payload is too long. */
+#define TUN_UDP_HEADROOM_V4 28
+#define TUN_UDP_HEADROOM_V6 48
+size_t tun_packet_udp_build(
+	uint8_t *out, const struct ip_port *from, const struct ip_port *to, size_t payload_len);
+
+/* A packet of one of the builders in pieces of at most mtu bytes (68 at least for IPv4, 1280 for
+ * IPv6): writes the next piece and returns its length; 0: that was all. *done: 0 at first, ours
+ * from then on. id: the same for all pieces of a packet, another one for another packet. out must
+ * not overlap packet. */
+size_t tun_packet_fragment(
+	uint8_t *out, const uint8_t *packet, size_t len, size_t mtu, uint32_t id, size_t *done);
+
 /* The reset that answers a segment (RFC 9293 3.10.7.1). Returns its length; 0: none may be sent. */
 #define TUN_RESET_MAX 60
 size_t tun_packet_tcp_reset(uint8_t *out, const struct tun_packet *segment);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { HOPS = 64 };
+enum { HOPS = 64, NEXT_FRAGMENT = 44, V6_FRAGMENT = 8 };
 
 /* Who may be the source of what we answer: exactly one host (RFC 1122 3.2.2, RFC 4443 2.4 e.6).
  * Broadcasts of a subnet cannot be told from here; the kernel does not forward them. */
@@ -26,25 +26,23 @@ static size_t header_size(const struct tun_packet *p)
 	return p->family == IP_V4 ? V4_HEADER : V6_HEADER;
 }
 
-/* The IP header of an answer to p of len bytes in all. The identification may be anything, since
- * with DF the packet is never a fragment (RFC 6864 4.1). */
-static void put_ip(uint8_t *out, const struct tun_packet *p, const struct ip_addr *from,
+/* An IP header before len bytes in all. */
+static void put_header(uint8_t *out, uint8_t family, const uint8_t *source, const uint8_t *target,
 	uint8_t protocol, size_t len)
 {
-	const uint8_t *source = p->data + (p->family == IP_V4 ? V4_TARGET : V6_TARGET);
 	uint16_t sum;
 
-	if (from)
-		source = from->b;
-	if (p->family == IP_V6) {
+	if (family == IP_V6) {
 		put32(out, 0x60000000);
 		put16(out + 4, (unsigned)len - V6_HEADER);
 		out[6] = protocol;
 		out[7] = HOPS;
 		memcpy(out + V6_SOURCE, source, 16);
-		memcpy(out + V6_TARGET, p->data + V6_SOURCE, 16);
+		memcpy(out + V6_TARGET, target, 16);
 		return;
 	}
+	/* The identification may be anything, since with DF the packet is never a fragment (RFC
+	 * 6864 4.1). */
 	put16(out, 0x4500);
 	put16(out + 2, (unsigned)len);
 	put32(out + 4, 0x4000);
@@ -52,9 +50,19 @@ static void put_ip(uint8_t *out, const struct tun_packet *p, const struct ip_add
 	out[9] = protocol;
 	put16(out + 10, 0);
 	memcpy(out + V4_SOURCE, source, 4);
-	memcpy(out + V4_TARGET, p->data + V4_SOURCE, 4);
+	memcpy(out + V4_TARGET, target, 4);
 	sum = tun_packet_checksum(out, V4_HEADER);
 	memcpy(out + 10, &sum, 2);
+}
+
+/* The IP header of an answer to p. */
+static void put_ip(uint8_t *out, const struct tun_packet *p, const struct ip_addr *from,
+	uint8_t protocol, size_t len)
+{
+	const uint8_t *source = p->data + (p->family == IP_V4 ? V4_TARGET : V6_TARGET);
+	const uint8_t *target = p->data + (p->family == IP_V4 ? V4_SOURCE : V6_SOURCE);
+
+	put_header(out, p->family, from ? from->b : source, target, protocol, len);
 }
 
 size_t tun_packet_udp_headroom(const struct tun_packet *query)
@@ -78,6 +86,85 @@ size_t tun_packet_udp_reply(uint8_t *out, const struct tun_packet *query, size_t
 	put16(udp + 4, (unsigned)(len - ip));
 	checksum_put(out, udp, len - ip, PROTOCOL_UDP, UDP_SUM);
 	return len;
+}
+
+/* Identification, and flags with the offset, of an IPv4 header. */
+static void put_fragment(uint8_t *out, unsigned id, unsigned fragment)
+{
+	uint16_t sum;
+
+	put16(out + 4, id);
+	put16(out + 6, fragment);
+	put16(out + 10, 0);
+	sum = tun_packet_checksum(out, V4_HEADER);
+	memcpy(out + 10, &sum, 2);
+}
+
+size_t tun_packet_udp_build(
+	uint8_t *out, const struct ip_port *from, const struct ip_port *to, size_t payload_len)
+{
+	uint8_t family = from->addr.family;
+	size_t ip = family == IP_V4 ? V4_HEADER : V6_HEADER, len = ip + UDP_HEADER + payload_len;
+	uint8_t *udp = out + ip;
+
+	if (family == IP_NONE || family != to->addr.family)
+		return 0;
+	if (payload_len > UINT16_MAX || len > UINT16_MAX)
+		return 0;
+	put_header(out, family, from->addr.b, to->addr.b, PROTOCOL_UDP, len);
+	put16(udp, from->port);
+	put16(udp + 2, to->port);
+	put16(udp + 4, (unsigned)(len - ip));
+	checksum_put(out, udp, len - ip, PROTOCOL_UDP, UDP_SUM);
+	/* Who sends it is not asked for a smaller packet, so a narrow link may cut it. Datagrams
+	 * that differ have different sums, nearly always. */
+	if (family == IP_V4)
+		put_fragment(out, get16(udp + UDP_SUM), 0);
+	return len;
+}
+
+static size_t fragment_v4(
+	uint8_t *out, const uint8_t *packet, size_t len, size_t mtu, uint32_t id, size_t done)
+{
+	size_t room = (mtu - V4_HEADER) / 8 * 8, left = len - V4_HEADER - done;
+	size_t n = left > room ? room : left;
+
+	memcpy(out, packet, V4_HEADER);
+	memcpy(out + V4_HEADER, packet + V4_HEADER + done, n);
+	put16(out + 2, (unsigned)(V4_HEADER + n));
+	put_fragment(out, id & 0xffff, (unsigned)(done / 8) | (left > n ? 0x2000 : 0));
+	return V4_HEADER + n;
+}
+
+static size_t fragment_v6(
+	uint8_t *out, const uint8_t *packet, size_t len, size_t mtu, uint32_t id, size_t done)
+{
+	size_t header = V6_HEADER + V6_FRAGMENT, left = len - V6_HEADER - done;
+	size_t room = (mtu - header) / 8 * 8, n = left > room ? room : left;
+	uint8_t *fragment = out + V6_HEADER;
+
+	memcpy(out, packet, V6_HEADER);
+	memcpy(out + header, packet + V6_HEADER + done, n);
+	put16(out + 4, (unsigned)(V6_FRAGMENT + n));
+	out[6] = NEXT_FRAGMENT;
+	fragment[0] = packet[6];
+	fragment[1] = 0;
+	put16(fragment + 2, (unsigned)done | (left > n));
+	put32(fragment + 4, id);
+	return header + n;
+}
+
+size_t tun_packet_fragment(
+	uint8_t *out, const uint8_t *packet, size_t len, size_t mtu, uint32_t id, size_t *done)
+{
+	bool v4 = packet[0] >> 4 == IP_V4;
+	size_t header = v4 ? V4_HEADER : V6_HEADER, n;
+
+	if (len <= header + *done)
+		return 0;
+	n = (v4 ? fragment_v4 : fragment_v6)(out, packet, len, mtu, id, *done);
+	*done += n - (v4 ? V4_HEADER : V6_HEADER + V6_FRAGMENT);
+	return n;
 }
 
 size_t tun_packet_echo_reply(uint8_t *out, const struct tun_packet *p)
