@@ -47,9 +47,10 @@ enum side_flag {
 	SIDE_OVER = 1,	    /* its stream has ended, and the other side knows */
 	SIDE_BLOCKED = 2,   /* the other side did not take what this one brought */
 	SIDE_BULK = 4,	    /* brings much at once */
-	SIDE_HUNG_UP = 8,   /* POLLHUP is seen, it would be told for ever */
+	SIDE_HUNG_UP = 8,   /* no more will come: a poll of states would tell it for ever */
 	SIDE_CLIENT = 16,   /* else the egress */
 	SIDE_NONBLOCK = 32, /* O_NONBLOCK is set, without which splice(2) waits */
+	SIDE_EDGES = 64,    /* the poll tells of news, not of a state */
 };
 
 enum moved { MOVED_ALL, MOVED_SHARE, MOVED_BLOCKED, MOVED_END, MOVED_BROKEN };
@@ -356,23 +357,38 @@ static enum moved move(struct side *s)
 
 static void told(struct loop_op *op, int32_t res, uint8_t *data, bool last);
 
-static void watch(struct side *s)
+static void watch_state(struct side *s, uint8_t wanted)
 {
-	uint8_t wanted = 0;
-
-	if (!(s->flags & (SIDE_OVER | SIDE_BLOCKED)))
-		wanted |= POLLIN;
-	if (other(s)->flags & SIDE_BLOCKED)
-		wanted |= POLLOUT;
-	if (!wanted && s->flags & SIDE_HUNG_UP)
-		return;
 	if (!loop_op_busy(&s->poll)) {
+		s->flags &= (uint8_t)~SIDE_EDGES;
 		s->asked = wanted;
 		(void)loop_poll_once(flow_of(s)->relay->config.loop, &s->poll, s->fd, wanted, told);
+	} else if (s->flags & SIDE_EDGES) {
+		loop_op_cancel(&s->poll); /* told() comes back here */
 	} else if (wanted & ~s->asked) {
 		s->asked = wanted;
 		loop_poll_change(&s->poll, wanted);
 	}
+}
+
+static void watch_edges(struct side *s)
+{
+	if (loop_op_busy(&s->poll))
+		return; /* one of a state will tell in this turn */
+	s->flags |= SIDE_EDGES;
+	(void)loop_poll_start(flow_of(s)->relay->config.loop, &s->poll, s->fd, POLLOUT, told);
+}
+
+static void watch(struct side *s)
+{
+	bool reading = !(s->flags & (SIDE_OVER | SIDE_BLOCKED));
+
+	/* io_uring asks for POLLRDHUP, too, wanted or not. */
+	if (s->flags & SIDE_HUNG_UP && !reading)
+		watch_edges(s);
+	else
+		watch_state(s, (uint8_t)((reading ? POLLIN : 0) |
+					 (other(s)->flags & SIDE_BLOCKED ? POLLOUT : 0)));
 }
 
 /* False: the flow is broken. */
@@ -399,6 +415,8 @@ static bool handle(struct side *s, uint32_t events)
 {
 	struct side *o = other(s);
 
+	if (events & (POLLRDHUP | POLLHUP))
+		s->flags |= SIDE_HUNG_UP;
 	if (o->flags & SIDE_BLOCKED && events & (POLLOUT | POLLERR | POLLHUP)) {
 		o->flags &= (uint8_t)~SIDE_BLOCKED;
 		if (!go_on(o))
@@ -409,8 +427,6 @@ static bool handle(struct side *s, uint32_t events)
 	/* Nothing is read from it now, so nothing else would find out. */
 	if (events & POLLERR)
 		return false;
-	if (events & POLLHUP)
-		s->flags |= SIDE_HUNG_UP;
 	return true;
 }
 
@@ -425,7 +441,7 @@ static void told(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 		flow_close_when_quiet(f);
 		return;
 	}
-	if (res < 0 || !handle(s, (uint32_t)res)) {
+	if (res != -ECANCELED && (res < 0 || !handle(s, (uint32_t)res))) {
 		flow_end(f, true);
 		return;
 	}
