@@ -101,7 +101,8 @@ _Static_assert(sizeof(struct entry) == 36, "an entry is small");
 enum record_kind {
 	RECORD_BIND = 1, /* the index means the name */
 	RECORD_REBIND,	 /* so it does, and it meant another one before */
-	RECORD_FLUSH,	 /* the name has left the index, which is still in use */
+	RECORD_KEPT,	 /* so it did, and the name has left it, but it is still in use */
+	RECORD_FLUSH,	 /* the name has left the index */
 	RECORD_FREE,	 /* up to 64 indexes mean nothing any more */
 	RECORD_LIMITS,	 /* how far indexes that nobody ever had may have been given out */
 };
@@ -111,15 +112,15 @@ struct record {
 	uint16_t name_len;
 	uint32_t index;
 	union {
-		uint64_t view; /* BIND, REBIND */
+		uint64_t view; /* BIND, REBIND, KEPT */
 		uint64_t bits; /* FREE: index, index + 1, … */
 		uint64_t low;  /* LIMITS: low to top - 1 were never given out, */
 	};
 	union {
-		uint64_t rule; /* BIND, REBIND */
+		uint64_t rule; /* BIND, REBIND, KEPT */
 		uint64_t ends; /* LIMITS: top, and the pool's end in the upper half */
 	};
-	const uint8_t *name; /* BIND, REBIND: padded with zeros to a multiple of 8 bytes */
+	const uint8_t *name; /* BIND, REBIND, KEPT: padded with zeros to a multiple of 8 bytes */
 	/* How many FREE and REBIND records there were, with this one, in the low bits: what damage
 	 * hid is known by the difference. */
 	uint16_t frees;

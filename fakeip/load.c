@@ -58,7 +58,7 @@ static void load_bind(struct fakeip_table *t, struct load *l, struct record *b)
 		return;
 	}
 	cover(t, b->index);
-	old = table_locate(t, b->name, b->name_len, hash, b->view);
+	old = b->kind == RECORD_KEPT ? 0 : table_locate(t, b->name, b->name_len, hash, b->view);
 	if (old && old != b->index) {
 		entry_begin(&t->entries[old]);
 		table_set_flushed(t, old);
@@ -67,6 +67,8 @@ static void load_bind(struct fakeip_table *t, struct load *l, struct record *b)
 	entry_begin(&t->entries[b->index]);
 	table_unbind(t, b->index);
 	table_bind(t, b, hash, RECORD_OLD, view, rule, l->now_s);
+	if (b->kind == RECORD_KEPT)
+		table_set_flushed(t, b->index);
 	entry_end(&t->entries[b->index]);
 }
 
@@ -146,6 +148,7 @@ static void load_record(struct fakeip_table *t, struct load *l, struct record *r
 	switch (r->kind) {
 	case RECORD_BIND:
 	case RECORD_REBIND:
+	case RECORD_KEPT:
 		load_bind(t, l, r);
 		break;
 	case RECORD_FLUSH:

@@ -152,7 +152,7 @@ static bool record_is_valid(const struct record *r, const uint8_t *data, size_t 
 {
 	if (r->kind < RECORD_BIND || r->kind > RECORD_LIMITS)
 		return false;
-	if (r->kind != RECORD_BIND && r->kind != RECORD_REBIND)
+	if (r->kind > RECORD_KEPT)
 		return r->name_len == 0;
 	for (size_t i = RECORD_HEAD + r->name_len; i < size; i++)
 		if (data[i])

@@ -144,8 +144,8 @@ uint32_t reuse_take(struct fakeip_table *t, uint32_t now_s)
 
 /* --- times --- */
 
-/* What was answered with the longer TTL is in use as long as if a packet had come at its end. What is
- * out of use by a shorter hold was not when flows were last looked at. */
+/* What was answered with the longer TTL is in use as long as if a packet had come at its end. What
+ * is out of use by a shorter hold was not when flows were last looked at. */
 void fakeip_set_times(struct fakeip_table *t, uint32_t ttl_s, uint32_t hold_s)
 {
 	uint32_t old_s = atomic_load(&t->ttl_s);

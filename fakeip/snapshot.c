@@ -110,16 +110,14 @@ static int begin(struct fakeip_table *t)
 
 static size_t encode_mapping(struct fakeip_table *t, const struct fakeip_mapping *m, uint8_t *to)
 {
-	struct record bind = {.kind = RECORD_BIND,
+	struct record r = {.kind = m->flushed ? RECORD_KEPT : RECORD_BIND,
 		.index = m->index,
 		.name = m->name,
 		.name_len = m->name_len,
 		.view = m->view,
 		.rule = m->rule};
-	struct record flush = {.kind = RECORD_FLUSH, .index = m->index};
-	size_t size = encode(t, &bind, to);
 
-	return m->flushed ? size + encode(t, &flush, to + size) : size;
+	return encode(t, &r, to);
 }
 
 static int scan(struct fakeip_table *t)
@@ -128,7 +126,7 @@ static int scan(struct fakeip_table *t)
 	struct fakeip_mapping m;
 	size_t len = 0;
 
-	while (CHUNK_BYTES - len >= RECORD_MAX + RECORD_HEAD) {
+	while (CHUNK_BYTES - len >= RECORD_MAX) {
 		if (fakeip_next(t, s->next, &m)) {
 			s->step = SNAPSHOT_TAIL;
 			break;

@@ -208,12 +208,6 @@ uint32_t table_locate(const struct fakeip_table *t, const uint8_t *name, size_t 
 
 /* --- binding --- */
 
-static size_t live_bytes(const struct entry *e)
-{
-	return record_size(atomic_load_explicit(&e->name_len, memory_order_relaxed)) +
-	       (atomic_load_explicit(&e->flushed, memory_order_relaxed) ? RECORD_HEAD : 0);
-}
-
 /* The entry is begun and has no mapping. */
 void table_bind(struct fakeip_table *t, const struct record *b, uint64_t hash, uint32_t record,
 	uint16_t view, uint16_t rule, uint32_t now_s)
@@ -232,7 +226,8 @@ void table_bind(struct fakeip_table *t, const struct record *b, uint64_t hash, u
 	e->hash = hash_fold(hash);
 	slots_add(t, e->hash, b->view, b->index);
 	atomic_fetch_add_explicit(&t->used, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&t->log.live_bytes, live_bytes(e), memory_order_relaxed);
+	atomic_fetch_add_explicit(
+		&t->log.live_bytes, record_size(b->name_len), memory_order_relaxed);
 }
 
 /* The entry is begun. Without a mapping nothing happens. */
@@ -243,7 +238,7 @@ void table_unbind(struct fakeip_table *t, uint32_t index)
 
 	if (!name_len)
 		return;
-	atomic_fetch_sub_explicit(&t->log.live_bytes, live_bytes(e), memory_order_relaxed);
+	atomic_fetch_sub_explicit(&t->log.live_bytes, record_size(name_len), memory_order_relaxed);
 	if (atomic_load_explicit(&e->flushed, memory_order_relaxed))
 		atomic_fetch_sub_explicit(&t->flushed, 1, memory_order_relaxed);
 	else
@@ -262,7 +257,6 @@ void table_set_flushed(struct fakeip_table *t, uint32_t index)
 	slots_remove(t, e->hash, index);
 	atomic_store_explicit(&e->flushed, true, memory_order_release);
 	atomic_fetch_add_explicit(&t->flushed, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&t->log.live_bytes, RECORD_HEAD, memory_order_relaxed);
 }
 
 /* Nobody ever had it, and the next start does not give it to another name at once. Its entry is
