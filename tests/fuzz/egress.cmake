@@ -1,0 +1,2 @@
+tungate_fuzz(fuzz_egress_http tg_egress)
+tungate_fuzz(fuzz_egress_socks5 tg_egress)
