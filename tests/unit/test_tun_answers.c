@@ -110,6 +110,139 @@ static void udp_zero_sum(void **state)
 	}
 }
 
+/* --- datagrams of our own --- */
+
+static struct ip_port port_of(const char *text)
+{
+	struct ip_port p;
+
+	assert_int_equal(ip_port_parse(text, 0, &p), 0);
+	return p;
+}
+
+static const char *const ends[2][2] = {
+	{"198.18.0.9:443", "10.1.1.1:4001"}, {"[2001:2::9]:443", "[fd01::1]:4001"}};
+
+static void udp_from_anywhere(void **state)
+{
+	(void)state;
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct ip_port from = port_of(ends[v6][0]), to = port_of(ends[v6][1]);
+		size_t room = v6 ? TUN_UDP_HEADROOM_V6 : TUN_UDP_HEADROOM_V4;
+
+		for (size_t n = 0; n < 1400; n += 13) {
+			struct tun_packet r;
+			struct ip_addr a;
+
+			memset(out, 0xee, sizeof out);
+			for (size_t i = 0; i < n; i++)
+				out[room + i] = (uint8_t)(i * 29);
+			assert_int_equal(tun_packet_udp_build(out, &from, &to, n), room + n);
+			assert_int_equal(tun_packet_parse(out, room + n, &r), 0);
+			assert_int_equal(r.len, room + n);
+			assert_int_equal(r.protocol, 17);
+			assert_int_equal(r.fragment, TUN_WHOLE);
+			assert_true(tun_packet_checksum_ok(&r));
+			assert_int_equal(r.source_port, 443);
+			assert_int_equal(r.target_port, 4001);
+			a = tun_packet_source(&r);
+			assert_true(ip_addr_equal(&a, &from.addr));
+			a = tun_packet_target(&r);
+			assert_true(ip_addr_equal(&a, &to.addr));
+			for (size_t i = 0; i < n; i++)
+				assert_int_equal(out[room + i], (uint8_t)(i * 29));
+			assert_int_equal(out[room + n], 0xee);
+			/* A narrow link may cut it. */
+			assert_true(v6 || (out[6] & 0x40) == 0);
+		}
+		assert_int_equal(tun_packet_udp_build(out, &from, &to, 65536 - room), 0);
+		assert_int_equal(tun_packet_udp_build(out, &from, &to, SIZE_MAX), 0);
+		to = port_of(ends[!v6][1]);
+		assert_int_equal(tun_packet_udp_build(out, &from, &to, 5), 0);
+		from.addr.family = to.addr.family = IP_NONE;
+		assert_int_equal(tun_packet_udp_build(out, &from, &to, 5), 0);
+	}
+}
+
+/* The pieces of a packet make it again. */
+static void packets_in_pieces(void **state)
+{
+	static uint8_t packet[65536], whole[65536], piece[1500];
+	static const size_t sizes[] = {1473, 1479, 1480, 1481, 2960, 4000, 65000};
+	static const size_t mtus[] = {1500, 1280};
+
+	(void)state;
+	for (unsigned k = 0; k < 2 * 2 * sizeof sizes / sizeof sizes[0]; k++) {
+		int v6 = k % 2;
+		size_t mtu = mtus[k / 2 % 2], n = sizes[k / 4], done = 0, got, sum = 0, len;
+		struct ip_port from = port_of(ends[v6][0]), to = port_of(ends[v6][1]);
+		size_t ip = v6 ? 40 : 20;
+		struct tun_packet p;
+		bool last = false;
+
+		for (size_t i = 0; i < n; i++)
+			packet[ip + 8 + i] = (uint8_t)(i * 7 + i / 256);
+		len = tun_packet_udp_build(packet, &from, &to, n);
+		assert_int_equal(len, ip + 8 + n);
+		memset(whole, 0, sizeof whole);
+		memcpy(whole, packet, ip);
+		while ((got = tun_packet_fragment(piece, packet, len, mtu, 0x12345, &done)) > 0) {
+			bool first = sum == 0;
+
+			assert_false(last);
+			assert_in_range(got, ip + 1, mtu);
+			assert_int_equal(tun_packet_parse(piece, got, &p), 0);
+			assert_int_equal(
+				p.fragment, first ? TUN_FRAGMENT_FIRST : TUN_FRAGMENT_LATER);
+			assert_int_equal(p.protocol, 17);
+			assert_int_equal(v6 ? piece[47] : piece[5], 0x45);
+			if (v6) {
+				last = !(piece[43] & 1);
+				assert_int_equal((piece[42] << 8 | piece[43]) & ~7, sum);
+			} else {
+				last = !(piece[6] & 0x20);
+				assert_int_equal(((piece[6] & 31) << 8 | piece[7]) * 8, sum);
+			}
+			assert_true(last || (p.len - p.transport) % 8 == 0);
+			memcpy(whole + ip + sum, piece + p.transport,
+				(size_t)(p.len - p.transport));
+			sum += (size_t)(p.len - p.transport);
+		}
+		assert_true(last);
+		assert_int_equal(sum, len - ip);
+		assert_memory_equal(whole, packet, len);
+		assert_int_equal(tun_packet_fragment(piece, packet, len, mtu, 1, &done), 0);
+	}
+}
+
+/* --- echo --- */
+
+static void echo_replies(void **state)
+{
+	(void)state;
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct tun_packet p = v6 ? LOAD(echo6) : LOAD(echo4), r;
+		struct tun_echo asked;
+		size_t n = tun_packet_echo_reply(out, &p), at = p.transport;
+
+		assert_true(tun_packet_echo(&p, &asked));
+		assert_int_equal(n, p.len);
+		r = check_answer(&p, n, v6 ? 58 : 1);
+		assert_int_equal(out[r.transport], v6 ? 129 : 0);
+		assert_int_equal(out[r.transport + 1], 0);
+		/* Identifier, number and data come back. */
+		assert_memory_equal(out + r.transport + 4, in + at + 4, p.transport_len - 4u);
+		/* A reply is no request, and nobody is echoed to. */
+		in[at] = v6 ? 129 : 0;
+		assert_int_equal(tun_packet_echo_reply(out, &p), 0);
+		in[at] = v6 ? 128 : 8;
+		memset(in + (v6 ? 8 : 12), 0xff, v6 ? 16 : 4);
+		assert_int_equal(tun_packet_echo_reply(out, &p), 0);
+		p = v6 ? LOAD(udp6) : LOAD(udp4);
+		assert_int_equal(tun_packet_echo_reply(out, &p), 0);
+	}
+}
+
 static void reset_of_syn(void **state)
 {
 	struct tun_tcp t, u;
@@ -356,6 +489,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(udp_reply),
 		cmocka_unit_test(udp_zero_sum),
+		cmocka_unit_test(udp_from_anywhere),
+		cmocka_unit_test(packets_in_pieces),
+		cmocka_unit_test(echo_replies),
 		cmocka_unit_test(reset_of_syn),
 		cmocka_unit_test(reset_of_segments),
 		cmocka_unit_test(error_codes),
