@@ -23,7 +23,7 @@
 #define EGRESS_CHECK_DOWN_MS	2000 /* doubles up to the next */
 #define EGRESS_CHECK_SLOW_MS	30000
 #define EGRESS_DATAGRAM_BYTES	2048 /* of a relay, its header included */
-#define EGRESS_DATAGRAM_BUFFERS 64
+#define EGRESS_DATAGRAM_BUFFERS 256  /* touched as they are needed */
 #define EGRESS_QUEUE_MAX	8
 #define EGRESS_QUEUE_BYTES	16384
 #define EGRESS_NEVER_MS		INT64_MAX

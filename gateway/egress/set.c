@@ -71,7 +71,7 @@ static unsigned leaves_gather(
 	const struct conf_egress *c = &s->v[i].conf;
 
 	if (c->type == CONF_EGRESS_GROUP) {
-		for (size_t k = 0; k < c->n_of && depth < EGRESS_DEPTH_MAX; k++)
+		for (size_t k = 0; c->of && k < c->n_of && depth < EGRESS_DEPTH_MAX; k++)
 			n = leaves_gather(s, (unsigned)c->of[k], depth + 1, leaves, n);
 		return n;
 	}
@@ -281,7 +281,7 @@ bool egress_takes_udp(const struct egress_set *s, unsigned egress)
 {
 	const struct egress *e = &s->v[egress_choose(s, egress)];
 
-	if (e->conf.udp == CONF_CARRY_REJECT)
+	if (s->v[egress].conf.udp == CONF_CARRY_REJECT || e->conf.udp == CONF_CARRY_REJECT)
 		return false;
 	if (e->conf.type == CONF_EGRESS_DIRECT)
 		return true;
