@@ -10,7 +10,8 @@
  *   a mark, masquerades (or not) as configured, rejects UDP or QUIC.
  * - set real<N>_4, real<N>_6: real addresses whose traffic gets the mark of egress N.
  * - set carried4, carried6: real addresses whose traffic goes to the relay.
- * - counters taken_udp, taken_tcp (interception), stray (came from TUN and nobody took it), outside
+ * - counters taken_udp, taken_tcp (interception), relayed_udp, relayed_tcp (packets to real
+ *   addresses that the relay got), stray (came from TUN and nobody took it), outside
  *   (to a pool from where it is not carried), probe (see below).
  */
 #ifndef TUNGATE_NETLINK_TABLE_H

@@ -16,6 +16,12 @@
 static const struct ip_prefix link_local = {
 	.addr = {.b = {0xfe, 0x80}, .family = IP_V6}, .len = 10};
 
+/* Not at the door of a chain that every packet passes: only few of them get this far. */
+static void gate_build(struct table_plan *p, const char *chain)
+{
+	RULE(&p->rules, chain, match_family_not_in(&p->rules, "alive"), act_return(&p->rules));
+}
+
 /* Without a socket the packet goes on as if we were not here. */
 static void socket_rule(struct table_plan *p, uint8_t protocol, const struct ip_port *socket)
 {
@@ -98,13 +104,13 @@ static void lan_build(struct table_plan *p)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
-	RULE(r, "relay_in", match_family_not_in(r, "alive"), act_return(r));
 	for (size_t i = 0; i < c->n_lan && !c->no_lan_tproxy; i++)
 		RULE(r, "relay_in", match_iif(r, IS, c->lan[i]), act_jump(r, "relay_lan"));
 	RULE(r, "relay_lan", match_ct_mark(r, c->mark_tproxy, c->mark_tproxy),
 		act_goto(r, "to_relay"));
 	RULE(r, "relay_lan", match_ct_new(r), act_goto(r, "relay_new"));
 	new_build(p);
+	gate_build(p, "to_relay");
 	socket_rule(p, IPPROTO_TCP, &c->relay_tcp4);
 	socket_rule(p, IPPROTO_UDP, &c->relay_udp4);
 	socket_rule(p, IPPROTO_TCP, &c->relay_tcp6);
@@ -179,11 +185,11 @@ static void out_build(struct table_plan *p)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
-	RULE(r, "relay_out", match_family_not_in(r, "alive"), act_return(r));
 	if (table_relays_real(c))
 		peer_build(p);
 	RULE(r, "relay_out", match_mark(r, c->mark_value, c->mark_mask), act_accept(r));
 	RULE(r, "relay_out", match_oif(r, IS, "lo"), act_accept(r));
+	gate_build(p, "relay_out");
 	if (c->self && table_relays_fakes(c))
 		own_fake_build(p);
 	if (c->self && table_relays_real(c))
