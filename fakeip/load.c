@@ -12,7 +12,8 @@ struct load {
 
 	/* What the file says was given out, in its own pools: all below `low`, and `top` to `end`.
 	 */
-	uint32_t low, low_most, beyond, top, end;
+	uint32_t low, low_most, top, end;
+	uint32_t beyond, least; /* as the mappings show: all below, and from there to end */
 	/* Where the last whole record left the counts. */
 	uint16_t frees;
 	uint8_t rebinds;
@@ -32,11 +33,19 @@ static void unbind(struct fakeip_table *t, uint32_t index)
 	entry_end(&t->entries[index]);
 }
 
-/* Names that are loaded are looked through as far as `fresh` and from `top`. */
-static void cover(struct fakeip_table *t, uint32_t index)
+/* Outside of the limits that were told are the names that were made while a lost log came back,
+ * from the top, and those whose limits are missing. */
+static void note_given(struct load *l, uint32_t index)
 {
-	if (!table_given(t, index))
-		atomic_store_explicit(&t->fresh, index + 1, memory_order_relaxed);
+	uint32_t low = l->low_most > l->beyond ? l->low_most : l->beyond;
+	uint32_t top = l->top < l->least ? l->top : l->least;
+
+	if (index >= top)
+		return;
+	if (index >= low && top != UINT32_MAX && index - low > top - 1 - index)
+		l->least = index;
+	else if (index >= l->beyond)
+		l->beyond = index + 1;
 }
 
 /* The last record wins. A name that has moved was flushed, as the record of its old index's new
@@ -47,8 +56,7 @@ static void load_bind(struct fakeip_table *t, struct load *l, struct record *b)
 	uint16_t view, rule;
 	uint32_t old;
 
-	if (b->index >= l->beyond && b->index < l->top)
-		l->beyond = b->index + 1;
+	note_given(l, b->index);
 	b->index = l->shift.fits ? pool_shifted(&t->pool, b->index,
 					   l->shift.has4 ? l->shift.by4 : l->shift.by6)
 				 : 0;
@@ -57,7 +65,6 @@ static void load_bind(struct fakeip_table *t, struct load *l, struct record *b)
 		l->ret->dropped++;
 		return;
 	}
-	cover(t, b->index);
 	old = b->kind == RECORD_KEPT ? 0 : table_locate(t, b->name, b->name_len, hash, b->view);
 	if (old && old != b->index) {
 		entry_begin(&t->entries[old]);
@@ -106,7 +113,7 @@ static void load_free(struct fakeip_table *t, const struct load *l, const struct
 
 /* The last limits are exact; those before count again when records are missing. Indexes from the
  * top are only known as such while the pools stay what they are. */
-static void load_limits(struct fakeip_table *t, struct load *l, const struct record *r)
+static void load_limits(struct load *l, const struct record *r)
 {
 	uint32_t top = (uint32_t)r->ends, end = (uint32_t)(r->ends >> 32);
 
@@ -116,8 +123,6 @@ static void load_limits(struct fakeip_table *t, struct load *l, const struct rec
 	l->low_most = l->low > l->low_most ? l->low : l->low_most;
 	l->top = top;
 	l->end = end;
-	if (!l->moved && end == t->pool.end && top >= t->fresh)
-		atomic_store_explicit(&t->top, l->top, memory_order_relaxed);
 }
 
 /* Between two whole records something is missing. If both a FREE and a REBIND may be, a name that
@@ -158,7 +163,7 @@ static void load_record(struct fakeip_table *t, struct load *l, struct record *r
 		load_free(t, l, r);
 		break;
 	case RECORD_LIMITS:
-		load_limits(t, l, r);
+		load_limits(l, r);
 		break;
 	}
 }
@@ -225,7 +230,7 @@ static void answered_now(struct fakeip_table *t, uint32_t now_s)
 static void set_given(struct fakeip_table *t, struct load *l)
 {
 	uint64_t low = l->low > l->beyond ? l->low : l->beyond;
-	uint32_t fresh = atomic_load(&t->fresh);
+	uint32_t top = l->top < l->least ? l->top : l->least, fresh = POOL_FIRST;
 	bool top_stays = !l->moved && l->end == t->pool.end;
 
 	if (l->damaged_bytes) {
@@ -235,9 +240,12 @@ static void set_given(struct fakeip_table *t, struct load *l)
 	low = low < POOL_FIRST + POOL_MAX_SIZE ? low : POOL_FIRST + POOL_MAX_SIZE;
 	reserve(t, l, POOL_FIRST, (uint32_t)low, &fresh);
 	if (!top_stays)
-		reserve(t, l, l->top, l->end, &fresh);
-	if (fresh > atomic_load(&t->top))
-		fresh = atomic_load(&t->top);
+		reserve(t, l, top, l->end, &fresh);
+	if (!top_stays || top > t->pool.end)
+		top = t->pool.end;
+	if (fresh > top)
+		fresh = top;
+	atomic_store_explicit(&t->top, top, memory_order_release);
 	atomic_store_explicit(&t->fresh, fresh, memory_order_release);
 	answered_now(t, l->now_s);
 }
@@ -281,10 +289,12 @@ static enum plan read_log(struct fakeip_table *t, const uint8_t *data, size_t le
 		l->moved = l->ret->moved = true;
 	}
 	l->shift = pool_shift(&old, &t->pool);
-	l->top = UINT32_MAX;
+	l->top = l->least = UINT32_MAX;
 	l->end = t->pool.end;
+	atomic_store(&t->fresh, t->pool.end); /* all that is loaded; see set_given() */
 	if (!l->ret->foreign)
 		scan(t, seed, data, len, l);
+	atomic_store(&t->fresh, POOL_FIRST);
 	l->ret->foreign |= !same && !l->moved && !l->records;
 	if (l->ret->foreign) {
 		l->ret->lost = 0;
