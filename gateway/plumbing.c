@@ -365,8 +365,20 @@ static void fill_egresses(
 				.masquerade = e->masquerade,
 				.reject_udp = e->udp == CONF_CARRY_REJECT,
 				.reject_quic = e->quic == CONF_CARRY_REJECT,
-				.real = i < TABLE_EGRESSES_MAX && p->real[i]};
+				.real = p->marked_real};
 	}
+}
+
+/* What real traffic was once led somewhere stays there until its connections end: the rules that
+ * hold them outlive the configuration that asked for them. */
+static void note_real(struct plumbing *p, const struct config *config)
+{
+	const struct conf_gateway *g = &config->gateway;
+
+	p->relayed_real |= p->carried || g->relay_mark.mask || g->relay_clients.prefixes.n ||
+			   g->relay_clients.n_macs;
+	for (size_t i = 0; i < TABLE_EGRESSES_MAX; i++)
+		p->marked_real |= p->real[i];
 }
 
 int plumbing_table(struct plumbing *p, const struct config *config, struct writer *w,
@@ -375,7 +387,14 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 	struct plumbing_marks marks = plumbing_marks(&config->gateway);
 	struct table_egress *egresses = calloc(config->n_egresses + 1, sizeof *egresses);
 	static const struct ip_prefix no_prefix;
-	struct table_config t = {
+	struct table_config t;
+	int error;
+
+	if (!egresses)
+		return -ENOMEM;
+	note_real(p, config);
+	fill_egresses(p, config, egresses);
+	t = (struct table_config){
 		.lan = (const char *const *)config->gateway.lan.v,
 		.n_lan = config->gateway.lan.n,
 		.self = config->gateway.self,
@@ -398,7 +417,7 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.relay_tcp6 = opened(&p->relay_tcp6),
 		.relay_udp4 = opened(&p->relay_udp4),
 		.relay_udp6 = opened(&p->relay_udp6),
-		.carried = p->carried,
+		.carried = p->relayed_real,
 		.relay_mark = config->gateway.relay_mark,
 		.relay_clients = &config->gateway.relay_clients,
 		.egresses = egresses,
@@ -409,11 +428,6 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.probe_from = p->probe,
 		.probe_port = PLUMBING_PROBE_PORT,
 	};
-	int error;
-
-	if (!egresses)
-		return -ENOMEM;
-	fill_egresses(p, config, egresses);
 	inject_set_raw_errors(inject, mode == CONF_INTERCEPT_TPROXY);
 	error = writer_table_set(w, &t, ret_what);
 	free(egresses);

@@ -29,11 +29,13 @@ struct plumbing {
 	struct ip_port udp4, udp6, tcp4, tcp6; /* tproxy listeners; family IP_NONE: not there */
 	/* The relay's sockets, likewise; set by the caller before plumbing_table(). */
 	struct ip_port relay_udp4, relay_udp6, relay_tcp4, relay_tcp6;
-	bool carried;		       /* real answers go out by the relay ... */
-	bool real[TABLE_EGRESSES_MAX]; /* or by this egress; set by the caller, from the policy */
-	bool no_ipv6;		       /* this host has none */
-	enum conf_intercept mode;      /* in force; AUTO: no table yet */
-	bool has_nflog;		       /* somebody reads the group; set by the caller */
+	/* Real answers go out by the relay, or by this egress's mark; set by the caller, from the
+	 * policy. */
+	bool carried, real[TABLE_EGRESSES_MAX];
+	bool relayed_real, marked_real; /* they once did */
+	bool no_ipv6;			/* this host has none */
+	enum conf_intercept mode;	/* in force; AUTO: no table yet */
+	bool has_nflog;			/* somebody reads the group; set by the caller */
 	bool bridge_netfilter; /* see table_config.no_lan_tproxy; as plumbing_point_inject() found
 				  it */
 	bool forget;	       /* the next table begins without the decisions of the one before */

@@ -42,7 +42,8 @@ void match_uid(struct ruleset *r, uint32_t uid);
 void match_gid(struct ruleset *r, uint32_t gid);
 void match_cgroup(
 	struct ruleset *r, uint32_t level, uint64_t id); /* cgroup v2; level: how deep it lies */
-/* A TCP segment of a connection (or listener) that is a transparent socket's. */
+/* A packet for a transparent socket that is there already; also an ICMP error about what it sent.
+ */
 void match_socket_transparent(struct ruleset *r);
 void match_ether_source(struct ruleset *r, const uint8_t address[6]);
 /* The family is matched too. */

@@ -231,8 +231,6 @@ static void syn_again_build(struct table_plan *p, const struct table_family *f)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
-	if (f->relay_tcp.addr.family == IP_NONE)
-		return;
 	rule_open(r, "fake");
 	match_family(r, f->family);
 	match_protocol(r, IPPROTO_TCP);
@@ -270,8 +268,14 @@ static void fake_build(struct table_plan *p)
 	RULE(r, "fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
 	EACH_FAMILY(p, f)
 	{
-		if (f->pool.addr.family != IP_NONE)
-			syn_again_build(p, f);
+		if (f->pool.addr.family == IP_NONE || f->relay_tcp.addr.family == IP_NONE)
+			continue;
+		syn_again_build(p, f);
+		/* An error about what the relay sent, such as "packet too big". */
+		RULE(r, "fake", match_family(r, f->family),
+			match_protocol(r, f->family == IP_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6),
+			match_socket_transparent(r), act_notrack(r),
+			act_mark(r, p->c->mark_tproxy, p->c->mark_tproxy), act_accept(r));
 	}
 	RULE(r, "fake", to_daemon(p));
 }

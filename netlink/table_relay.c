@@ -36,6 +36,16 @@ static void socket_rule(struct table_plan *p, uint8_t protocol, const struct ip_
 		act_ct_mark(r, bit, bit), act_mark(r, bit, bit), act_accept(r));
 }
 
+/* An error about what the relay sent belongs to its connection, and to this host. */
+static void error_rule(struct table_plan *p, uint8_t family, uint8_t protocol)
+{
+	struct ruleset *r = &p->rules;
+	uint32_t bit = p->c->mark_tproxy;
+
+	RULE(r, "to_relay", match_family(r, family), match_protocol(r, protocol),
+		match_ct_mark(r, bit, bit), act_mark(r, bit, bit), act_accept(r));
+}
+
 /* What never goes to the relay, first of all segments of connections that began without it. */
 static void not_relayed_build(struct table_plan *p, const char *chain)
 {
@@ -115,6 +125,8 @@ static void lan_build(struct table_plan *p)
 	socket_rule(p, IPPROTO_UDP, &c->relay_udp4);
 	socket_rule(p, IPPROTO_TCP, &c->relay_tcp6);
 	socket_rule(p, IPPROTO_UDP, &c->relay_udp6);
+	error_rule(p, IP_V4, IPPROTO_ICMP);
+	error_rule(p, IP_V6, IPPROTO_ICMPV6);
 }
 
 /* --- this host's own --- */

@@ -143,6 +143,11 @@ static void lan_and_own_client(void **state)
 		relayed(NULL, FAKE4, "198.18.0.1");
 		relayed(NULL, FAKE6, "fd00:198:18::1");
 	}
+	/* Where conntrack calls what it joins late invalid. */
+	must("sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0; conntrack -F");
+	relayed(NULL, FAKE4, "198.18.0.1");
+	relayed(NULL, FAKE6, "fd00:198:18::1");
+	must("sysctl -qw net.netfilter.nf_conntrack_tcp_loose=1");
 	/* conntrack saw nothing of the LAN's. */
 	assert_hides("conntrack -L 2>/dev/null", "src=10.9.0.2");
 	assert_hides("conntrack -L -f ipv6 2>/dev/null", "src=fd99::2");
@@ -237,6 +242,116 @@ static void time_wait(void **state)
 	set_table();
 	port_used_again("10.9.0.2:33334", FAKE4, tcp4, false);
 	port_used_again("[fd99::2]:33334", FAKE6, tcp6, false);
+}
+
+static uint32_t next_sequence(int fd)
+{
+	int on = 1, queue = TCP_SEND_QUEUE, off = TCP_REPAIR_OFF_NO_WP;
+	uint32_t seq = 0;
+	socklen_t len = sizeof seq;
+
+	assert_int_equal(setsockopt(fd, SOL_TCP, TCP_REPAIR, &on, sizeof on), 0);
+	assert_int_equal(setsockopt(fd, SOL_TCP, TCP_REPAIR_QUEUE, &queue, sizeof queue), 0);
+	assert_int_equal(getsockopt(fd, SOL_TCP, TCP_QUEUE_SEQ, &seq, &len), 0);
+	assert_int_equal(setsockopt(fd, SOL_TCP, TCP_REPAIR, &off, sizeof off), 0);
+	return seq;
+}
+
+/* From somewhere in the LAN: what was sent from there to the client is too big. */
+static void too_big(const char *from, const char *to, uint32_t seq)
+{
+	struct ip_port source = port(from), target = port(to);
+	bool v4 = source.addr.family == IP_V4;
+	struct {
+		uint8_t type, code;
+		uint16_t checksum;
+		uint32_t mtu;
+		uint8_t inner[60];
+	} m = {.type = v4 ? 3 : 2, .code = v4 ? 4 : 0, .mtu = htonl(1300)};
+	size_t header = v4 ? 20 : 40, len = 8 + header + 20;
+	struct ip_port at = {.addr = source.addr};
+	struct sockaddr_storage dest;
+	socklen_t dest_len = ip_port_to_sockaddr(&at, &dest);
+	struct tcphdr *tcp = (struct tcphdr *)(m.inner + header);
+	int fd;
+
+	if (v4) {
+		struct iphdr ip = {
+			.version = 4, .ihl = 5, .tot_len = htons(1500), .ttl = 64, .protocol = 6};
+
+		memcpy(&ip.saddr, source.addr.b, 4);
+		memcpy(&ip.daddr, target.addr.b, 4);
+		ip.check = tun_packet_checksum(&ip, sizeof ip);
+		memcpy(m.inner, &ip, sizeof ip);
+	} else {
+		struct ip6_hdr ip = {.ip6_plen = htons(1460), .ip6_nxt = 6, .ip6_hlim = 64};
+
+		ip.ip6_vfc = 0x60;
+		memcpy(&ip.ip6_src, source.addr.b, 16);
+		memcpy(&ip.ip6_dst, target.addr.b, 16);
+		memcpy(m.inner, &ip, sizeof ip);
+	}
+	tcp->source = htons(source.port);
+	tcp->dest = htons(target.port);
+	tcp->seq = htonl(seq);
+	if (v4)
+		m.checksum = tun_packet_checksum(&m, len);
+	assert_int_equal(setns(net.client.fd, CLONE_NEWNET), 0);
+	fd = socket(v4 ? AF_INET : AF_INET6, SOCK_RAW, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	assert_true(fd >= 0);
+	assert_int_equal(setns(net.home, CLONE_NEWNET), 0);
+	assert_int_equal(sendto(fd, &m, len, 0, (struct sockaddr *)&dest, dest_len), len);
+	close(fd);
+}
+
+static void assert_shrinks(int relay, const char *from)
+{
+	bool v4 = port(from).addr.family == IP_V4;
+	struct sockaddr_storage at;
+	socklen_t len = sizeof at;
+	char peer[IP_TEXT_MAX];
+	struct ip_port p;
+	int mtu = 0;
+
+	assert_int_equal(getpeername(relay, (struct sockaddr *)&at, &len), 0);
+	ip_port_from_sockaddr((struct sockaddr *)&at, &p);
+	too_big(from, ip_port_format(&p, peer), next_sequence(relay));
+	usleep(50000);
+	len = sizeof mtu;
+	assert_int_equal(
+		getsockopt(relay, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_MTU : IPV6_MTU, &mtu, &len), 0);
+	assert_int_equal(mtu, 1300);
+}
+
+/* A link on the way to the client is narrow. */
+static void path_mtu(void **state)
+{
+	static const char *const targets[] = {
+		FAKE4, FAKE6, "192.0.2.2:8080", "[2001:db8:1::2]:8080"};
+
+	(void)state;
+	config.carried = true;
+	set_table();
+	submit(WRITER_REAL_SET, 0, "192.0.2.2", NULL, 60);
+	submit(WRITER_REAL_SET, 0, "2001:db8:1::2", NULL, 60);
+	for (size_t i = 0; i < 4; i++) {
+		struct ip_port at = port(targets[i]);
+		int relay, fd = net_socket(&net, &net.client, SOCK_STREAM, at.addr.family, NULL);
+
+		net_connect(fd, targets[i]);
+		if (i < 2)
+			net_relay_syn(&net);
+		relay = net_accept(at.addr.family == IP_V4 ? tcp4 : tcp6, LAB_WAIT_MS);
+		assert_true(relay >= 0);
+		assert_int_equal(net_connected(fd, LAB_WAIT_MS), 0);
+		net_talk(fd, relay);
+		assert_shrinks(relay, targets[i]);
+		net_talk(fd, relay);
+		close(fd);
+		close(relay);
+		must("ip route flush cache; ip -6 route flush cache");
+	}
+	assert_tun_silent(&net);
 }
 
 /* The name goes direct by now: what the relay has stays there, what is new is carried. */
@@ -588,6 +703,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(without_self_and_dns, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_listener, setup, teardown),
 		cmocka_unit_test_setup_teardown(time_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(path_mtu, setup, teardown),
 		cmocka_unit_test_setup_teardown(live_ones_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(stray_segment_of_our_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(carried_tcp_of_the_lan, setup, teardown),
