@@ -281,7 +281,8 @@ bool egress_takes_udp(const struct egress_set *s, unsigned egress)
 {
 	const struct egress *e = &s->v[egress_choose(s, egress)];
 
-	if (s->v[egress].conf.udp == CONF_CARRY_REJECT || e->conf.udp == CONF_CARRY_REJECT)
+	if (s->v[set_at(s, egress)].conf.udp == CONF_CARRY_REJECT ||
+		e->conf.udp == CONF_CARRY_REJECT)
 		return false;
 	if (e->conf.type == CONF_EGRESS_DIRECT)
 		return true;

@@ -311,6 +311,34 @@ static void a_lone_proxy_is_checked_while_it_is_down(void **state)
 
 /* --- what outlives a set --- */
 
+/* None of the configuration, and all that can be asked of one. */
+static void the_hosts_own_way(void **state)
+{
+	struct stage *st = *state;
+	struct egress_udp_config udp = {0};
+	struct egress_state *flow;
+	struct egress_info info[2];
+	struct egress_udp *u;
+	struct call c;
+
+	server_open(&st->servers[0], "127.0.0.1", good);
+	stage_egress(st, "proxy", CONF_EGRESS_SOCKS5, &st->servers[0]);
+	stage_set(st);
+	assert_int_equal(egress_type(st->set, EGRESS_DIRECT), CONF_EGRESS_DIRECT);
+	assert_int_equal(egress_conf(st->set, EGRESS_DIRECT)->connect_timeout_ms, 5000);
+	assert_true(egress_takes_udp(st->set, EGRESS_DIRECT));
+	call_start_at(st, &c, EGRESS_DIRECT, &st->servers[0].at);
+	assert_int_equal(CALL_END(st, &c), 0);
+	close(c.fd);
+	assert_int_equal(egress_type(st->set, c.egress), CONF_EGRESS_DIRECT);
+	assert_int_equal(egress_udp_open(st->dialer, st->set, EGRESS_DIRECT, &udp, &u), 0);
+	egress_udp_close(u);
+	flow = egress_flow_begin(st->set, c.egress);
+	assert_int_equal(egress_list(st->set, info, 2), 1); /* nobody is told of it */
+	stage_set(st);
+	egress_flow_end(flow);
+}
+
 static void states_are_handed_on(void **state)
 {
 	struct stage *st = *state;
@@ -355,6 +383,7 @@ int main(void)
 		TEST(direct_as_the_last_resort),
 		TEST(a_group_comes_back_by_its_checks),
 		TEST(a_lone_proxy_is_checked_while_it_is_down),
+		TEST(the_hosts_own_way),
 		TEST(states_are_handed_on),
 	};
 
