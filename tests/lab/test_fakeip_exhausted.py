@@ -1,0 +1,196 @@
+"""Items 2 and 4: a pool with no free address, and to whom an address is given next."""
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+import lab as lab_module
+from conftest import _Maker
+from lab import Upstream, addresses, answer_to, ede, is_fake, rcode, rdata, wait_for
+
+TTL_S, HOLD_S = 1, 2
+TOLD_S = 10  # so long after the last refused name a full pool is a problem
+ELEMENT_S = 20  # the kernel's element of a name with a shorter TTL
+SMALL = {"pool4": "198.18.0.0/28", "pool6": "off", "ttl": f"{TTL_S}s", "hold": f"{HOLD_S}s", "store": ""}
+REAL = ["10.99.0.10"]
+
+
+def four(gw, name):
+    return addresses(gw.ask(name, "A"))
+
+
+def fill(gw, tag):
+    """New names until no address is left: {name: address}."""
+    size = gw.status()["fakeip"]["size"]
+    given = {f"{tag}{i}.fill.test": four(gw, f"{tag}{i}.fill.test") for i in range(size)}
+    assert all(is_fake(answers) for answers in given.values())
+    assert len({answers[0] for answers in given.values()}) == size
+    return {name: answers[0] for name, answers in given.items()}
+
+
+def problem(gw):
+    return [text for text in gw.status()["problems"] if "fake addresses are in use" in text]
+
+
+# --- an idle connection: begun here, looked at in the last test of this file ---
+
+@contextlib.contextmanager
+def greeter(lab, address, port=9000):
+    """Tells each connection where it has arrived, then echoes."""
+    def serve(connection):
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(address.encode())
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+    def accept():
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                connection.settimeout(120)
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+    stopping = threading.Event()
+    with lab.socket("wan", socket.AF_INET, socket.SOCK_STREAM, 0.05) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def idle():
+    """A lab of its own, with a direct connection that sends nothing: (gateway, socket, fake address)."""
+    own_lab = lab_module.Lab("idle")
+    make = _Maker(own_lab)
+    try:
+        gw = make({"fakeip": SMALL})
+        with greeter(own_lab, REAL[0]):
+            target, = four(gw, "short.test")
+            with own_lab.connect(target, tcp=True, port=9000) as sock:
+                assert sock.recv(100) == REAL[0].encode()
+                yield gw, sock, target
+        make.finish()
+    finally:
+        own_lab.close()
+
+
+# --- nothing is free ---
+
+@pytest.mark.parametrize("exhausted, store", [("real", "table.db"), ("servfail", "")])
+def test_a_full_pool_and_its_end(gateway, tmp_path, exhausted, store):
+    gw = gateway({"fakeip": {**SMALL, "exhausted": exhausted, "store": str(tmp_path / store) if store else ""}})
+    given = fill(gw, "a")
+    start = time.monotonic()
+    kept_name, kept = next(iter(given.items()))
+    reply = gw.ask("web.test")
+    if exhausted == "real":
+        assert (rcode(reply), addresses(reply)) == ("NOERROR", REAL)
+    else:
+        assert (rcode(reply), addresses(reply)) == ("SERVFAIL", [])
+    assert gw.log_lines("no address is free for web.test", exhausted if exhausted == "real" else "SERVFAIL")
+    pool = gw.status()["fakeip"]
+    assert pool["exhausted"] == 1 and pool["used"] == pool["size"] == len(given) and pool["free"] == 0
+    text, = wait_for(lambda: problem(gw), "the problem is told")
+    assert f"all {len(given)} " in text
+    assert any(line.startswith("PROBLEMS") and text in line for line in gw.cli("status").stdout.splitlines())
+
+    def free_again():
+        assert four(gw, kept_name) == [kept]  # who asks keeps its own
+        return is_fake(four(gw, "web.test"))
+    wait_for(free_again, "an address is free")
+    assert time.monotonic() - start > TTL_S + HOLD_S
+    taken, = four(gw, "web.test")
+    assert taken in given.values() and taken != kept
+    assert rdata(gw.ask(lab_pointer(taken), "PTR"), "PTR") == ["web.test."]
+    wait_for(lambda: not problem(gw), "the problem is over", TOLD_S + 5)
+
+
+def lab_pointer(address):
+    return ".".join(reversed(address.split("."))) + ".in-addr.arpa"
+
+
+def test_servfail_tells_why(gateway):
+    gw = gateway({"fakeip": {**SMALL, "pool4": "198.18.0.0/30", "exhausted": "servfail", "hold": "1h"}})
+    fill(gw, "w")
+    assert ede(gw.ask("web.test", edns=True)) != []
+    before = gw.status()["queries"]["failed"]
+    gw.ask("web.test")
+    assert gw.status()["queries"]["failed"] == before + 1
+
+
+def test_a_real_answer_of_a_full_pool_fills_no_address_in(gateway):
+    """The other family and other types are upstream's too, so that a name is not half faked."""
+    gw = gateway({"fakeip": {**SMALL, "pool6": "fd00:198:18::/64", "hold": "1h"}})
+    fill(gw, "r")
+    assert addresses(gw.ask("web.test", "AAAA")) == ["2001:db8:99::10"]
+
+
+def test_another_name_on_an_address_is_carried_to_its_own_place(gateway, lab):
+    """What was decided for the first name (that the relay carries it, and where to) is not the second's."""
+    def answer(wire, client, send):
+        first = wire[13:14] == b"a"
+        is_a = wire[wire.index(b"\0", 12) + 2] == 1
+        send(answer_to(wire, *(["300 A " + ("10.99.0.10" if first else "10.99.0.2")] if is_a else [])))
+    with Upstream(lab, answer, "10.99.0.2", port=5355), \
+            greeter(lab, "10.99.0.10"), greeter(lab, "10.99.0.2"):
+        gw = gateway({"fakeip": {**SMALL, "pool4": "198.18.0.0/29", "pool6": "fd00:198:18::/64"},
+                      "upstreams": {"wan": {"servers": ["udp://10.99.0.2:5355"]}}})
+
+        def arrives(target):
+            with lab.connect(target, tcp=True, port=9000) as sock:
+                return sock.recv(100).decode()
+        first, = addresses(gw.ask("a.test", "AAAA"))
+        assert arrives(first) == "10.99.0.10"
+        assert gw.result("fakeip.lookup", address=first)["verdict"]["address6"] == "10.99.0.10"
+        lab.run("gw", "conntrack", "-F")  # else its end is remembered for two minutes
+
+        def given_to_another():
+            for i in range(40):
+                if addresses(gw.ask(f"b{i}.test", "AAAA")) == [first]:
+                    return f"b{i}.test"
+        name = wait_for(given_to_another, "the address means another name")
+        assert gw.result("fakeip.lookup", address=first)["name"] == name
+        assert arrives(first) == "10.99.0.2"
+        assert gw.result("fakeip.lookup", address=first)["verdict"]["address6"] == "10.99.0.2"
+
+
+# --- the idle connection ---
+
+def test_an_idle_connection_keeps_its_address(idle):
+    gw, sock, target = idle
+
+    def in_kernel():
+        return target in gw.lab.run("gw", "nft", "list", "table", "inet", "tungate").stdout
+    wait_for(lambda: not in_kernel(), "its element in the kernel is over", ELEMENT_S + 5)
+    others = gw.status()["fakeip"]["size"] - 1
+    turns = [0]
+
+    def all_others():
+        """New names, until every address but that one had several."""
+        turns[0] += 1
+        for i in range(others + 2):
+            got = four(gw, f"t{turns[0]}n{i}.test")
+            if is_fake(got):
+                seen[got[0]] = seen.get(got[0], 0) + 1
+        return len(seen) >= others and min(seen.values()) >= 2
+    seen = {}
+    wait_for(all_others, "the other addresses were given out twice")
+    assert target not in seen
+    assert gw.result("fakeip.lookup", address=target)["name"] == "short.test"
+    sock.sendall(b"still here")
+    assert sock.recv(100) == b"still here"
+    gw.lab.run("gw", "conntrack", "-D", "-d", target)
+    sock.close()
+
+    def given():
+        turns[0] += 1
+        return any(four(gw, f"t{turns[0]}n{i}.test") == [target] for i in range(others + 2))
+    wait_for(given, "without its flow the address is given to another name")
