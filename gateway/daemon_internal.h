@@ -57,6 +57,8 @@ struct daemon {
 	struct loop_timer remake;  /* the TUN device could not be made again yet */
 	struct loop_timer reprobe; /* the firewall let the probe not through, or nobody knows */
 	struct loop_timer upkeep, leases;
+	uint64_t exhausted;	/* names so far that found no address, */
+	uint32_t exhausted_s;	/* and when that number last grew */
 	struct loop_timer lame; /* the end of the lame-duck moment */
 	int64_t reprobe_ms;
 	struct loop_waker waker;
@@ -97,6 +99,8 @@ void daemon_set_workers_run(struct daemon *d, bool run);
 int daemon_start(struct daemon *d);
 
 /* daemon_upkeep.c */
+/* Looks at all flows that the kernel knows, and so at which addresses nobody uses any more. */
+int daemon_sweep(struct daemon *d);
 void daemon_upkeep_start(struct daemon *d);
 void daemon_upkeep_stop(struct daemon *d);
 /* From now on all decide by gen, whose reference is the daemon's. */

@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-#define UPKEEP_MS 1000
+#define UPKEEP_MS   1000
+#define EXHAUSTED_S 10 /* after the last name that found no address, the pool is said to be full   \
+			*/
 
 /* --- addresses that become free again --- */
 
@@ -25,32 +27,47 @@ static void note_flow(void *arg, const struct ip_addr *target)
 
 /* A connection that the kernel carries may be idle for longer than the hold: before an address
  * means another name, connection tracking is asked for flows to it. */
-static void sweep(struct daemon *d)
+int daemon_sweep(struct daemon *d)
 {
 	uint32_t began_s = daemon_clock_s();
 	int error = 0;
 
-	if (!fakeip_wants_sweep(d->fakeip, began_s))
-		return;
 	if (d->conntrack)
 		error = conntrack_each(
 			d->conntrack, &d->plumbing.pool4, &d->plumbing.pool6, note_flow, d);
+	if (!error)
+		fakeip_swept(d->fakeip, began_s);
+	return error;
+}
+
+static void sweep_if_wanted(struct daemon *d)
+{
+	int error;
+
+	if (!fakeip_wants_sweep(d->fakeip, daemon_clock_s()))
+		return;
+	error = daemon_sweep(d);
 	if (error)
 		log_warn("connection tracking does not tell its flows: %s; no fake address is "
 			 "given to another name",
 			strerror(-error));
-	else
-		fakeip_swept(d->fakeip, began_s);
 }
 
+/* A full table may have addresses that are free for another name; that names were refused lately is
+ * what tells that it has none. */
 static void look_at_room(struct daemon *d)
 {
+	uint32_t now_s = daemon_clock_s();
 	struct fakeip_stats s;
 
-	fakeip_stats(d->fakeip, daemon_clock_s(), &s);
-	if (s.used < s.size)
+	fakeip_stats(d->fakeip, now_s, &s);
+	if (s.exhausted != d->exhausted) {
+		d->exhausted = s.exhausted;
+		d->exhausted_s = now_s;
+	}
+	if (s.used < s.size || !s.exhausted || now_s - d->exhausted_s > EXHAUSTED_S)
 		daemon_clear_problem(d, PROBLEM_EXHAUSTED);
-	else if (s.exhausted)
+	else
 		daemon_set_problem(d, PROBLEM_EXHAUSTED,
 			"all %u fake addresses are in use: new names are answered %s; a larger "
 			"fakeip.pool4 and fakeip.pool6, or a shorter fakeip.hold, help",
@@ -86,7 +103,7 @@ static void upkeep(struct loop_timer *t)
 {
 	struct daemon *d = container_of(t, struct daemon, upkeep);
 
-	sweep(d);
+	sweep_if_wanted(d);
 	look_at_room(d);
 	tend_store(d);
 	loop_timer_set(d->loop, t, loop_now_ms(d->loop) + UPKEEP_MS);

@@ -234,6 +234,7 @@ int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret)
 	memset(ret, 0, sizeof *ret);
 	if (query && n == 0)
 		return -ENOENT;
+	(void)daemon_sweep(d); /* so that only what is in use is kept; without it all is */
 	if (query)
 		for (size_t i = 0; i < n; i++)
 			flush(d, found[i].m.index, ret);
