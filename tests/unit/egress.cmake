@@ -1,5 +1,5 @@
 foreach(test test_egress_dial test_egress_group test_egress_udp test_egress_threads)
-  tungate_test(${test} tg_egress tg_loop tg_base)
+  tungate_test(${test} tg_egress tg_loop tg_base PkgConfig::URING)
   target_sources(${test} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/egress_stage.c)
 endforeach()
 tungate_threads(test_egress_threads)

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "gateway/loop/loop_internal.h"
+
 /* --- servers --- */
 
 static void server_init(struct server *s)
@@ -174,7 +176,7 @@ unsigned fds_open(void)
 	return n;
 }
 
-int stage_setup(void **state)
+static int setup_with(void **state, unsigned missing)
 {
 	struct stage *st = calloc(1, sizeof *st);
 	struct egress_dialer_config config = {
@@ -191,11 +193,22 @@ int stage_setup(void **state)
 	st->fds = fds_open();
 	if (loop_new(&st->loop))
 		return -1;
+	loop_force_missing(st->loop, missing);
 	config.loop = st->loop;
 	if (egress_dialer_new(&config, &st->dialer))
 		return -1;
 	*state = st;
 	return 0;
+}
+
+int stage_setup(void **state)
+{
+	return setup_with(state, 0);
+}
+
+int stage_setup_single(void **state)
+{
+	return setup_with(state, LOOP_MISSING_ALL);
 }
 
 static void stage_stopped(void *arg)

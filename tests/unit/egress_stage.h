@@ -70,6 +70,7 @@ struct call {
 };
 
 int stage_setup(void **state);
+int stage_setup_single(void **state); /* as on a kernel without any multishot operation */
 int stage_teardown(void **state);
 struct conf_egress *stage_egress(
 	struct stage *st, const char *name, enum conf_egress_type type, const struct server *at);

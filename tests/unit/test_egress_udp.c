@@ -1,4 +1,5 @@
-/* Associations: the control connection is a script, the relay a socket of the test's own. */
+/* Associations: the control connection is a script, the relay a socket of the test's own. Every
+ * test runs twice: as the kernel is, and as on a kernel without any multishot operation. */
 #include "egress_stage.h"
 
 #include <stdlib.h>
@@ -745,7 +746,9 @@ static void a_loop_is_stopped(void **state)
 	close(relay.fd);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, stage_setup, stage_teardown)
+#define TEST(f)                                                                                    \
+	cmocka_unit_test_setup_teardown(f, stage_setup, stage_teardown),                           \
+		cmocka_unit_test_setup_teardown(f, stage_setup_single, stage_teardown)
 
 int main(void)
 {
