@@ -306,6 +306,191 @@ static void a_full_queue_loses_nothing(void **state)
 	pthread_mutex_destroy(&s.file_lock);
 }
 
+/* --- everything at once --- */
+
+/* The file has locks of its own: a sync, a read and a snapshot come beside an append. */
+static ssize_t append_locked(void *arg, const void *data, size_t len)
+{
+	struct shared *s = arg;
+	ssize_t r;
+
+	pthread_mutex_lock(&s->file_lock);
+	r = test_file_append(&s->file, data, len);
+	pthread_mutex_unlock(&s->file_lock);
+	return r;
+}
+
+static int truncate_locked(void *arg, uint64_t len)
+{
+	struct shared *s = arg;
+
+	pthread_mutex_lock(&s->file_lock);
+	test_file_truncate(&s->file, len);
+	pthread_mutex_unlock(&s->file_lock);
+	return 0;
+}
+
+static int sync_none(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+static ssize_t read_locked(void *arg, uint64_t at, void *data, size_t len)
+{
+	struct shared *s = arg;
+	ssize_t r;
+
+	pthread_mutex_lock(&s->file_lock);
+	r = test_file_read(&s->file, at, data, len);
+	pthread_mutex_unlock(&s->file_lock);
+	return r;
+}
+
+static int begin_locked(void *arg)
+{
+	return test_file_begin(&((struct shared *)arg)->file);
+}
+
+static ssize_t add_locked(void *arg, const void *data, size_t len)
+{
+	struct shared *s = arg;
+	ssize_t r;
+
+	pthread_mutex_lock(&s->file_lock);
+	r = test_file_add(&s->file, data, len);
+	pthread_mutex_unlock(&s->file_lock);
+	return r;
+}
+
+static int become_locked(void *arg)
+{
+	struct shared *s = arg;
+	int r;
+
+	pthread_mutex_lock(&s->file_lock);
+	r = test_file_become(&s->file);
+	pthread_mutex_unlock(&s->file_lock);
+	return r;
+}
+
+static void drop_locked(void *arg)
+{
+	test_file_drop(&((struct shared *)arg)->file);
+}
+
+/* The main thread's part: time, sweeps, syncs, snapshots, a full disk now and then. */
+static void own(struct worker *w)
+{
+	struct shared *s = w->s;
+
+	for (unsigned i = 0; i < s->rounds; i++) {
+		uint32_t began_s = atomic_fetch_add(&s->now_s, 1) + 1;
+
+		if (fakeip_wants_sweep(s->t, began_s) || pick(w, 4) == 0)
+			fakeip_swept(s->t, began_s);
+		if (i % 100 == 50) {
+			pthread_mutex_lock(&s->file_lock);
+			s->file.room = pick(w, 3000);
+			pthread_mutex_unlock(&s->file_lock);
+		}
+		if (i % 100 == 70) {
+			pthread_mutex_lock(&s->file_lock);
+			s->file.room = SIZE_MAX;
+			pthread_mutex_unlock(&s->file_lock);
+		}
+		(void)fakeip_sync(s->t);
+		(void)fakeip_snapshot_step(s->t);
+		if (i % 500 == 0)
+			fakeip_set_times(s->t, 1, 4 + i / 500 % 2);
+	}
+}
+
+/* A worker's: what is answered stays true while it is held, flushed or not. */
+static void ask_and_flush(struct worker *w)
+{
+	struct shared *s = w->s;
+	struct fakeip_mapping m;
+	struct fakeip_pair p;
+	bool kept;
+
+	for (unsigned i = 0; i < s->rounds * 4; i++) {
+		struct test_name n = test_name_number(pick(w, 200));
+		uint32_t now_s = atomic_load(&s->now_s);
+
+		if (fakeip_assign(s->t, n.b, n.len, n.hash, pick(w, 2), pick(w, 5), now_s, &p))
+			continue;
+		fakeip_hold(s->t, p.index);
+		if (p.pending)
+			(void)fakeip_commit(s->t);
+		if (fakeip_get(s->t, p.index, &m) == 0 && memcmp(m.name, n.b, n.len) == 0) {
+			if (pick(w, 10) == 0)
+				(void)fakeip_flush(s->t, p.index, now_s, &kept);
+			expect(s, fakeip_get(s->t, p.index, &m) == 0 &&
+					  memcmp(m.name, n.b, n.len) == 0 && m.rule < 5 &&
+					  m.view < 2);
+		} else {
+			expect(s, atomic_load(&s->now_s) > now_s + 4);
+		}
+		fakeip_release(s->t, p.index);
+	}
+}
+
+static void *play_a_part(void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->number == 0)
+		own(w);
+	else
+		ask_and_flush(w);
+	return NULL;
+}
+
+static void everything_at_once(void **state)
+{
+	struct fakeip_pool_config c = test_pools(25, 64);
+	struct shared s = {.rounds = 3000, .now_s = 100, .file = {.room = SIZE_MAX}};
+	struct fakeip_log_io io = {.arg = &s,
+		.append = append_locked,
+		.truncate = truncate_locked,
+		.sync = sync_none,
+		.read = read_locked,
+		.snapshot = {begin_locked, add_locked, sync_none, become_locked, drop_locked}};
+	struct fakeip_load_result loaded;
+	struct fakeip_mapping m, again;
+	struct fakeip_table *other;
+	int r;
+
+	(void)state;
+	c.hold_s = 4;
+	c.needs_sweep = true;
+	pthread_mutex_init(&s.file_lock, NULL);
+	s.t = test_table(&c);
+	assert_int_equal(fakeip_load(s.t, NULL, 0, 9, &io, &loaded), 0);
+	run_threads(&s, play_a_part);
+	test_bijection(s.t);
+	assert_in_range(s.file.snapshots, 10, 3000);
+	s.file.room = SIZE_MAX;
+	while ((r = fakeip_snapshot_step(s.t)) > 0)
+		;
+	assert_int_equal(r, 0);
+	/* The file says what the table says. */
+	other = test_open(&c, &s.file, 9, &loaded);
+	assert_int_equal(loaded.lost, 0);
+	for (uint32_t i = UINT32_MAX; fakeip_next(s.t, i, &m) == 0; i = m.index) {
+		assert_int_equal(fakeip_get(other, m.index, &again), 0);
+		assert_memory_equal(m.name, again.name, sizeof m.name);
+		assert_int_equal(m.view, again.view);
+		assert_int_equal(m.flushed, again.flushed);
+	}
+	test_bijection(other);
+	fakeip_free(other);
+	fakeip_free(s.t);
+	free(s.file.bytes);
+	pthread_mutex_destroy(&s.file_lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -314,6 +499,7 @@ int main(void)
 		cmocka_unit_test(a_copy_is_of_one_mapping),
 		cmocka_unit_test(whoever_answers_finds_the_record_written),
 		cmocka_unit_test(a_full_queue_loses_nothing),
+		cmocka_unit_test(everything_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
