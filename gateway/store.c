@@ -255,7 +255,7 @@ static int new_begin(void *arg)
 
 	if (error)
 		return error;
-	(void)unlink(s->new_path); /* from a process that died */
+	(void)unlink(s->new_path);
 	s->new_fd = open(s->new_path, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0640);
 	if (s->new_fd < 0)
 		return -errno;
@@ -363,6 +363,8 @@ static int load(struct store *s, uint32_t now_s, struct fakeip_load_result *resu
 
 	if (error == -EBUSY)
 		return error;
+	if (!error && !s->error)
+		(void)unlink(s->new_path); /* of a process that was killed */
 	if (!error)
 		error = read_all(s->fd, &data, &len);
 	if (error) {

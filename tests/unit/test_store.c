@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -22,6 +24,70 @@
 
 #define EMPTY  96 /* bytes of a log without mappings: the header, and what was told ahead */
 #define LIMITS 32 /* of that */
+
+/* --- system calls of the store: counted, and deadly --- */
+
+ssize_t __wrap_write(int fd, const void *data, size_t len);
+ssize_t __real_write(int fd, const void *data, size_t len);
+int __wrap_rename(const char *from, const char *to);
+int __real_rename(const char *from, const char *to);
+int __wrap_ftruncate(int fd, off_t len);
+int __real_ftruncate(int fd, off_t len);
+int __wrap_fdatasync(int fd);
+int __real_fdatasync(int fd);
+
+static unsigned dies_in; /* the how many-th call from now; 0: none */
+static bool dies_half_way;
+static unsigned syncs;
+
+static bool is_the_last(void)
+{
+	return dies_in && --dies_in == 0;
+}
+
+static void die(void)
+{
+	kill(getpid(), SIGKILL);
+	pause();
+}
+
+ssize_t __wrap_write(int fd, const void *data, size_t len)
+{
+	if (is_the_last()) {
+		if (dies_half_way)
+			(void)!__real_write(fd, data, (len + 1) / 2);
+		die();
+	}
+	return __real_write(fd, data, len);
+}
+
+int __wrap_rename(const char *from, const char *to)
+{
+	bool last = is_the_last();
+	int r;
+
+	if (last && !dies_half_way)
+		die();
+	r = __real_rename(from, to);
+	if (last)
+		die();
+	return r;
+}
+
+int __wrap_ftruncate(int fd, off_t len)
+{
+	if (is_the_last())
+		die();
+	return __real_ftruncate(fd, len);
+}
+
+int __wrap_fdatasync(int fd)
+{
+	if (is_the_last())
+		die();
+	syncs++;
+	return __real_fdatasync(fd);
+}
 
 struct world {
 	char folder[64], path[128];
@@ -37,6 +103,20 @@ static uint64_t hash_name(const uint8_t *name, size_t name_len, uint64_t key)
 
 	memcpy(n.b, name, name_len);
 	return dns_name_hash(&n, key);
+}
+
+static void table_of(struct world *w, uint32_t max)
+{
+	struct fakeip_pool_config pools = {.net4 = {198, 18},
+		.len4 = 16,
+		.ttl_s = 1,
+		.hold_s = 100,
+		.max = max,
+		.hash = hash_name};
+
+	fakeip_free(w->table);
+	w->table = NULL;
+	assert_int_equal(fakeip_new(&pools, 7, &w->table), 0);
 }
 
 static void table_open(struct world *w, uint8_t second_byte)
@@ -96,17 +176,21 @@ static int close_world(void **state)
 	return 0;
 }
 
-static uint32_t assign(struct world *w, unsigned number)
+static int assign_at(struct world *w, unsigned number, uint32_t now_s, struct fakeip_pair *ret)
 {
 	struct dns_name name;
-	struct fakeip_pair pair;
 	char text[32];
 
 	snprintf(text, sizeof text, "n%u.test", number);
 	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	assert_int_equal(fakeip_assign(w->table, name.b, name.len, dns_name_hash(&name, 7), 0, 1,
-				 1000, &pair),
-		0);
+	return fakeip_assign(w->table, name.b, name.len, dns_name_hash(&name, 7), 0, 1, now_s, ret);
+}
+
+static uint32_t assign(struct world *w, unsigned number)
+{
+	struct fakeip_pair pair;
+
+	assert_int_equal(assign_at(w, number, 1000, &pair), 0);
 	return pair.index;
 }
 
@@ -412,12 +496,165 @@ static void a_full_disk(void **state)
 	assert_int_equal(size_of(w->path), size + LIMITS);
 }
 
-/* In a mount namespace of its own. 0: as it should be; 77: not allowed to try. */
+/* --- sooner or later on the disk --- */
+
+static void written_records_are_synced_in_time(void **state)
+{
+	struct world *w = *state;
+	unsigned before;
+
+	assert_int_equal(open_store(w, w->path), 0);
+	before = syncs;
+	for (uint32_t now_s = 1001; now_s < 1010; now_s++)
+		assert_int_equal(store_tick(w->store, now_s), 0);
+	assert_int_equal(syncs, before); /* nothing to do */
+	assign(w, 1);
+	assert_int_equal(fakeip_commit(w->table), 0);
+	for (uint32_t now_s = 1010; now_s < 1014; now_s++)
+		assert_int_equal(store_tick(w->store, now_s), 0);
+	assert_int_equal(syncs, before);
+	assert_int_equal(store_tick(w->store, 1014), 0);
+	assert_int_equal(syncs, before + 1);
+	store_set_sync(w->store, 1);
+	assign(w, 2);
+	assert_int_equal(fakeip_commit(w->table), 0);
+	assert_int_equal(store_tick(w->store, 1015), 0);
+	assert_int_equal(syncs, before + 2);
+	/* What keeps addresses apart does not wait. */
+	store_set_sync(w->store, 3600);
+	for (unsigned i = 0; i < 3000; i++)
+		assign(w, i);
+	assert_int_equal(fakeip_commit(w->table), 0);
+	assert_int_equal(store_tick(w->store, 1016), 0);
+	assert_int_equal(syncs, before + 3);
+	assign(w, 5000);
+	assert_int_equal(fakeip_commit(w->table), 0);
+	assert_int_equal(store_sync(w->store), 0);
+	assert_int_equal(syncs, before + 4);
+}
+
+/* Names go through a pool of 2,000; the file does not grow with them. */
+static void the_file_stays_small(void **state)
+{
+	struct world *w = *state;
+	struct fakeip_pair pair;
+	struct stat before, after;
+	uint32_t now_s = 1000, index;
+	off_t most = 0;
+
+	table_of(w, 2000);
+	assert_int_equal(open_store(w, w->path), 0);
+	assert_int_equal(stat(w->path, &before), 0);
+	for (unsigned round = 0; round < 40; round++, now_s += 200) {
+		for (unsigned i = 0; i < 2000; i++)
+			assert_int_equal(assign_at(w, round * 2000 + i, now_s, &pair), 0);
+		assert_int_equal(fakeip_commit(w->table), 0);
+		most = size_of(w->path) > most ? size_of(w->path) : most;
+		assert_int_equal(store_tick(w->store, now_s), 0);
+	}
+	index = pair.index;
+	assert_in_range(most, 1 << 20, 3 << 19);
+	assert_int_equal(stat(w->path, &after), 0);
+	assert_int_not_equal(before.st_ino, after.st_ino);
+	assert_int_equal(after.st_mode & 07, 0);
+	assert_int_equal(size_of(beside(w, ".new")), -1);
+	store_close(w->store);
+	w->store = NULL;
+	table_of(w, 2000);
+	assert_int_equal(open_store(w, w->path), 0);
+	assert_int_equal(w->loaded.loaded, 2000);
+	assert_int_equal(w->loaded.lost, 0);
+	assert_int_equal(assign_at(w, 39 * 2000 + 1999, now_s, &pair), 0);
+	assert_int_equal(pair.index, index);
+}
+
+/* The lock goes with the name. */
+static void a_file_made_anew_is_still_locked(void **state)
+{
+	struct world *w = *state;
+	int status;
+	pid_t pid;
+
+	assert_int_equal(open_store(w, w->path), 0);
+	assign(w, 1);
+	while (fakeip_snapshot_step(w->table) > 0)
+		;
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct world other = {.store = NULL};
+
+		table_open(&other, 18);
+		_exit(open_store(&other, w->path) == -EBUSY && other.pid == getppid() ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* --- lost, and there again --- */
+
+static void a_folder_that_comes_later(void **state)
+{
+	struct world *w = *state;
+	char path[160], folder[128];
+	uint32_t index;
+
+	snprintf(folder, sizeof folder, "%s/disk", w->folder);
+	snprintf(path, sizeof path, "%s/tungate/fakeip.db", folder);
+	assert_int_equal(open_store(w, path), -ENOENT);
+	assert_non_null(w->store);
+	index = assign(w, 1);
+	assert_int_equal(store_tick(w->store, 1030 - 1), 0);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	assert_int_equal(store_tick(w->store, 1030 - 1), 0);
+	assert_false(fakeip_is_persistent(w->table));
+	assert_int_equal(store_tick(w->store, 1030), 1);
+	assert_true(fakeip_is_persistent(w->table));
+	assert_int_equal(store_tick(w->store, 1031), 0);
+	begin_again(w);
+	assert_int_equal(open_store(w, path), 0);
+	assert_int_equal(w->loaded.loaded, 1);
+	assert_int_equal(assign(w, 1), index);
+}
+
+/* Nothing that is not ours is written over, then or later. */
+static void what_is_not_ours_stays(void **state)
+{
+	struct world *w = *state;
+
+	write_file(w->path, text, sizeof text);
+	assert_int_equal(truncate(w->path, (512LL << 20) + 1), 0);
+	assert_int_equal(open_store(w, w->path), -EFBIG);
+	assign(w, 1);
+	assert_int_equal(store_tick(w->store, 1030), 0);
+	assert_int_equal(store_tick(w->store, 1060), 0);
+	assert_false(fakeip_is_persistent(w->table));
+	assert_int_equal(size_of(w->path), (512LL << 20) + 1);
+	assert_int_equal(size_of(beside(w, ".new")), -1);
+	assert_int_equal(unlink(w->path), 0);
+	assert_int_equal(store_tick(w->store, 1090), 1);
+	assert_true(size_of(w->path) > EMPTY);
+}
+
+/* --- a file system of its own: full, read-only --- */
+
+#define NOT_ALLOWED 77
+
+static int mount_small(struct world *w)
+{
+	return unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+			       mount("none", w->folder, "tmpfs", 0, "size=64k")
+		       ? NOT_ALLOWED
+		       : 0;
+}
+
+/* 0: as it should be; NOT_ALLOWED; else the number of the step that went wrong. */
 static int try_read_only(struct world *w)
 {
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-		mount("none", w->folder, "tmpfs", 0, "size=16k"))
-		return 77;
+	int r = mount_small(w);
+
+	if (r)
+		return r;
 	if (open_store(w, w->path))
 		return 1;
 	assign(w, 1);
@@ -425,27 +662,213 @@ static int try_read_only(struct world *w)
 		return 2;
 	begin_again(w);
 	if (mount(NULL, w->folder, NULL, MS_REMOUNT | MS_RDONLY, NULL))
-		return 77;
+		return NOT_ALLOWED;
 	if (open_store(w, w->path) != -EROFS || fakeip_is_persistent(w->table))
 		return 3;
+	if (w->loaded.loaded != 1 || assign(w, 1) != 2)
+		return 4;
 	assign(w, 2);
-	return fakeip_commit(w->table) ? 4 : 0;
+	if (fakeip_commit(w->table) || store_tick(w->store, 1030))
+		return 5;
+	if (mount(NULL, w->folder, NULL, MS_REMOUNT, NULL))
+		return NOT_ALLOWED;
+	if (store_tick(w->store, 1059) || store_tick(w->store, 1060) != 1)
+		return 6;
+	begin_again(w);
+	if (open_store(w, w->path) || w->loaded.loaded != 2)
+		return 7;
+	/* It becomes read-only under the open file. */
+	assign(w, 3);
+	if (fakeip_commit(w->table))
+		return 8;
+	return 0;
+}
+
+/* A disk that others fill, and empty again. */
+static int try_full(struct world *w)
+{
+	static char zeros[65536];
+	char other[128];
+	uint32_t index = 0;
+	int r = mount_small(w), fd, error = 0;
+
+	if (r)
+		return r;
+	if (open_store(w, w->path))
+		return 1;
+	snprintf(other, sizeof other, "%s/other", w->folder);
+	fd = open(other, O_WRONLY | O_CREAT, 0600);
+	if (fd < 0 || write(fd, zeros, sizeof zeros) <= 0)
+		return 2;
+	for (unsigned i = 0; i < 1000 && !error; i++) {
+		index = assign(w, i);
+		error = fakeip_commit(w->table);
+	}
+	if (error != -ENOSPC || fakeip_is_persistent(w->table))
+		return 3;
+	if (store_tick(w->store, 1001) || store_tick(w->store, 1031))
+		return 4; /* still full */
+	if (unlink(other) || close(fd))
+		return 5;
+	assign(w, 2000);
+	if (store_tick(w->store, 1060) || store_tick(w->store, 1061) != 1)
+		return 6;
+	begin_again(w);
+	if (open_store(w, w->path) || w->loaded.lost)
+		return 7;
+	return assign(w, w->loaded.loaded - 2) == index ? 0 : 8;
+}
+
+static void in_a_child(struct world *w, int (*try)(struct world *w))
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(try(w));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == NOT_ALLOWED) {
+		print_message("not allowed to mount a tmpfs: needs root\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void a_read_only_disk(void **state)
 {
-	struct world *w = *state;
-	int status;
-	pid_t pid = fork();
+	in_a_child(*state, try_read_only);
+}
 
-	assert_true(pid >= 0);
-	if (pid == 0)
-		_exit(try_read_only(w));
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
+static void a_disk_that_others_fill(void **state)
+{
+	in_a_child(*state, try_full);
+}
+
+/* --- killed in every call --- */
+
+struct answers {
+	unsigned n;
+	struct {
+		unsigned name;
+		uint32_t index, now_s;
+	} a[200];
+	bool flushed[64]; /* by index */
+	uint32_t now_s;
+	bool done;
+};
+
+static void ask(struct world *w, struct answers *s, unsigned name, uint32_t now_s)
+{
+	struct fakeip_pair pair;
+	unsigned n = s->n;
+
+	s->now_s = now_s;
+	if (assign_at(w, name, now_s, &pair) || fakeip_commit(w->table))
+		return;
+	s->a[n].name = name;
+	s->a[n].index = pair.index;
+	s->a[n].now_s = now_s;
+	s->flushed[pair.index] = false;
+	s->n = n + 1;
+}
+
+static void flush(struct world *w, struct answers *s, uint32_t index)
+{
+	bool kept;
+
+	if (fakeip_flush(w->table, index, s->now_s, &kept) == 0 && fakeip_commit(w->table) == 0)
+		s->flushed[index] = true;
+}
+
+/* Mappings, flushes, snapshots between other things, indexes for other names, syncs, an orderly
+ * end. */
+static void play(struct world *w, struct answers *s)
+{
+	unsigned name = 0;
+
+	table_of(w, 29);
+	if (open_store(w, w->path))
+		_exit(1);
+	while (name < 20)
+		ask(w, s, name++, 1000);
+	flush(w, s, 5);
+	flush(w, s, 9);
+	ask(w, s, 3, 1002);
+	while (fakeip_snapshot_step(w->table) > 0)
+		ask(w, s, name++, 1050);
+	store_tick(w->store, 1060);
+	for (unsigned i = 0; i < 20; i++)
+		ask(w, s, name++, 1150);
+	while (fakeip_snapshot_step(w->table) > 0)
+		flush(w, s, 2 + name % 29);
+	store_tick(w->store, 1160);
+	store_close(w->store);
+	s->done = true;
+	_exit(0);
+}
+
+static void check_answers(struct world *w, const struct answers *s)
+{
+	uint32_t last[64] = {0};
+
+	for (unsigned i = 0; i < s->n; i++)
+		last[s->a[i].index] = i + 1;
+	for (uint32_t index = 2; index < 64; index++) {
+		unsigned i = last[index] - 1;
+		struct fakeip_mapping m;
+		struct dns_name name;
+		char text_of[32];
+
+		if (!last[index] || s->a[i].now_s + 101 < s->now_s)
+			continue;
+		snprintf(text_of, sizeof text_of, "n%u.test", s->a[i].name);
+		assert_int_equal(dns_name_parse(text_of, strlen(text_of), &name), 0);
+		assert_int_equal(fakeip_get(w->table, index, &m), 0);
+		assert_int_equal(m.name_len, name.len);
+		assert_memory_equal(m.name, name.b, name.len);
+		assert_true(m.flushed || !s->flushed[index]);
+	}
+}
+
+static void killed_in_every_call(void **state)
+{
+	struct world *w = *state;
+	struct answers *s =
+		mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned deaths = 0;
+
+	assert_true(s != MAP_FAILED);
+	for (unsigned call = 1; !s->done; call++) {
+		for (unsigned half = 0; half < 2; half++) {
+			int status;
+			pid_t pid;
+
+			(void)unlink(w->path);
+			memset(s, 0, sizeof *s);
+			pid = fork();
+			assert_true(pid >= 0);
+			if (pid == 0) {
+				dies_in = call;
+				dies_half_way = half;
+				play(w, s);
+			}
+			assert_int_equal(waitpid(pid, &status, 0), pid);
+			assert_true(s->done ? status == 0 : WIFSIGNALED(status));
+			deaths += !s->done;
+			table_of(w, 29);
+			assert_int_equal(open_store(w, w->path), 0);
+			assert_false(w->loaded.foreign);
+			assert_in_range(w->loaded.lost, 0, 1);
+			assert_int_equal(size_of(beside(w, ".new")), -1);
+			check_answers(w, s);
+			store_close(w->store);
+			w->store = NULL;
+		}
+	}
+	assert_in_range(deaths, 100, 1000);
+	munmap(s, sizeof *s);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
@@ -464,7 +887,14 @@ int main(void)
 		TEST(who_holds_it_is_told),
 		TEST(a_store_made_anew_is_locked),
 		TEST(a_full_disk),
+		TEST(written_records_are_synced_in_time),
+		TEST(the_file_stays_small),
+		TEST(a_file_made_anew_is_still_locked),
+		TEST(a_folder_that_comes_later),
+		TEST(what_is_not_ours_stays),
 		TEST(a_read_only_disk),
+		TEST(a_disk_that_others_fill),
+		TEST(killed_in_every_call),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
