@@ -1,11 +1,17 @@
-# Carrying on the stage of the query tests, which plays upstream and the writer.
+# Carrying on the stage of the query tests, which plays upstream and the writer; what lies around the
+# way of a packet is played as well.
 file(GLOB query_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/gateway/query/*.c)
-tungate_test(test_carry tg_policy tg_dns tg_fakeip tg_conf tg_tun tg_base)
-if(TARGET test_carry)
-  target_sources(test_carry PRIVATE ${CMAKE_CURRENT_LIST_DIR}/query_stage.c
-    ${CMAKE_SOURCE_DIR}/gateway/carry/carry.c ${CMAKE_SOURCE_DIR}/gateway/carry/verdict.c
-    ${query_sources} ${CMAKE_SOURCE_DIR}/gateway/generation.c)
-endif()
+set(carry_sources)
+foreach(source carry accept answer deciding direct unless syn lookup shared decisions waiting seen verdict)
+  list(APPEND carry_sources ${CMAKE_SOURCE_DIR}/gateway/carry/${source}.c)
+endforeach()
+foreach(test test_carry test_carry_egress test_carry_unless)
+  tungate_test(${test} tg_policy tg_dns tg_fakeip tg_conf tg_tun tg_base)
+  target_sources(${test} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/query_stage.c
+    ${CMAKE_CURRENT_LIST_DIR}/carry_stage.c ${carry_sources} ${query_sources}
+    ${CMAKE_SOURCE_DIR}/gateway/generation.c)
+endforeach()
+target_link_options(test_carry_egress PRIVATE -Wl,--wrap=getsockname)
 tungate_test(test_inject tg_netlink tg_tun tg_base)
 if(TARGET test_inject)
   target_sources(test_inject PRIVATE ${CMAKE_SOURCE_DIR}/gateway/carry/inject.c)
