@@ -139,6 +139,7 @@ static struct json_object *egress_json(struct daemon *d)
 		reply_add_number(j, "flows", v[i].flows);
 		reply_add_number(j, "rtt_us", v[i].rtt_us);
 		reply_add_number(j, "failures", v[i].failures);
+		reply_add_number(j, "dropped", v[i].dropped);
 		if (v[i].type == CONF_EGRESS_GROUP)
 			reply_add_text(j, "member", v[i].member);
 		json_object_array_add(all, j);

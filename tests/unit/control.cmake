@@ -7,5 +7,6 @@ file(GLOB command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/gateway/cmd_*.c)
 target_sources(test_cmd PRIVATE ${command_sources} ${CMAKE_SOURCE_DIR}/gateway/main.c
   ${CMAKE_SOURCE_DIR}/gateway/client.c ${CMAKE_SOURCE_DIR}/gateway/screen.c
   ${CMAKE_CURRENT_SOURCE_DIR}/control_daemon.c)
+target_compile_definitions(test_cmd PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 set_source_files_properties(${CMAKE_SOURCE_DIR}/gateway/main.c
   PROPERTIES COMPILE_DEFINITIONS main=tungate_main COMPILE_OPTIONS -Wno-missing-prototypes)

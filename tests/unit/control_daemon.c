@@ -12,7 +12,7 @@
 
 static const struct policy_egress egresses[] = {{.name = "direct"}, {.name = "vpn", .index = 1}};
 static const struct policy_list_info lists[] = {
-	{.name = "work", .names = 3, .files = 1, .loaded_at_s = 1700000000}};
+	{.name = "work", .names = 3, .cidrs = 2, .files = 1, .loaded_at_s = 1700000000}};
 static struct conf_set sets[] = {
 	{.family = IP_V4, .nfproto = NFPROTO_INET, .table = (char *)"fw4", .name = (char *)"work4"},
 	{.nfproto = NFPROTO_IPV6, .table = (char *)"t", .name = (char *)"s"},
@@ -29,13 +29,6 @@ const struct policy *daemon_policy(struct daemon *d)
 	return (const struct policy *)(void *)d;
 }
 
-size_t policy_egresses(const struct policy *p, const struct policy_egress **ret)
-{
-	(void)p;
-	*ret = egresses;
-	return 2;
-}
-
 size_t policy_lists(const struct policy *p, const struct policy_list_info **ret)
 {
 	(void)p;
@@ -48,7 +41,7 @@ size_t policy_lists(const struct policy *p, const struct policy_list_info **ret)
 void daemon_status(struct daemon *d, struct daemon_status *ret)
 {
 	*ret = (struct daemon_status){
-		.state = DAEMON_RUNNING,
+		.state = d->state,
 		.uptime_s = 3725,
 		.workers = 2,
 		.intercept = "tun",
@@ -57,12 +50,48 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 		.mark_tun = 0x20000000,
 		.mark_tproxy = 0x40000000,
 		.queries = {.total = 9, .fake = 4, .real = 3, .block = 1, .local = 1},
-		.fakeip = {.size = 1000000, .used = d->n_mappings, .in_hold = 1},
+		.fakeip = {.size = 1000000,
+			.used = d->n_mappings,
+			.flushed = 2,
+			.in_hold = 1,
+			.exhausted = 3},
 		.pool4 = "198.18.0.0/15",
 		.pool6 = "fd00:198:18::/64",
 		.store = "memory",
 		.loops_stopped = 7,
+		.push_errors = 8,
+		.stray = 9,
+		.outside = 10,
+		.unmapped = 11,
+		.tcp = {.flows = 20,
+			.live = 4,
+			.to_egress_bytes = UINT64_MAX,
+			.to_client_bytes = 5000000000},
+		.udp = {.flows = 30, .live = 5, .to_egress = 31, .to_client = 32, .dropped = 33},
 	};
+}
+
+/* One of each type; a name is what a configuration says, so it may be anything. */
+size_t daemon_egresses(struct daemon *d, struct egress_info *ret, size_t max)
+{
+	static const struct egress_info all[] = {
+		{.name = "direct", .type = CONF_EGRESS_DIRECT, .up = true},
+		{.name = "proxy",
+			.type = CONF_EGRESS_SOCKS5,
+			.up = true,
+			.flows = 3,
+			.rtt_us = 2300,
+			.dropped = 6},
+		{.name = "e\x1b[31m\xff\"\n", .type = CONF_EGRESS_HTTP, .failures = 12},
+		{.name = "none", .type = CONF_EGRESS_REJECT, .up = true},
+		{.name = "best", .type = CONF_EGRESS_GROUP, .up = true, .member = "proxy"},
+		{.name = "lost", .type = CONF_EGRESS_GROUP},
+	};
+	const size_t n = sizeof all / sizeof all[0];
+
+	(void)d;
+	memcpy(ret, all, (n < max ? n : max) * sizeof all[0]);
+	return n;
 }
 
 size_t daemon_servers(struct daemon *d, struct resolve_server_info *ret, size_t max)
@@ -103,6 +132,20 @@ const char *daemon_group_name(struct daemon *d, int group)
 
 /* --- mappings --- */
 
+/* Every third one carried nothing yet, one went as its rule says, one as `unless` decided. */
+static void describe_verdict(unsigned i, struct daemon_mapping *ret)
+{
+	const uint8_t v4[4] = {10, 0, 0, 1}, v6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
+
+	if (i % 3 == 0)
+		return;
+	ret->verdict.egress = i % 3 == 1 ? "vpn" : "e\x1b[31m\xff";
+	ret->verdict.unless = i % 3 == 2;
+	ret->verdict.address4 = ip_addr_v4(v4);
+	if (i % 3 == 2)
+		ret->verdict.address6 = ip_addr_v6(v6);
+}
+
 static void describe(unsigned i, struct daemon_mapping *ret)
 {
 	memset(ret, 0, sizeof *ret);
@@ -116,6 +159,10 @@ static void describe(unsigned i, struct daemon_mapping *ret)
 	ret->egress = i % 2 ? NULL : "vpn";
 	ret->last_answer_s = i;
 	ret->in_hold = i % 2;
+	ret->expires_in_s = i % 2 ? 0 : 7;
+	ret->m.flushed = i % 4 == 3;
+	ret->m.flows = i;
+	describe_verdict(i, ret);
 }
 
 int daemon_mapping_next(struct daemon *d, uint32_t after, struct daemon_mapping *ret)
@@ -158,6 +205,25 @@ size_t daemon_mapping_find(
 			*ret = m;
 			return 1;
 		}
+	}
+	return 0;
+}
+
+/* Those in hold are kept. */
+int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret)
+{
+	struct daemon_mapping found[2];
+	size_t n = query ? daemon_mapping_find(d, query, found, 2) : 0;
+
+	d->flushes++;
+	memset(ret, 0, sizeof *ret);
+	if (query && n == 0)
+		return -ENOENT;
+	if (!query)
+		*ret = (struct daemon_flush){.flushed = d->n_mappings, .kept = d->n_mappings / 2};
+	for (size_t i = 0; i < n; i++) {
+		ret->flushed++;
+		ret->kept += found[i].in_hold;
 	}
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include "gateway/daemon.h"
 
 struct daemon {
+	enum daemon_state state;
 	unsigned n_mappings; /* of n0.test, n1.test, ... at index 10, 20, ... */
 	unsigned n_problems;
 	const char *problems[4];
@@ -13,6 +14,7 @@ struct daemon {
 	bool reload_fails;
 	unsigned reloads;
 	unsigned long nexts; /* calls of daemon_mapping_next() */
+	unsigned flushes;    /* calls of daemon_flush() */
 };
 
 #endif

@@ -70,6 +70,7 @@ static int setup(void **state)
 		return -1;
 	snprintf(f->socket, sizeof f->socket, "%s/s", f->dir);
 	snprintf(f->file, sizeof f->file, "%s/t.yaml", f->dir);
+	f->d.state = DAEMON_RUNNING;
 	*state = f;
 	return 0;
 }
@@ -185,10 +186,11 @@ static size_t lines(const char *text)
 
 static void wrong_usage_ends_with_2(void **state)
 {
-	static const char *const wrong[] = {"", "nonsense", "fakeip", "fakeip flush",
-		"fakeip lookup", "fakeip lookup a b", "fakeip list x", "explain", "explain a b",
-		"status x", "reload x", "check x", "run x", "run --json", "check -s x",
-		"status -c x", "status --client 1.2.3.4", "status --type A",
+	static const char *const wrong[] = {"", "nonsense", "fakeip", "fakeip purge",
+		"fakeip flush a b", "fakeip flush a --client 1.2.3.4", "fakeip flush --type A",
+		"fakeip flush -c x", "fakeip lookup", "fakeip lookup a b", "fakeip list x",
+		"explain", "explain a b", "status x", "reload x", "check x", "run x", "run --json",
+		"check -s x", "status -c x", "status --client 1.2.3.4", "status --type A",
 		"fakeip lookup x --type A", "status --no-such", "status -x", "status -s",
 		"explain a --type", "check -c", "status --json=1", "status --jsonx",
 		"explain a --typeA", "version x", "explain a b c d e f g h i", "Status",
@@ -207,13 +209,17 @@ static void wrong_usage_ends_with_2(void **state)
 static void help_and_version_are_printed(void **state)
 {
 	static const char *const commands[] = {"run [-c FILE]", "check", "status", "fakeip list",
-		"fakeip lookup NAME|ADDRESS", "explain NAME", "reload", "version", "help"};
+		"fakeip lookup NAME|ADDRESS", "fakeip flush [NAME|ADDRESS]", "explain NAME",
+		"reload", "version", "help"};
 	struct fixture *f = *state;
 
 	assert_int_equal(run(f, "help"), 0);
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
 		assert_has(f->out, commands[i]);
 	assert_string_equal(f->err, "");
+	assert_int_equal(run(f, "fakeip flush a b"), 2);
+	assert_string_equal(f->err, "tungate: too much: b\nusage: tungate fakeip flush "
+				    "[NAME|ADDRESS] [--json] [-s SOCKET]\n");
 	assert_int_equal(run(f, "--help"), 0);
 	assert_int_equal(run(f, "-h"), 0);
 	assert_has(f->out, "explain NAME");
@@ -223,6 +229,34 @@ static void help_and_version_are_printed(void **state)
 	assert_string_equal(f->out, "tungate " TUNGATE_VERSION "\n");
 	assert_int_equal(run(f, "version --json"), 0);
 	assert_string_equal(f->out, "{\"version\":\"" TUNGATE_VERSION "\"}\n");
+}
+
+/* Each line of the summary that shows a command names it by its words in lower case. */
+static void every_command_is_in_the_manual(void **state)
+{
+	struct fixture *f = *state;
+	char *page, *line, *rest;
+	unsigned n = 0;
+
+	page = take_all(open(SOURCE_DIR "/conf/man/tungate.8", O_RDONLY | O_CLOEXEC));
+	assert_int_equal(run(f, "help"), 0);
+	for (rest = f->out; (line = strsep(&rest, "\n"));) {
+		char item[64];
+
+		if (strncmp(line, "  tungate ", 10) != 0)
+			continue;
+		line += 10;
+		line[strspn(line, "abcdefghijklmnopqrstuvwxyz ")] = 0;
+		while (*line && line[strlen(line) - 1] == ' ')
+			line[strlen(line) - 1] = 0;
+		snprintf(item, sizeof item, "\n.It Cm %s\n", line);
+		assert_has(page, item);
+		snprintf(item, sizeof item, "\n.Nm\n.Cm %s\n", line);
+		assert_has(page, item);
+		n++;
+	}
+	assert_true(n >= 10);
+	free(page);
 }
 
 static void run_takes_a_file(void **state)
@@ -295,12 +329,46 @@ static void status_is_a_screen_or_json(void **state)
 	assert_has(f->out, "red ?[31m ?[0m?alert\n");
 	assert_null(strchr(f->out, '\x1b'));
 	assert_string_equal(f->err, "");
+	assert_has(f->out, "exhausted 3\n");
+	assert_has(f->out, "\nrelay      tcp 20 flows, 4 live, 18446744073709551615 bytes out, "
+			   "5000000000 in; udp 30 flows, 5 live, 31 datagrams out, 32 in, "
+			   "33 dropped\n");
 	assert_int_equal(run(f, "--json status @"), 0);
 	assert_int_equal(lines(f->out), 1);
 	status = json_tokener_parse(f->out);
 	assert_true(json_object_object_get_ex(status, "intercept", &value));
 	assert_string_equal(json_object_get_string(value), "tun");
 	json_object_put(status);
+}
+
+static void status_has_a_line_for_each_egress(void **state)
+{
+	static const char *const rows[] = {
+		"\negress     direct       direct   up   flows 0  failures 0\n",
+		"\n           proxy        socks5   up   flows 3  failures 0  rtt 2.3 ms\n",
+		" http     DOWN flows 0  failures 12\n",
+		"\n           none         reject   up   flows 0  failures 0\n",
+		"\n           best         group    up   flows 0  failures 0  takes proxy\n",
+		"\n           lost         group    DOWN flows 0  failures 0\n",
+	};
+	struct fixture *f = *state;
+
+	serve(f);
+	assert_int_equal(run(f, "status @"), 0);
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+		assert_has(f->out, rows[i]);
+	assert_has(f->out, "\n           e?[31m\xef\xbf\xbd\"? ");
+	assert_null(strchr(f->out, '\x1b'));
+}
+
+static void status_tells_of_a_stop(void **state)
+{
+	struct fixture *f = *state;
+
+	f->d.state = DAEMON_LAME_DUCK;
+	serve(f);
+	assert_int_equal(run(f, "status @"), 0);
+	assert_has(f->out, "lame_duck for 1h 2m");
 }
 
 static void list_shows_every_page(void **state)
@@ -352,6 +420,48 @@ static void lookup_tells_or_fails(void **state)
 	assert_int_equal(run(f, "fakeip lookup 198.18.3.3 @ --json"), 1);
 	assert_string_equal(f->out, "");
 	assert_string_equal(f->err, "tungate: no such address\n");
+}
+
+static void lookup_tells_the_verdict(void **state)
+{
+	struct fixture *f = *state;
+
+	f->d.n_mappings = 12;
+	serve(f);
+	assert_int_equal(run(f, "fakeip lookup n0.test @"), 0);
+	assert_null(strstr(f->out, "verdict"));
+	assert_int_equal(run(f, "fakeip lookup n4.test @"), 0);
+	assert_has(f->out, "the answer expires in 7s, flows 4\n");
+	assert_has(f->out, "\n  verdict   vpn (by rule)  10.0.0.1 -\n");
+	assert_int_equal(run(f, "fakeip lookup 198.18.0.5 @"), 0);
+	assert_has(f->out, "\n  verdict   e?[31m\xef\xbf\xbd (by unless)  10.0.0.1 2001:db8::1\n");
+	assert_int_equal(run(f, "fakeip lookup n4.test @ --json"), 0);
+	assert_has(f->out, "\"verdict\":{\"egress\":\"vpn\",\"address4\":\"10.0.0.1\","
+			   "\"address6\":null,\"by\":\"rule\"}");
+}
+
+static void flush_tells_how_many(void **state)
+{
+	struct fixture *f = *state;
+
+	f->d.n_mappings = 12;
+	serve(f);
+	assert_int_equal(run(f, "fakeip flush @"), 0);
+	assert_string_equal(
+		f->out, "12 flushed, of these 6 still in use: kept until their hold is over\n");
+	assert_int_equal(run(f, "fakeip flush twice.test @"), 0);
+	assert_has(f->out, "2 flushed, of these 1 ");
+	assert_int_equal(run(f, "@ fakeip flush fd00::4 --json"), 0);
+	assert_string_equal(f->out, "{\"flushed\":1,\"kept\":0}\n");
+	assert_int_equal(run(f, "fakeip flush 198.18.0.5 @ --json"), 0);
+	assert_string_equal(f->out, "{\"flushed\":1,\"kept\":1}\n");
+	assert_int_equal(run(f, "fakeip flush nope.test @"), 1);
+	assert_string_equal(f->out, "");
+	assert_string_equal(f->err, "tungate: no such name\n");
+	assert_int_equal(run(f, "fakeip flush 198.18.3.3 @"), 1);
+	assert_string_equal(f->err, "tungate: no such address\n");
+	assert_int_equal(run(f, "fakeip flush 198.18.0.999 @"), 1);
+	assert_string_equal(f->err, "tungate: no such name\n");
 }
 
 static void explain_tells_a_story(void **state)
@@ -411,7 +521,8 @@ static void reload_tells_errors(void **state)
 static void no_daemon_is_one_clear_line(void **state)
 {
 	static const char *const commands[] = {"status @", "fakeip list @", "fakeip lookup x @",
-		"explain x @", "reload @", "status @ --json", "fakeip list @ --json"};
+		"fakeip flush @", "fakeip flush x @ --json", "explain x @", "reload @",
+		"status @ --json", "fakeip list @ --json"};
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
@@ -472,12 +583,17 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(wrong_usage_ends_with_2),
 		test(help_and_version_are_printed),
+		test(every_command_is_in_the_manual),
 		test(run_takes_a_file),
 		test(check_tells_errors),
 		test(status_is_a_screen_or_json),
+		test(status_has_a_line_for_each_egress),
+		test(status_tells_of_a_stop),
 		test(list_shows_every_page),
 		test(an_empty_list_says_so),
 		test(lookup_tells_or_fails),
+		test(lookup_tells_the_verdict),
+		test(flush_tells_how_many),
 		test(explain_tells_a_story),
 		test(reload_tells_what_changed),
 		test(reload_tells_errors),

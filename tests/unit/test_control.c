@@ -59,6 +59,7 @@ static int setup(void **state)
 	if (!mkdtemp(f->dir))
 		return -1;
 	snprintf(f->path, sizeof f->path, "%s/s", f->dir);
+	f->d.state = DAEMON_RUNNING;
 	if (loop_new(&f->loop) ||
 		control_open(f->loop, &f->d, f->path, 0600, NULL, &pid, &f->control))
 		return -1;
@@ -262,13 +263,18 @@ static void status_tells_all(void **state)
 	assert_int_equal(number_at(r, "result.cache.entries"), 0);
 	assert_string_equal(text_at(r, "result.upstreams.0.url"), "udp://9.9.9.9");
 	assert_int_equal(number_at(r, "result.upstreams.0.rtt_us"), 1500);
-	assert_string_equal(text_at(r, "result.egress.1.name"), "vpn");
-	assert_string_equal(text_at(r, "result.egress.1.type"), "direct");
+	assert_int_equal(number_at(r, "result.fakeip.flushed"), 2);
+	assert_int_equal(number_at(r, "result.fakeip.exhausted"), 3);
 	assert_int_equal(number_at(r, "result.loops_stopped"), 7);
 	assert_int_equal(number_at(r, "result.leaks_stopped"), 0);
+	assert_int_equal(number_at(r, "result.push_errors"), 8);
+	assert_int_equal(number_at(r, "result.stray"), 9);
+	assert_int_equal(number_at(r, "result.outside"), 10);
+	assert_int_equal(number_at(r, "result.unmapped"), 11);
 	assert_string_equal(text_at(r, "result.sets.0.set"), "4#inet#fw4#work4");
 	assert_int_equal(number_at(r, "result.sets.0.elements"), 5);
 	assert_int_equal(number_at(r, "result.lists.0.names"), 3);
+	assert_int_equal(number_at(r, "result.lists.0.cidrs"), 2);
 	assert_string_equal(text_at(r, "result.problems.0"), "a \"quoted\"\nproblem");
 	assert_string_equal(text_at(r, "result.problems.1"),
 		"bytes \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd \xe2\x82\xac "
@@ -278,10 +284,81 @@ static void status_tells_all(void **state)
 	peer_close(&p);
 }
 
+static void status_tells_every_egress(void **state)
+{
+	static const char *const types[] = {"direct", "socks5", "http", "reject", "group", "group"};
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+	struct json_object *r = peer_ask(f, &p, "{\"cmd\":\"status\"}"), *all, *none;
+
+	assert_ok(r);
+	all = at(r, "result.egress");
+	assert_int_equal(json_object_array_length(all), sizeof types / sizeof types[0]);
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+		struct json_object *one = json_object_array_get_idx(all, i);
+
+		assert_string_equal(text_at(one, "type"), types[i]);
+		assert_int_equal(json_object_get_boolean(at(one, "up")), i != 2 && i != 5);
+		assert_int_equal(
+			json_object_object_get_ex(one, "member", &none), types[i][0] == 'g');
+	}
+	assert_int_equal(number_at(all, "1.flows"), 3);
+	assert_int_equal(number_at(all, "1.rtt_us"), 2300);
+	assert_int_equal(number_at(all, "1.failures"), 0);
+	assert_int_equal(number_at(all, "1.dropped"), 6);
+	assert_string_equal(text_at(all, "2.name"), "e\x1b[31m\xef\xbf\xbd\"\n");
+	assert_int_equal(number_at(all, "2.failures"), 12);
+	assert_string_equal(text_at(all, "4.member"), "proxy");
+	assert_null(at(all, "5.member"));
+	json_object_put(r);
+	peer_close(&p);
+}
+
+static void status_tells_what_the_relay_did(void **state)
+{
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+	struct json_object *r = peer_ask(f, &p, "{\"cmd\":\"status\"}"), *relay;
+
+	assert_ok(r);
+	relay = at(r, "result.relay");
+	assert_int_equal(number_at(relay, "tcp.flows"), 20);
+	assert_int_equal(number_at(relay, "tcp.live"), 4);
+	assert_true(json_object_get_uint64(at(relay, "tcp.to_egress_bytes")) == UINT64_MAX);
+	assert_int_equal(number_at(relay, "tcp.to_client_bytes"), 5000000000);
+	assert_int_equal(number_at(relay, "udp.flows"), 30);
+	assert_int_equal(number_at(relay, "udp.live"), 5);
+	assert_int_equal(number_at(relay, "udp.to_egress"), 31);
+	assert_int_equal(number_at(relay, "udp.to_client"), 32);
+	assert_int_equal(number_at(relay, "udp.dropped"), 33);
+	json_object_put(r);
+	peer_close(&p);
+}
+
+static void status_tells_how_far_a_stop_has_come(void **state)
+{
+	static const char *const names[] = {[DAEMON_STARTING] = "starting",
+		[DAEMON_RUNNING] = "running",
+		[DAEMON_LAME_DUCK] = "lame_duck",
+		[DAEMON_STOPPING] = "lame_duck"};
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		struct json_object *r;
+
+		f->d.state = (enum daemon_state)i;
+		r = peer_ask(f, &p, "{\"cmd\":\"status\"}");
+		assert_string_equal(text_at(r, "result.state"), names[i]);
+		json_object_put(r);
+	}
+	peer_close(&p);
+}
+
 static void help_lists_every_command(void **state)
 {
-	static const char *const names[] = {
-		"status", "fakeip.list", "fakeip.lookup", "explain", "reload", "help", "version"};
+	static const char *const names[] = {"status", "fakeip.list", "fakeip.lookup",
+		"fakeip.flush", "explain", "reload", "help", "version"};
 	struct fixture *f = *state;
 	struct peer p = peer_open(f);
 	struct json_object *r = peer_ask(f, &p, "{\"cmd\":\"help\"}"), *all = at(r, "result");
@@ -289,6 +366,7 @@ static void help_lists_every_command(void **state)
 	assert_int_equal(json_object_array_length(all), sizeof names / sizeof names[0]);
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		assert_string_equal(text_at(json_object_array_get_idx(all, i), "cmd"), names[i]);
+	assert_string_equal(text_at(all, "3.arguments"), "name, address");
 	json_object_put(r);
 	r = peer_ask(f, &p, "{\"cmd\":\"version\"}");
 	assert_string_equal(text_at(r, "result.version"), TUNGATE_VERSION);
@@ -338,6 +416,89 @@ static void lookup_finds_names_and_addresses(void **state)
 		"{\"cmd\":\"fakeip.lookup\",\"name\":\"n1.test\",\"address\":\"198.18.0.1\"}", 400);
 	assert_refused(
 		f, &p, "{\"cmd\":\"fakeip.lookup\",\"name\":\"n1.test\",\"client\":\"bad\"}", 400);
+	peer_close(&p);
+}
+
+/* What went on behind the fake pair. */
+static void lookup_tells_the_verdict(void **state)
+{
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+	struct json_object *r;
+
+	f->d.n_mappings = 10;
+	r = peer_ask(f, &p, "{\"cmd\":\"fakeip.lookup\",\"name\":\"n0.test\"}");
+	assert_null(at(r, "result.verdict"));
+	assert_int_equal(number_at(r, "result.expires_in_s"), 7);
+	assert_int_equal(number_at(r, "result.flows"), 0);
+	assert_false(json_object_get_boolean(at(r, "result.flushed")));
+	json_object_put(r);
+
+	r = peer_ask(f, &p, "{\"cmd\":\"fakeip.lookup\",\"name\":\"n7.test\"}");
+	assert_string_equal(text_at(r, "result.verdict.egress"), "vpn");
+	assert_string_equal(text_at(r, "result.verdict.by"), "rule");
+	assert_string_equal(text_at(r, "result.verdict.address4"), "10.0.0.1");
+	assert_null(at(r, "result.verdict.address6"));
+	assert_int_equal(number_at(r, "result.flows"), 7);
+	assert_true(json_object_get_boolean(at(r, "result.flushed")));
+	json_object_put(r);
+
+	r = peer_ask(f, &p, "{\"cmd\":\"fakeip.lookup\",\"address\":\"198.18.0.8\"}");
+	assert_string_equal(text_at(r, "result.verdict.egress"), "e\x1b[31m\xef\xbf\xbd");
+	assert_string_equal(text_at(r, "result.verdict.by"), "unless");
+	assert_string_equal(text_at(r, "result.verdict.address4"), "10.0.0.1");
+	assert_string_equal(text_at(r, "result.verdict.address6"), "2001:db8::1");
+	json_object_put(r);
+	peer_close(&p);
+}
+
+/* Asks for a flush and expects these counts. */
+static void flushed(
+	struct fixture *f, struct peer *p, const char *line, int64_t flushed, int64_t kept)
+{
+	struct json_object *r = peer_ask(f, p, line);
+
+	assert_ok(r);
+	assert_int_equal(number_at(r, "result.flushed"), flushed);
+	assert_int_equal(number_at(r, "result.kept"), kept);
+	json_object_put(r);
+}
+
+static void flush_takes_a_name_an_address_or_all(void **state)
+{
+	static const struct {
+		const char *line;
+		int code;
+	} wrong[] = {
+		{"{\"cmd\":\"fakeip.flush\",\"name\":\"nothere.test\"}", 404},
+		{"{\"cmd\":\"fakeip.flush\",\"address\":\"198.18.9.9\"}", 404},
+		{"{\"cmd\":\"fakeip.flush\",\"name\":\"\"}", 404}, /* not: all */
+		{"{\"cmd\":\"fakeip.flush\",\"address\":\"\"}", 404},
+		{"{\"cmd\":\"fakeip.flush\",\"name\":\"n\xc3\xa9\x7f\\u001b[31m\"}", 404},
+	};
+	static const char *const refused[] = {
+		"{\"cmd\":\"fakeip.flush\",\"name\":\"n1.test\",\"address\":\"198.18.0.1\"}",
+		"{\"cmd\":\"fakeip.flush\",\"name\":\"\",\"address\":\"\"}",
+		"{\"cmd\":\"fakeip.flush\",\"name\":[\"n1.test\"]}",
+		"{\"cmd\":\"fakeip.flush\",\"name\":false}",
+		"{\"cmd\":\"fakeip.flush\",\"name\":\"n1.test\\u0000\"}",
+		"{\"cmd\":\"fakeip.flush\",\"client\":\"10.0.0.1\"}",
+		"{\"cmd\":\"fakeip.flush\",\"nmae\":\"n1.test\"}",
+	};
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+
+	f->d.n_mappings = 12;
+	flushed(f, &p, "{\"cmd\":\"fakeip.flush\"}", 12, 6);
+	flushed(f, &p, "{\"cmd\":\"fakeip.flush\",\"name\":\"n4.test\"}", 1, 0);
+	flushed(f, &p, "{\"cmd\":\"fakeip.flush\",\"name\":\"twice.test\"}", 2, 1);
+	flushed(f, &p, "{\"cmd\":\"fakeip.flush\",\"address\":\"fd00::5\"}", 1, 1);
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+		assert_refused(f, &p, wrong[i].line, wrong[i].code);
+	assert_int_equal(f->d.flushes, 4 + sizeof wrong / sizeof wrong[0]);
+	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+		assert_refused(f, &p, refused[i], 400);
+	assert_int_equal(f->d.flushes, 4 + sizeof wrong / sizeof wrong[0]);
 	peer_close(&p);
 }
 
@@ -504,7 +665,8 @@ static void nonsense_is_refused_and_the_connection_stays(void **state)
 		{"{\"cmd\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{}}}}}}}}}}",
 			400},
 		{"{\"cmd\":\"\"}", 405},
-		{"{\"cmd\":\"fakeip.flush\"}", 405},
+		{"{\"cmd\":\"fakeip.flush \"}", 405},
+		{"{\"cmd\":\"fakeip\"}", 405},
 		{"{\"cmd\":\"no\\u20acsuch\"}", 405},
 	};
 	static const char nul[] = "{\"cmd\":\"sta\0tus\"}\n";
@@ -906,8 +1068,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(status_tells_all),
+		test(status_tells_every_egress),
+		test(status_tells_what_the_relay_did),
+		test(status_tells_how_far_a_stop_has_come),
 		test(help_lists_every_command),
 		test(lookup_finds_names_and_addresses),
+		test(lookup_tells_the_verdict),
+		test(flush_takes_a_name_an_address_or_all),
 		test(list_is_paged),
 		test(explain_tells_the_way),
 		test(reload_tells_changes_or_errors),
