@@ -20,6 +20,11 @@
 #include "gateway/carry/inject.h"
 #include "gateway/tun/packet.h"
 
+#define MARK	 0x10000000u
+#define TO_RELAY 0x20000000u
+#ifndef SO_RCVMARK
+#define SO_RCVMARK 75
+#endif
 #define PORT 4053
 #define LO   1
 
@@ -54,7 +59,7 @@ static int open_world(void **state)
 	*state = w;
 	if (!has_namespace)
 		return 0;
-	assert_int_equal(inject_new(0x10000000, &w->inject), 0);
+	assert_int_equal(inject_new(MARK, TO_RELAY, &w->inject), 0);
 	assert_int_equal(rt_open(&w->rt), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, w->tun), 0);
 	w->udp4 = listener("127.0.0.1");
@@ -262,6 +267,55 @@ static void as_if_received_again(void **state)
 	close(udp);
 }
 
+/* The mark that a datagram has come with, if the kernel tells (5.19). */
+static bool arrives_marked(int fd, uint32_t *ret)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	union {
+		char bytes[256];
+		struct cmsghdr align;
+	} control;
+	char text[16];
+	struct iovec iov = {text, sizeof text};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof control};
+
+	if (poll(&p, 1, 300) != 1 || recvmsg(fd, &msg, 0) != 5)
+		return false;
+	*ret = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_MARK)
+			memcpy(ret, CMSG_DATA(c), sizeof *ret);
+	return true;
+}
+
+/* Both by lo; only one of them with the mark that leads to the relay's listener. */
+static void by_hand(void **state)
+{
+	struct world *w = *state;
+	uint8_t packet[64];
+	int one = 1;
+
+	if (!has_namespace)
+		skip();
+	for (int v6 = 0; v6 < 2; v6++) {
+		int fd = v6 ? w->udp6 : w->udp4;
+		bool told = setsockopt(fd, SOL_SOCKET, SO_RCVMARK, &one, sizeof one) == 0;
+		size_t len = build(packet, v6);
+		uint32_t mark;
+
+		assert_int_equal(inject_raw(w->inject, packet, len), 0);
+		assert_true(arrives_marked(fd, &mark));
+		assert_int_equal(mark, told ? MARK : 0);
+		assert_int_equal(inject_to_relay(w->inject, packet, len), 0);
+		assert_true(arrives_marked(fd, &mark));
+		assert_int_equal(mark, told ? MARK | TO_RELAY : 0);
+	}
+	assert_not_in_tun(w);
+}
+
 static void errors_by_the_raw_socket(void **state)
 {
 	struct world *w = *state;
@@ -305,6 +359,7 @@ int main(void)
 		TEST(packets_of_this_host_go_through_the_raw_socket),
 		TEST(others_go_through_tun),
 		TEST(as_if_received_again),
+		TEST(by_hand),
 		TEST(errors_by_the_raw_socket),
 	};
 
