@@ -137,7 +137,8 @@ const struct conf_option conf_options[] = {
 		.name_offset = LIST(name), .place_offset = LIST(line), .items_max = CONF_KEYS_MAX,
 		.text = "Lists of names and of networks, each with a name of your choice."},
 	{"lists.NAME", CONF_MANY, &conf_type_path, LIST(paths), .required = true, .min = 1, .max = 4000,
-		.text = "Files with one name a line, which covers all names below it, or one network. # begins a comment."},
+		.text = "Files of names and networks, one a line. A name covers all names below it. An address, or a network such "
+			"as 192.0.2.0/24 or 2001:db8::/32, counts for resolves_in of unless. # begins a comment."},
 
 	{"fakeip", CONF_MAP, .text = "The fake addresses."},
 	{"fakeip.pool4", CONF_ONE, &conf_type_pool4, GLOBAL(fakeip.pool4), .fallback = "198.18.0.0/15",
@@ -171,10 +172,11 @@ const struct conf_option conf_options[] = {
 		.text = "The keys for Encrypted Client Hello in rewritten HTTPS records."},
 	{"fakeip.except", CONF_MAP_OR_MANY, &conf_type_list, GLOBAL(fakeip.except),
 		.allowed = "names in lists, {builtin, lists}", .items_max = 64,
-		.text = "Lists of names that are never faked, beside the built-in ones. A rule with a domain of its own at or below "
-			"such a name fakes it all the same."},
+		.text = "Lists of names that are never faked, beside the names of hosts with a lease and the built-in ones. A rule "
+			"with a domain of its own at or below such a name fakes it all the same."},
 	{"fakeip.except.builtin", CONF_ONE, &conf_type_bool, GLOBAL(fakeip.except_builtin), .fallback = "yes",
-		.text = "Nor the built-in ones: connectivity checks, time servers, STUN, consoles."},
+		.text = "Nor names without a dot and those of never-fake.txt in the documentation folder: names of local networks, "
+			"connectivity checks, time servers, STUN, consoles. no: only the lists."},
 	{"fakeip.except.lists", CONF_MANY, &conf_type_list, GLOBAL(fakeip.except),
 		.items_max = 64, .text = "Names of lists."},
 
