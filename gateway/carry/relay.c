@@ -359,16 +359,14 @@ static void told(struct loop_op *op, int32_t res, uint8_t *data, bool last);
 
 static void watch_state(struct side *s, uint8_t wanted)
 {
-	if (!loop_op_busy(&s->poll)) {
-		s->flags &= (uint8_t)~SIDE_EDGES;
-		s->asked = wanted;
-		(void)loop_poll_once(flow_of(s)->relay->config.loop, &s->poll, s->fd, wanted, told);
-	} else if (s->flags & SIDE_EDGES) {
-		loop_op_cancel(&s->poll); /* told() comes back here */
-	} else if (wanted & ~s->asked) {
-		s->asked = wanted;
-		loop_poll_change(&s->poll, wanted);
+	if (loop_op_busy(&s->poll)) {
+		if (s->flags & SIDE_EDGES || wanted & ~s->asked)
+			loop_op_cancel(&s->poll); /* told() comes back here */
+		return;
 	}
+	s->flags &= (uint8_t)~SIDE_EDGES;
+	s->asked = wanted;
+	(void)loop_poll_once(flow_of(s)->relay->config.loop, &s->poll, s->fd, wanted, told);
 }
 
 static void watch_edges(struct side *s)

@@ -141,11 +141,10 @@ struct cmsghdr *loop_cmsg_next(const struct loop_datagram *d, struct cmsghdr *c)
 int loop_accept_start(struct loop *l, struct loop_op *op, int fd, loop_done *done);
 /* POLLIN…; repeats. It tells of news, not of a state: read until -EAGAIN. */
 int loop_poll_start(struct loop *l, struct loop_op *op, int fd, uint32_t events, loop_done *done);
-/* Once, and of a state: it tells at once if that is there already. POLLERR and POLLHUP are always
- * asked for. */
+/* Once, and of a state: it tells at once if that is there already. POLLERR, POLLHUP and POLLRDHUP
+ * are always asked for. To ask for more, cancel it and start again: the kernel's own way to change
+ * a poll (IORING_POLL_UPDATE_EVENTS) loses it if the new event is there already (seen on 6.18). */
 int loop_poll_once(struct loop *l, struct loop_op *op, int fd, uint32_t events, loop_done *done);
-/* Of a loop_poll_once() that is busy. It may still tell of what it was asked for before. */
-void loop_poll_change(struct loop_op *op, uint32_t events);
 /* addr stays valid until done. res 0 or negative errno. */
 int loop_connect(struct loop *l, struct loop_op *op, int fd, const struct sockaddr *addr,
 	socklen_t len, loop_done *done);

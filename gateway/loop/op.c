@@ -33,7 +33,6 @@ enum op_flag {
 	OP_POLL_FIRST = 2, /* -EAGAIN was met (O_NONBLOCK): poll when nothing is in flight */
 	OP_POLLING = 4,	   /* what is in flight is that poll */
 	OP_STARVED = 8,	   /* in loop->starved */
-	OP_CHANGED = 16,   /* what is polled for; the kernel has not been told */
 };
 enum op_verdict { OP_GOES_ON, OP_AGAIN, OP_ENDS };
 
@@ -205,21 +204,6 @@ static void cancel_in_kernel(struct loop *l, struct loop_op *op)
 		return;
 	}
 	io_uring_prep_cancel64(s, (uintptr_t)op, IORING_ASYNC_CANCEL_ALL);
-	io_uring_sqe_set_data(s, NULL);
-}
-
-static void change_in_kernel(struct loop *l, struct loop_op *op)
-{
-	struct io_uring_sqe *s = loop_sqe(l);
-
-	if (!s) {
-		op->flags |= OP_CHANGED;
-		starve(l, op);
-		return;
-	}
-	op->flags &= (uint8_t)~OP_CHANGED;
-	/* Too late if it has just completed: then its owner is told, and asks again. */
-	io_uring_prep_poll_update(s, (uintptr_t)op, 0, op->events, IORING_POLL_UPDATE_EVENTS);
 	io_uring_sqe_set_data(s, NULL);
 }
 
@@ -450,9 +434,7 @@ void loop_op_retry_starved(struct loop *l)
 		op = l->starved;
 		more = op != last;
 		unstarve(l, op);
-		if (op->state == OP_ACTIVE && op->flags & OP_CHANGED)
-			change_in_kernel(l, op);
-		else if (op->state == OP_ACTIVE)
+		if (op->state == OP_ACTIVE)
 			arm(l, op);
 		else if (op->in_flight)
 			cancel_in_kernel(l, op);
@@ -544,15 +526,6 @@ int loop_poll_once(struct loop *l, struct loop_op *op, int fd, uint32_t events, 
 	op->events = events;
 	arm(l, op);
 	return 0;
-}
-
-void loop_poll_change(struct loop_op *op, uint32_t events)
-{
-	if (op->state != OP_ACTIVE || op->events == events)
-		return;
-	op->events = events;
-	if (op->in_flight) /* else it is still on its way into the ring, and goes with these */
-		change_in_kernel(op->loop, op);
 }
 
 int loop_connect(struct loop *l, struct loop_op *op, int fd, const struct sockaddr *addr,

@@ -115,7 +115,7 @@ static void connect_pair(int *ret_a, int *ret_b, int buffer)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
 	socklen_t len = sizeof at;
-	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), segment = 1448, one = 1;
 
 	*ret_a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (buffer) { /* inherited by what is accepted */
@@ -123,7 +123,12 @@ static void connect_pair(int *ret_a, int *ret_b, int buffer)
 		setsockopt(l, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
 		setsockopt(*ret_a, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
 		setsockopt(*ret_a, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+		/* Else the loopback's are larger than the window, and wait for timers. */
+		setsockopt(l, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+		setsockopt(*ret_a, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
 	}
+	/* As the dialer leaves it. */
+	setsockopt(*ret_a, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	assert_int_equal(bind(l, (void *)&at, sizeof at), 0);
 	assert_int_equal(listen(l, 1), 0);
 	assert_int_equal(getsockname(l, (void *)&at, &len), 0);
