@@ -10,10 +10,9 @@ struct load {
 	struct pool_shift shift; /* from the file's pools to ours */
 	bool moved;
 
-	/* What the file says was given out, in its own pools: all below `low`, and `top` to `end`.
-	 */
+	/* What the file says was given out, in its own pools: below `low`, and `top` to `end`. */
 	uint32_t low, low_most, top, end;
-	uint32_t beyond, least; /* as the mappings show: all below, and from there to end */
+	uint32_t beyond, least, most; /* as the mappings show: all below; from least to most */
 	/* Where the last whole record left the counts. */
 	uint16_t frees;
 	uint8_t rebinds;
@@ -39,12 +38,14 @@ static void note_given(struct load *l, uint32_t index)
 {
 	uint32_t low = l->low_most > l->beyond ? l->low_most : l->beyond;
 	uint32_t top = l->top < l->least ? l->top : l->least;
+	bool from_top = index >= low && top != UINT32_MAX &&
+			(index >= top || index - low > top - 1 - index);
 
-	if (index >= top)
-		return;
-	if (index >= low && top != UINT32_MAX && index - low > top - 1 - index)
+	if (from_top && index < l->least)
 		l->least = index;
-	else if (index >= l->beyond)
+	if (from_top && index > l->most)
+		l->most = index;
+	if (!from_top && index >= l->beyond)
 		l->beyond = index + 1;
 }
 
@@ -117,7 +118,7 @@ static void load_limits(struct load *l, const struct record *r)
 {
 	uint32_t top = (uint32_t)r->ends, end = (uint32_t)(r->ends >> 32);
 
-	if (r->low > POOL_FIRST + POOL_MAX_SIZE || end > POOL_FIRST + POOL_MAX_SIZE || top > end)
+	if (r->low < POOL_FIRST || r->low > top || top > end || end > POOL_FIRST + POOL_MAX_SIZE)
 		return;
 	l->low = (uint32_t)r->low;
 	l->low_most = l->low > l->low_most ? l->low : l->low_most;
@@ -240,7 +241,7 @@ static void set_given(struct fakeip_table *t, struct load *l)
 	low = low < POOL_FIRST + POOL_MAX_SIZE ? low : POOL_FIRST + POOL_MAX_SIZE;
 	reserve(t, l, POOL_FIRST, (uint32_t)low, &fresh);
 	if (!top_stays)
-		reserve(t, l, top, l->end, &fresh);
+		reserve(t, l, top, l->end > l->most ? l->end : l->most + 1, &fresh);
 	if (!top_stays || top > t->pool.end)
 		top = t->pool.end;
 	if (fresh > top)
