@@ -145,7 +145,7 @@ static void go(struct carry *c, const struct arrival *a, const struct verdict *v
 		answer_refuse(c, a->p, a->ifindex, TUN_PROHIBITED, false);
 		return;
 	}
-	decisions_set_carried(c->c.shared->decisions, a->index, leaf->id,
+	decisions_set_carried(c->c.shared->decisions, a->key, leaf->id,
 		v->egress == v->rule->egress ? DECISION_RULE : DECISION_UNLESS, c->c.clock_s());
 	if (leaf->type == CONF_EGRESS_DIRECT)
 		direct_packet(c, a, v, leaf);
@@ -196,6 +196,9 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 
 	if (c->stopping)
 		return;
+	/* First of all: of what comes here, only datagrams come all the time. */
+	if (p->protocol == IPPROTO_UDP && udp_relay_fake(c->udp, p, ifindex))
+		return;
 	if (!touch(c, &a.target, &a.index) || fakeip_get(c->c.fakeip, a.index, &m)) {
 		count_add(&c->counters.unmapped, 1);
 		answer_refuse(c, p, ifindex,
@@ -207,8 +210,6 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 		end_stray(c, p, ifindex);
 		return;
 	}
-	if (p->protocol == IPPROTO_UDP && udp_relay_fake(c->udp, p, ifindex))
-		return;
 	d = deciding_find(c, &a.target);
 	if (d) {
 		deciding_hold(d, p, ifindex);
