@@ -1,0 +1,97 @@
+#include "tests/bench/pump.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PIPE_BYTES  (1 << 20)
+#define COPY_BYTES  (256 << 10)
+#define STACK_BYTES ((size_t)512 << 10)
+
+struct direction {
+	int from, to;
+	bool splice;
+};
+
+static void by_splice(const struct direction *d)
+{
+	int ends[2];
+	ssize_t n;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return;
+	(void)fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES);
+	while ((n = splice(d->from, NULL, ends[1], NULL, PIPE_BYTES, SPLICE_F_MOVE)) > 0) {
+		for (ssize_t m; n > 0; n -= m) {
+			m = splice(ends[0], NULL, d->to, NULL, (size_t)n, SPLICE_F_MOVE);
+			if (m <= 0)
+				goto end;
+		}
+	}
+end:
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void by_copy(const struct direction *d)
+{
+	uint8_t bytes[COPY_BYTES];
+	ssize_t n;
+
+	while ((n = read(d->from, bytes, sizeof bytes)) > 0) {
+		for (ssize_t at = 0, m; at < n; at += m) {
+			m = write(d->to, bytes + at, (size_t)(n - at));
+			if (m <= 0)
+				return;
+		}
+	}
+}
+
+static void *run(void *arg)
+{
+	const struct direction *d = arg;
+
+	if (d->splice)
+		by_splice(d);
+	else
+		by_copy(d);
+	(void)shutdown(d->to, SHUT_WR);
+	return NULL;
+}
+
+static bool start(pthread_t *ret, void *(*serve)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	int error;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	error = pthread_create(ret, &attr, serve, arg);
+	pthread_attr_destroy(&attr);
+	return error == 0;
+}
+
+void pump_both(int a, int b, bool splice)
+{
+	struct direction there = {a, b, splice}, back = {b, a, splice};
+	pthread_t other;
+
+	if (start(&other, run, &there)) {
+		run(&back);
+		pthread_join(other, NULL);
+	}
+	close(a);
+	close(b);
+}
+
+bool pump_detach(void *(*serve)(void *), void *arg)
+{
+	pthread_t thread;
+
+	if (!start(&thread, serve, arg))
+		return false;
+	pthread_detach(thread);
+	return true;
+}
