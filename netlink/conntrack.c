@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <poll.h>
@@ -97,6 +98,7 @@ static void put_address(struct nlmsghdr *h, uint16_t v4, uint16_t v6, const stru
 
 struct flow {
 	struct ip_addr target;
+	uint32_t status;
 };
 
 static int take_ip(const struct nlattr *attr, void *arg)
@@ -119,32 +121,42 @@ static int take_tuple(const struct nlattr *attr, void *arg)
 
 static int take_flow(const struct nlattr *attr, void *arg)
 {
+	if (mnl_attr_get_type(attr) == CTA_STATUS && mnl_attr_get_payload_len(attr) == 4)
+		((struct flow *)arg)->status = ntohl(mnl_attr_get_u32(attr));
 	if (mnl_attr_get_type(attr) == CTA_TUPLE_ORIG)
 		return mnl_attr_parse_nested(attr, take_tuple, arg);
 	return MNL_CB_OK;
 }
 
-/* Visits the flows of one family to this prefix. An IPv4 address alone is asked of the kernel; for
- * IPv6 its filter lets pass all but what was asked for (seen in Linux 6.18). */
+/* What the kernel may leave out: what is not translated, and other targets than an IPv4 address.
+ * (For IPv6 its filter lets pass all but what was asked for, seen in Linux 6.18.) */
+static void put_filter(struct nlmsghdr *h, const struct ip_prefix *to)
+{
+	struct nlattr *tuple, *nest;
+
+	mnl_attr_put_u32(h, CTA_STATUS, htonl(IPS_DST_NAT));
+	mnl_attr_put_u32(h, CONNTRACK_ATTR_STATUS_MASK, htonl(IPS_DST_NAT));
+	if (to->addr.family != IP_V4 || to->len != 32)
+		return;
+	tuple = mnl_attr_nest_start(h, CTA_TUPLE_ORIG);
+	nest = mnl_attr_nest_start(h, CTA_TUPLE_IP);
+	put_address(h, CTA_IP_V4_DST, CTA_IP_V6_DST, &to->addr);
+	mnl_attr_nest_end(h, nest);
+	mnl_attr_nest_end(h, tuple);
+	nest = mnl_attr_nest_start(h, CONNTRACK_ATTR_FILTER);
+	mnl_attr_put_u32(h, CONNTRACK_ATTR_FILTER_ORIGINAL, CONNTRACK_FILTER_DESTINATION);
+	mnl_attr_nest_end(h, nest);
+}
+
+/* Visits the flows of one family to this prefix. */
 static int dump(struct conntrack *c, const struct ip_prefix *to, conntrack_visit *visit, void *arg)
 {
-	bool alone = to->addr.family == IP_V4 && to->len == 32;
 	int64_t deadline_ms = clock_ms() + WAIT_MS;
 	struct request r;
 	int error;
 
 	request_init(c, &r, IPCTNL_MSG_CT_GET, NLM_F_DUMP, to->addr.family);
-	if (alone) {
-		struct nlattr *tuple = mnl_attr_nest_start(r.h, CTA_TUPLE_ORIG), *nest;
-
-		nest = mnl_attr_nest_start(r.h, CTA_TUPLE_IP);
-		put_address(r.h, CTA_IP_V4_DST, CTA_IP_V6_DST, &to->addr);
-		mnl_attr_nest_end(r.h, nest);
-		mnl_attr_nest_end(r.h, tuple);
-		nest = mnl_attr_nest_start(r.h, CONNTRACK_ATTR_FILTER);
-		mnl_attr_put_u32(r.h, CONNTRACK_ATTR_FILTER_ORIGINAL, CONNTRACK_FILTER_DESTINATION);
-		mnl_attr_nest_end(r.h, nest);
-	}
+	put_filter(r.h, to);
 	error = request_send(c, &r);
 	while (!error) {
 		const struct nlmsghdr *h = (const struct nlmsghdr *)c->answer;
@@ -161,7 +173,7 @@ static int dump(struct conntrack *c, const struct ip_prefix *to, conntrack_visit
 			if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
 				return error_of(h);
 			(void)mnl_attr_parse(h, sizeof(struct nfgenmsg), take_flow, &flow);
-			if (ip_prefix_contains(to, &flow.target))
+			if (flow.status & IPS_DST_NAT && ip_prefix_contains(to, &flow.target))
 				visit(arg, &flow.target);
 		}
 	}

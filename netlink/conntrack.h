@@ -1,5 +1,6 @@
-/* What connection tracking knows of flows to the pools (ctnetlink). One address is looked
- * for in the kernel where that can (IPv4, 5.8), else here. One thread's. */
+/* What connection tracking knows of flows to the pools that the kernel carries, that is, sends to
+ * another destination (ctnetlink). What goes to the relay is not among them. The kernel leaves out
+ * what it can (IPv4: all other targets), the rest is left out here. One thread's. */
 #ifndef TUNGATE_NETLINK_CONNTRACK_H
 #define TUNGATE_NETLINK_CONNTRACK_H
 

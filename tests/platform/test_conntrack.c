@@ -30,12 +30,14 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void flow(const char *from, const char *to)
+/* nat: where the kernel sends it; NULL: nowhere else. */
+static void flow(const char *from, const char *to, const char *nat)
 {
 	char line[256];
 
 	snprintf(line, sizeof line,
-		"conntrack -I -p udp -t 600 -s %s -d %s --sport 1000 --dport 53", from, to);
+		"conntrack -I -p udp -t 600 -s %s -d %s --sport 1000 --dport 53 %s %s", from, to,
+		nat ? "-g" : "", nat ? nat : "");
 	must(line);
 }
 
@@ -78,12 +80,14 @@ static int forget(const char *from, const char *to)
 
 static void fill(void)
 {
-	flow("10.9.0.2", "198.18.0.9");
-	flow("10.9.0.3", "198.18.0.9");
-	flow("10.9.0.2", "198.19.255.1");
-	flow("10.9.0.2", "192.0.2.7");
-	flow("fd99::2", "fd00:198:18::9");
-	flow("fd99::2", "fd00:198:19::9");
+	flow("10.9.0.2", "198.18.0.9", "192.0.2.1");
+	flow("10.9.0.3", "198.18.0.9", "192.0.2.1");
+	flow("10.9.0.2", "198.19.255.1", "192.0.2.2");
+	flow("10.9.0.2", "192.0.2.7", "192.0.2.3");
+	flow("10.9.0.2", "198.18.0.66", NULL); /* the relay's, or lost */
+	flow("fd99::2", "fd00:198:18::9", "2001:db8::1");
+	flow("fd99::2", "fd00:198:19::9", "2001:db8::1");
+	flow("fd99::2", "fd00:198:18::66", NULL);
 	/* As a reply's source only. */
 	must("conntrack -I -p udp -t 600 -s 10.9.0.2 -d 192.0.2.9 -r 198.18.0.77 -q 10.9.0.2"
 	     " --sport 1000 --dport 53 --reply-port-src 53 --reply-port-dst 1000");
@@ -110,6 +114,8 @@ static void finds_and_forgets(void **state)
 	assert_int_equal(has("198.18.0.9"), 1);
 	assert_int_equal(has("198.18.0.10"), 0);
 	assert_int_equal(has("198.18.0.77"), 0);
+	assert_int_equal(has("198.18.0.66"), 0);
+	assert_int_equal(has("fd00:198:18::66"), 0);
 	assert_int_equal(has("fd00:198:18::9"), 1);
 	assert_int_equal(has("fd00:198:18::a"), 0);
 	assert_int_equal(forget("10.9.0.2:1000", "198.18.0.9:53"), 0);
@@ -135,7 +141,8 @@ static void many(void **state)
 	snprintf(line, sizeof line,
 		"i=0; while [ $i -lt %d ]; do"
 		" echo \"-I -p udp -t 600 -s 10.9.0.2 -d 198.18.$((i / 250)).$((i %% 250))"
-		" --sport 1 --dport 2\"; i=$((i + 1)); done > /tmp/tg-ct-$$;"
+		" --sport 1 --dport 2 -g 192.0.$((i / 250)).$((i %% 250))\"; i=$((i + 1)); done > "
+		"/tmp/tg-ct-$$;"
 		" conntrack -R /tmp/tg-ct-$$; s=$?; rm /tmp/tg-ct-$$; exit $s",
 		N_MANY);
 	must(line);
@@ -178,7 +185,7 @@ static int in_child(uint64_t capabilities)
 static void needs_no_more_than_net_admin(void **state)
 {
 	(void)state;
-	flow("10.9.0.2", "198.18.0.9");
+	flow("10.9.0.2", "198.18.0.9", "192.0.2.1");
 	assert_int_equal(in_child(1ULL << CAP_NET_ADMIN), 0);
 	assert_int_equal(in_child(0), EPERM);
 }

@@ -2,6 +2,7 @@
  * what is rejected. */
 #include "tests/platform/net_lab.h"
 
+#include "netlink/conntrack.h"
 #include "netlink/nflog.h"
 
 #define MARK 0x10
@@ -94,6 +95,9 @@ static void masquerade(void **state)
 	int listener = net_socket(&net, &net.server, SOCK_STREAM, IP_V4, "192.0.2.2:80"),
 	    listener6 = net_socket(&net, &net.server, SOCK_STREAM, IP_V6, "[2001:db8:1::2]:80"),
 	    inner6 = net_socket(&net, &net.server, SOCK_STREAM, IP_V6, "[fd77::2]:80");
+	static const char *const used[] = {"198.18.0.10", "198.18.0.12", "fd00:198:18::10",
+		"fd00:198:18::11", "fd00:198:18::20"};
+	struct conntrack *c;
 
 	(void)state;
 	egresses[1].masquerade = CONF_MASQUERADE_YES;
@@ -132,6 +136,20 @@ static void masquerade(void **state)
 	assert_string_equal(
 		seen_from(&net.client, "[fd99::2]:40004", "[fd00:198:18::12]:80", listener6),
 		"fd99::2");
+	/* conntrack tells all of these apart from what nobody used. */
+	assert_int_equal(conntrack_open(&c), 0);
+	for (size_t i = 0; i < sizeof used / sizeof used[0]; i++) {
+		struct ip_addr a = address(used[i]);
+
+		assert_int_equal(conntrack_has(c, &a), 1);
+	}
+	{
+		struct ip_addr a = address("198.18.0.13"), b = address("fd00:198:18::13");
+
+		assert_int_equal(conntrack_has(c, &a), 0);
+		assert_int_equal(conntrack_has(c, &b), 0);
+	}
+	conntrack_close(c);
 	close(listener);
 	close(listener6);
 	close(inner6);
