@@ -3,6 +3,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
+#include "gateway/carry/verdict.h"
 #include "gateway/dns/message.h"
 
 #include <errno.h>
@@ -72,8 +73,8 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 	fakeip_stats(d->fakeip, daemon_clock_s(), &ret->fakeip);
 	pool_text(&d->plumbing.pool4, ret->pool4);
 	pool_text(&d->plumbing.pool6, ret->pool6);
-	ret->store = !d->config->fakeip.store[0]       ? "memory"
-		     : fakeip_is_persistent(d->fakeip) ? d->config->fakeip.store
+	ret->store = !d->store			       ? "memory"
+		     : fakeip_is_persistent(d->fakeip) ? store_path(d->store)
 		     : d->problems[PROBLEM_STORE]      ? d->problems[PROBLEM_STORE]
 						       : "memory: the file cannot be written";
 	writer_counter(d->writer, "stray", &ret->stray);
@@ -120,10 +121,13 @@ const char *daemon_group_name(struct daemon *d, int group)
 static void describe_verdict(struct daemon *d, struct daemon_mapping *ret)
 {
 	const struct policy_egress *by = NULL;
+	struct decisions *decisions = d->carry_shared->decisions;
+	struct dns_name name = verdict_name(&ret->m);
 	struct decision known;
 
 	memset(&ret->verdict, 0, sizeof ret->verdict);
-	if (!decisions_get(d->carry_shared->decisions, ret->m.index, daemon_clock_s(), &known))
+	if (!decisions_get(decisions, decisions_key(decisions, ret->m.index, &name, ret->m.view),
+		    daemon_clock_s(), &known))
 		return;
 	if (known.carried_by)
 		by = policy_egress_by_id(d->gen->policy, known.carried_by);

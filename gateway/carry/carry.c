@@ -191,6 +191,7 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 		.source = tun_packet_source(p),
 		.target = tun_packet_target(p)};
 	struct fakeip_mapping m;
+	struct dns_name name;
 	struct deciding *d;
 	struct verdict v;
 
@@ -216,6 +217,8 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 		return;
 	}
 	a.m = &m;
+	name = verdict_name(&m);
+	a.key = decisions_key(c->c.shared->decisions, a.index, &name, m.view);
 	v = verdict_fake(c->gen->policy, &m, &a.source);
 	if (v.egress && v.rule->n_unless && !unless_apply(c, &a, &v))
 		return;
@@ -237,14 +240,15 @@ void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex
 void carry_faked(struct carry *c, uint32_t index, const struct policy_rule *rule,
 	const struct ip_addr *client, const struct dns_name *name)
 {
+	struct decision_key key = decisions_key(c->c.shared->decisions, index, name, rule->view);
 	struct decision known;
 	uint32_t now_s = c->c.clock_s();
 
 	(void)client;
-	if (c->stopping || (decisions_get(c->c.shared->decisions, index, now_s, &known) &&
+	if (c->stopping || (decisions_get(c->c.shared->decisions, key, now_s, &known) &&
 				   known.rule == rule->id && known.verdict_until_s > now_s))
 		return;
-	unless_ask(c, index, rule, name, NULL);
+	unless_ask(c, key, rule, name, NULL);
 }
 
 struct told {

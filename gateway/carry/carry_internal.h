@@ -53,6 +53,7 @@ struct arrival {
 	struct ip_addr source, target;
 	uint32_t index;
 	const struct fakeip_mapping *m;
+	struct decision_key key;
 };
 
 /* --- carry.c --- */
@@ -95,6 +96,7 @@ struct deciding {
 	struct carry *carry;
 	struct ip_addr fake;
 	uint32_t index;
+	struct decision_key key;
 	struct generation *gen; /* a reference */
 	struct held *held, **held_end;
 	unsigned n_held;
@@ -128,7 +130,7 @@ void direct_packet(struct carry *c, const struct arrival *a, const struct verdic
 
 /* Changes the verdict if `unless` has been decided. False: that goes on now; the packet waits. */
 bool unless_apply(struct carry *c, const struct arrival *a, struct verdict *v);
-void unless_ask(struct carry *c, uint32_t index, const struct policy_rule *rule,
+void unless_ask(struct carry *c, struct decision_key key, const struct policy_rule *rule,
 	const struct dns_name *name, struct deciding *waiter);
 
 /* --- syn.c --- */

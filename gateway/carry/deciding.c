@@ -56,6 +56,7 @@ struct deciding *deciding_begin(struct carry *c, const struct arrival *a)
 	d->carry = c;
 	d->fake = a->target;
 	d->index = a->index;
+	d->key = a->key;
 	d->name = verdict_name(a->m);
 	d->gen = generation_ref(c->gen);
 	d->held_end = &d->held;

@@ -5,6 +5,7 @@
 #define TUNGATE_CARRY_DECISIONS_H
 
 #include "gateway/base/addr.h"
+#include "gateway/dns/name.h"
 
 /* What stands behind the fake address of one family. Of the other family if the name has none of
  * this one: then the relay carries. */
@@ -28,19 +29,29 @@ struct decision {
 	enum decision_by by;
 };
 
+/* Whom a decision is about. An index may be given to another name while what was decided for the
+ * one before is still remembered. */
+struct decision_key {
+	uint32_t index;
+	uint64_t owner; /* hash of (name, view) */
+};
+
 struct decisions;
 int decisions_new(unsigned max, struct decisions **ret);
 void decisions_free(struct decisions *d); /* NULL is fine */
+struct decision_key decisions_key(
+	const struct decisions *d, uint32_t index, const struct dns_name *name, uint64_t view);
 /* False: nothing is known, *ret is zero. */
-bool decisions_get(struct decisions *d, uint32_t index, uint32_t now_s, struct decision *ret);
+bool decisions_get(
+	struct decisions *d, struct decision_key k, uint32_t now_s, struct decision *ret);
 /* Each changes its part and leaves the rest. */
-void decisions_set_verdict(struct decisions *d, uint32_t index, uint64_t rule, uint64_t egress,
-	uint32_t until_s, uint32_t now_s);
+void decisions_set_verdict(struct decisions *d, struct decision_key k, uint64_t rule,
+	uint64_t egress, uint32_t until_s, uint32_t now_s);
 /* family: of the fake address. */
-void decisions_set_pin(struct decisions *d, uint32_t index, uint8_t family,
+void decisions_set_pin(struct decisions *d, struct decision_key k, uint8_t family,
 	const struct decision_pin *pin, uint32_t now_s);
-void decisions_set_carried(
-	struct decisions *d, uint32_t index, uint64_t egress, enum decision_by by, uint32_t now_s);
+void decisions_set_carried(struct decisions *d, struct decision_key k, uint64_t egress,
+	enum decision_by by, uint32_t now_s);
 void decisions_forget(struct decisions *d, uint32_t index);
 /* A reload: verdicts are made anew, pins stay. */
 void decisions_forget_verdicts(struct decisions *d);

@@ -151,7 +151,7 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 					     : pick.ttl_s;
 	d->pin = (struct decision_pin){
 		.real = pick.real, .egress = d->leaf->id, .until_s = now_s(c) + ttl_s};
-	decisions_set_pin(c->c.shared->decisions, d->index, d->fake.family, &d->pin, now_s(c));
+	decisions_set_pin(c->c.shared->decisions, d->key, d->fake.family, &d->pin, now_s(c));
 	if (d->pin.real.family == d->fake.family)
 		write_element(d);
 	else
@@ -175,7 +175,7 @@ void direct_packet(struct carry *c, const struct arrival *a, const struct verdic
 	struct deciding *d;
 	bool fresh;
 
-	decisions_get(c->c.shared->decisions, a->index, now_s(c), &known);
+	decisions_get(c->c.shared->decisions, a->key, now_s(c), &known);
 	pin = pin_of(&known, a->target.family);
 	fresh = pin->egress == leaf->id && pin->until_s > now_s(c);
 	if (fresh && pin->real.family != a->target.family && pin->real.family != IP_NONE) {

@@ -19,7 +19,7 @@ struct asking {
 	struct carry *carry;
 	struct generation *gen; /* a reference */
 	const struct policy_rule *rule;
-	uint32_t index;
+	struct decision_key key;
 	struct dns_name name;
 	size_t at; /* which of the rule's */
 	struct resolve_request a, aaaa;
@@ -34,11 +34,11 @@ static struct asking **bucket(struct carry *c, uint32_t index)
 	return &c->asking[index % CARRY_BUCKETS];
 }
 
-static struct asking *find(struct carry *c, uint32_t index)
+static struct asking *find(struct carry *c, const struct decision_key *key)
 {
-	struct asking *k = *bucket(c, index);
+	struct asking *k = *bucket(c, key->index);
 
-	while (k && k->index != index)
+	while (k && (k->key.index != key->index || k->key.owner != key->owner))
 		k = k->next;
 	return k;
 }
@@ -48,15 +48,15 @@ static void note_verdict(struct asking *k, const struct policy_egress *egress, u
 	struct carry *c = k->carry;
 	uint32_t now_s = c->c.clock_s();
 
-	decisions_set_verdict(c->c.shared->decisions, k->index, k->rule->id,
-		egress ? egress->id : 0, now_s + ttl_s, now_s);
+	decisions_set_verdict(c->c.shared->decisions, k->key, k->rule->id, egress ? egress->id : 0,
+		now_s + ttl_s, now_s);
 }
 
 /* egress NULL: the rule's own. */
 static void end(struct asking *k, const struct policy_egress *egress, uint32_t ttl_s)
 {
 	struct carry *c = k->carry;
-	struct asking **at = bucket(c, k->index);
+	struct asking **at = bucket(c, k->key.index);
 
 	while (*at != k)
 		at = &(*at)->next;
@@ -147,10 +147,10 @@ static void ask(struct asking *k)
 	answered(k, NULL, 0, -ECANCELED);
 }
 
-void unless_ask(struct carry *c, uint32_t index, const struct policy_rule *rule,
+void unless_ask(struct carry *c, struct decision_key key, const struct policy_rule *rule,
 	const struct dns_name *name, struct deciding *waiter)
 {
-	struct asking *k = find(c, index);
+	struct asking *k = find(c, &key);
 
 	if (!k) {
 		k = c->n_asking < ASKING_MAX && !c->stopping ? calloc(1, sizeof *k) : NULL;
@@ -162,12 +162,12 @@ void unless_ask(struct carry *c, uint32_t index, const struct policy_rule *rule,
 		*k = (struct asking){.carry = c,
 			.gen = generation_ref(c->gen),
 			.rule = rule,
-			.index = index,
+			.key = key,
 			.name = *name,
 			.ttl_s = UINT32_MAX,
 			.waiters = waiter};
-		k->next = *bucket(c, index);
-		*bucket(c, index) = k;
+		k->next = *bucket(c, key.index);
+		*bucket(c, key.index) = k;
 		c->n_asking++;
 		ask(k);
 	} else if (waiter) {
@@ -179,21 +179,25 @@ void unless_ask(struct carry *c, uint32_t index, const struct policy_rule *rule,
 bool unless_apply(struct carry *c, const struct arrival *a, struct verdict *v)
 {
 	uint32_t now_s = c->c.clock_s();
-	const struct policy_egress *other;
 	struct dns_name name;
 	struct decision known;
 	struct deciding *d;
 
-	if (decisions_get(c->c.shared->decisions, a->index, now_s, &known) &&
+	if (decisions_get(c->c.shared->decisions, a->key, now_s, &known) &&
 		known.rule == v->rule->id && known.verdict_until_s > now_s) {
-		other = known.egress ? policy_egress_by_id(c->gen->policy, known.egress) : NULL;
-		if (other)
-			verdict_set_egress(v, other, -1);
+		for (size_t i = 0; i < v->rule->n_unless; i++) {
+			const struct policy_unless *u = &v->rule->unless[i];
+
+			if (u->egress->id != known.egress)
+				continue;
+			verdict_set_egress(v, u->egress, u->upstream);
+			break;
+		}
 		return true;
 	}
 	name = verdict_name(a->m);
 	d = deciding_begin(c, a);
 	if (d)
-		unless_ask(c, a->index, v->rule, &name, d);
+		unless_ask(c, a->key, v->rule, &name, d);
 	return false;
 }
