@@ -413,6 +413,24 @@ static void stray_segment_of_our_own(void **state)
 	assert_tun_silent(&net);
 }
 
+/* br_netfilter runs our chains inside the bridge, where the socket that tproxy finds is lost
+ * again. */
+static void behind_a_bridge(void **state)
+{
+	(void)state;
+	must("ip link add br-lan type bridge; ip link set br-lan up; ip addr flush dev lan0;"
+	     "ip link set lan0 master br-lan; ip addr add 10.9.0.1/24 dev br-lan;"
+	     "ip addr add fd99::1/64 dev br-lan nodad;"
+	     "sysctl -qw net.bridge.bridge-nf-call-iptables=1 "
+	     "net.bridge.bridge-nf-call-ip6tables=1");
+	config.no_lan_tproxy = true;
+	config.carried = true;
+	set_table();
+	relayed(&net.client, FAKE4, "10.9.0.2");
+	relayed(&net.client, FAKE6, "fd99::2");
+	must("ip link del br-lan");
+}
+
 /* --- to real addresses --- */
 
 static void carries(void)
@@ -715,6 +733,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(without_self_and_dns, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_listener, setup, teardown),
 		cmocka_unit_test_setup_teardown(time_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(behind_a_bridge, setup, teardown),
 		cmocka_unit_test_setup_teardown(path_mtu, setup, teardown),
 		cmocka_unit_test_setup_teardown(live_ones_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(stray_segment_of_our_own, setup, teardown),
