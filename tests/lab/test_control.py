@@ -3,6 +3,7 @@ import grp
 import ipaddress
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -17,7 +18,8 @@ from lab import PATIENCE_S, PROGRAM, addresses, has_fake_address, question, rcod
 MAPPING_KEYS = {"name", "view", "v4", "v6", "rule", "egress", "state", "last_answer_s", "expires_in_s", "flows",
                 "verdict"}
 STATUS_KEYS = {"version", "pid", "uptime_s", "state", "workers", "marks", "queries", "fakeip", "cache", "upstreams",
-               "egress", "leaks_stopped", "sets", "lists", "problems"}
+               "egress", "relay", "loops_stopped", "push_errors", "stray", "outside", "unmapped", "leaks_stopped", "sets",
+               "lists", "problems"}
 LIST_TEXT = "# a comment\n\nlisted.test\nother.test\n"
 
 
@@ -86,6 +88,41 @@ def test_status_as_text_and_json(gw):
         assert word in text
     by_json, by_socket = cli_json(gw, "status"), gw.status()
     assert by_json["queries"]["total"] == 1 and set(by_json) == set(by_socket)
+
+
+def test_status_of_every_egress(gateway, lab):
+    proxy, web = lab.microsocks(), lab.http_proxy()
+    gw = gateway({
+        "egress": {"proxy": {"type": "socks5", "server": proxy.server, "user": "me", "password": "not-to-be-shown"},
+                   "web": {"type": "http", "server": web.server6},
+                   "none": {"type": "reject"},
+                   "both": {"type": "group", "of": ["proxy", "web"]}},
+        "rules": [{"name": "rest", "answer": "fake", "egress": "both"}]})
+    fake, = addresses(gw.ask("web.test"))
+    asked = b"GET / HTTP/1.0\r\nHost: web.test\r\n\r\n"
+    with lab.connect(fake, tcp=True, port=80) as client:
+        client.sendall(asked)
+        wait_for(lambda: b"hello" in client.recv(2000), "the page")
+        status = gw.status()
+        egress = {one["name"]: one for one in status["egress"]}
+        assert {name: one["type"] for name, one in egress.items()} == {
+            "direct": "direct", "proxy": "socks5", "web": "http", "none": "reject", "both": "group"}
+        assert [name for name, one in egress.items() if not one["up"]] == []
+        assert egress["both"]["member"] == "proxy" and egress["proxy"]["flows"] == 1 and egress["web"]["flows"] == 0
+        assert 0 < egress["proxy"]["rtt_us"] < 1_000_000
+        assert status["relay"]["tcp"]["flows"] == 1 and status["relay"]["tcp"]["live"] == 1
+        mapping = gw.result("fakeip.lookup", name="web.test")
+        assert mapping["egress"] == "both" and mapping["flows"] == 1
+        assert mapping["verdict"] == {"egress": "proxy", "address4": None, "address6": None, "by": "rule"}
+        assert "proxy (by rule)" in gw.cli("fakeip", "lookup", "web.test").stdout
+    wait_for(lambda: gw.status()["relay"]["tcp"]["live"] == 0, "the connection is over")
+    tcp = gw.status()["relay"]["tcp"]
+    assert tcp["to_egress_bytes"] == len(asked) and 100 < tcp["to_client_bytes"] < 2000
+    text = gw.cli("status").stdout
+    assert re.search(r"both +group +up .* takes proxy\n", text) and re.search(r"web +http +up ", text)
+    assert re.search(rf"relay +tcp 1 flows, 0 live, {len(asked)} bytes out", text)
+    for shown in (text, json.dumps(gw.status()), gw.log()):
+        assert "not-to-be-shown" not in shown
 
 
 def test_a_failed_query_is_counted(gateway):
@@ -471,7 +508,7 @@ def test_a_client_that_reads_nothing_hinders_nobody(gw, lab):
 
 
 def test_without_a_daemon(lab):
-    for words in (["status"], ["fakeip", "list"], ["reload"], ["explain", "a.test"]):
+    for words in (["status"], ["fakeip", "list"], ["fakeip", "flush"], ["reload"], ["explain", "a.test"]):
         done = subprocess.run([PROGRAM, *words, "-s", str(lab.dir / "nobody.sock")], capture_output=True, text=True,
                               timeout=10)
         assert done.returncode == 1 and done.stdout == ""

@@ -1,7 +1,9 @@
 """Item 1: beside the host's own firewall and its own DNS server."""
+import re
+
 import pytest
 
-from lab import addresses, is_fake, rcode, wait_for
+from lab import ROOT, addresses, is_fake, rcode, wait_for
 
 MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
 # What fw4, docker and firewalld make of forwarding.
@@ -80,6 +82,59 @@ def test_the_lines_it_tells_are_the_lines_that_help(gateway, lab, drop):
     assert not [p for p in gw.status()["problems"] if "firewall" in p]
     assert_dns_works(gw)
     assert_fake_addresses_carry(lab)
+
+
+# What a host makes of its input that serves nothing itself.
+SHUT = """
+table inet filter {
+    chain input {
+        type filter hook input priority filter; policy drop
+        ct state established,related accept
+        meta l4proto icmpv6 accept
+        iifname != lan0 accept
+    }
+}"""
+
+
+@pytest.fixture
+def shut(lab):
+    lab.nft(SHUT)
+    yield
+    lab.nft("add table inet filter; delete table inet filter")
+
+
+def manuals_line(gw):
+    """The rule that tungate(8) tells; its mark is what `status` calls tproxy."""
+    text = (ROOT / "conf" / "man" / "tungate.8").read_text().replace("\\(aq", "'")
+    line, mark = re.search(r"^\.Dl nft '(insert rule .* & (0x[0-9a-f]+) == .*)'$", text, re.MULTILINE).groups()
+    assert gw.status()["marks"]["tproxy"] == f"{mark}/{mark}"
+    return line
+
+
+@MODES
+def test_the_manuals_line_lets_the_relay_work(gateway, lab, shut, intercept):
+    proxy = lab.dante()
+    gw = gateway({"egress": {"proxy": {"type": "socks5", "server": proxy.server}},
+                  "rules": [{"name": "rest", "answer": "fake", "egress": "proxy"}]}, intercept)
+    assert not relayed(lab, gw)
+    lab.nft(manuals_line(gw))
+    assert is_fake(addresses(gw.ask("web.test", server="192.168.77.1")))
+    assert relayed(lab, gw)
+
+
+def relayed(lab, gw):
+    """True if connections of the client through the proxy stand, False if none does."""
+    mapping = gw.request("fakeip.lookup", name="web.test")
+    if not mapping["ok"]:  # this host asks itself, which no firewall of the LAN's sees
+        assert is_fake(addresses(gw.ask("web.test", part="gw", server="8.8.8.8")))
+        mapping = gw.request("fakeip.lookup", name="web.test")
+    stood = []
+    for family, address in (("-4", mapping["result"]["v4"]), ("-6", f"[{mapping['result']['v6']}]")):
+        done = lab.curl(f"http://{address}/", family, "-m", "1.5", check=False)
+        assert (done.stdout == "hello from web.test\n") == (done.returncode == 0)
+        stood.append(done.returncode == 0)
+    assert stood[0] == stood[1]
+    return stood[0]
 
 
 def test_a_firewall_that_comes_and_goes(gateway, lab, clean_firewall):
