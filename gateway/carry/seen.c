@@ -149,7 +149,7 @@ static struct entry *make(struct seen *s, struct shard *h, const struct ip_addr 
 
 	e->client = *client;
 	e->address = *address;
-	e->count = 0;
+	e->count = e->used = 0;
 	e->next = *head;
 	*head = (uint32_t)(e - h->entries) + 1;
 	return e;
@@ -204,9 +204,10 @@ void seen_note(struct seen *s, const struct ip_addr *client, const struct ip_add
 	struct shard *h = shard_lock(s, client, address);
 	struct entry *e = find(s, h, client, address);
 
-	if (!e)
+	if (e)
+		e->used = 1;
+	else /* not used yet: what comes once gives way first */
 		e = make(s, h, client, address, now_s);
-	e->used = 1;
 	name_put_first(e, name, until_s);
 	pthread_mutex_unlock(&h->lock);
 }

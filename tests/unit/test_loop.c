@@ -508,6 +508,47 @@ static void test_poll_tells_of_each_arrival(void **state)
 	cancel_and_end(f, &f->a);
 }
 
+static void test_poll_once_tells_of_a_state_once(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(loop_poll_once(f->l, &f->a.op, f->pair[0], POLLIN, noted), 0);
+	idle_turns(f);
+	assert_int_equal(f->a.calls, 0);
+	send_bytes(f->pair[1], "x");
+	TURN_UNTIL(f, f->a.calls);
+	assert_int_equal(f->a.res & (POLLIN | POLLOUT), POLLIN);
+	assert_int_equal(f->a.lasts, 1);
+	send_bytes(f->pair[1], "x");
+	idle_turns(f);
+	assert_int_equal(f->a.calls, 1);
+	/* What is there already is told, too. */
+	f->a = (struct log){0};
+	assert_int_equal(loop_poll_once(f->l, &f->a.op, f->pair[0], POLLIN | POLLOUT, noted), 0);
+	TURN_UNTIL(f, f->a.calls);
+	assert_int_equal(f->a.res & (POLLIN | POLLOUT), POLLIN | POLLOUT);
+	assert_int_equal(f->a.lasts, 1);
+	/* Asked for nothing, it still tells of the end. */
+	assert_int_equal(loop_poll_once(f->l, &f->z.op, f->pair[0], 0, noted), 0);
+	idle_turns(f);
+	assert_int_equal(f->z.calls, 0);
+	close(f->pair[1]);
+	f->pair[1] = -1;
+	TURN_UNTIL(f, f->z.calls);
+	assert_true(f->z.res & POLLHUP);
+	assert_int_equal(f->z.lasts, 1);
+}
+
+static void test_poll_once_is_cancelled(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(loop_poll_once(f->l, &f->a.op, f->pair[0], POLLIN, noted), 0);
+	idle_turns(f);
+	cancel_and_end(f, &f->a);
+	assert_int_equal(f->a.res, -ECANCELED);
+}
+
 /* --- ends --- */
 
 static void test_cancel_before_the_first_turn(void **state)
@@ -776,6 +817,8 @@ int main(void)
 		BOTH(test_connect_refused_and_send_to_nobody),
 		BOTH(test_a_send_that_hangs_is_cancelled),
 		BOTH(test_poll_tells_of_each_arrival),
+		BOTH(test_poll_once_tells_of_a_state_once),
+		BOTH(test_poll_once_is_cancelled),
 		BOTH(test_cancel_before_the_first_turn),
 		BOTH(test_cancel_from_within_the_callback),
 		BOTH(test_cancel_races_with_data),
