@@ -619,7 +619,7 @@ def leftovers(lab, tun="tungate0"):
 # --- what passes an interface ---
 
 class Packet:
-    """An IP packet as far as tests ask: family, protocol, source, target, ports, payload."""
+    """An IP packet as far as tests ask: family, protocol, source, target, ports, flags, payload."""
 
     def __init__(self, frame):
         self.family = socket.AF_INET if frame[0] >> 4 == 4 else socket.AF_INET6
@@ -632,10 +632,11 @@ class Packet:
             source, target = frame[8:24], frame[24:40]
             self.fragment = self.protocol == 44
         self.source, self.target = (socket.inet_ntop(self.family, a) for a in (source, target))
-        self.source_port = self.target_port = 0
+        self.source_port = self.target_port = self.flags = 0  # flags: of TCP
         self.payload = frame[start:]
         if self.protocol in (socket.IPPROTO_UDP, socket.IPPROTO_TCP) and not self.fragment:
             self.source_port, self.target_port = struct.unpack_from("!HH", frame, start)
+            self.flags = frame[start + 13] if self.protocol == socket.IPPROTO_TCP else 0
             self.payload = frame[start + (8 if self.protocol == socket.IPPROTO_UDP else frame[start + 12] // 16 * 4):]
 
     def __repr__(self):
