@@ -53,20 +53,21 @@ static bool opens_interception(const struct daemon *d, const struct config *fres
 static void tell_kept(const struct daemon *d, const struct config *fresh, struct reload *r)
 {
 	const struct config *old = d->config;
+	const char *store = d->store ? store_path(d->store) : "";
 	static const char *const text = "needs a restart; the running value stays in force";
 	char line[256];
 	const struct {
 		bool changed;
 		const char *key;
 	} keys[] = {
-		{strcmp(old->gateway.tun, fresh->gateway.tun) != 0, "gateway.tun"},
+		{strcmp(d->plumbing.tun, fresh->gateway.tun) != 0, "gateway.tun"},
 		{old->gateway.workers != fresh->gateway.workers, "gateway.workers"},
 		{old->gateway.mark.value != fresh->gateway.mark.value ||
 				old->gateway.mark.mask != fresh->gateway.mark.mask,
 			"gateway.mark"},
 		{!same_prefix(&old->fakeip.pool4, &fresh->fakeip.pool4), "fakeip.pool4"},
 		{!same_prefix(&old->fakeip.pool6, &fresh->fakeip.pool6), "fakeip.pool6"},
-		{strcmp(old->fakeip.store, fresh->fakeip.store) != 0, "fakeip.store"},
+		{strcmp(store, fresh->fakeip.store) != 0, "fakeip.store"},
 		{strcmp(old->control_socket, fresh->control_socket) != 0, "control.socket"},
 		{!same_listen(old, fresh), "listen"},
 		{opens_interception(d, fresh), "gateway.intercept"},
@@ -86,6 +87,7 @@ static void keep_fixed(const struct daemon *d, struct config *fresh)
 	const struct config *old = d->config;
 
 	fresh->gateway.mark = old->gateway.mark;
+	fresh->gateway.workers = old->gateway.workers;
 	if (opens_interception(d, fresh))
 		fresh->gateway.intercept = CONF_INTERCEPT_OFF;
 	fresh->fakeip.pool4 = old->fakeip.pool4;

@@ -10,8 +10,7 @@
 #include <time.h>
 
 #define UPKEEP_MS   1000
-#define EXHAUSTED_S 10 /* after the last name that found no address, the pool is said to be full   \
-			*/
+#define EXHAUSTED_S 10 /* a pool is called full so long after a name found no address */
 
 /* --- addresses that become free again --- */
 
@@ -85,17 +84,17 @@ static void tend_store(struct daemon *d)
 
 	if (r == 1) {
 		log_info("fakeip.store %s is written again: all mappings are kept",
-			d->config->fakeip.store);
+			store_path(d->store));
 		daemon_clear_problem(d, PROBLEM_STORE);
 	} else if (r < 0) {
 		daemon_set_problem(d, PROBLEM_STORE,
 			"fakeip.store %s: %s; the table is kept in memory only, and tried again",
-			d->config->fakeip.store, strerror(-r));
+			store_path(d->store), strerror(-r));
 	} else if (d->store && !fakeip_is_persistent(d->fakeip) && !d->problems[PROBLEM_STORE]) {
 		daemon_set_problem(d, PROBLEM_STORE,
 			"fakeip.store %s cannot be written; the table is kept in memory only, and "
 			"tried again",
-			d->config->fakeip.store);
+			store_path(d->store));
 	}
 }
 

@@ -427,6 +427,11 @@ int store_open(const char *path, struct fakeip_table *table, uint32_t now_s, str
 	return error;
 }
 
+const char *store_path(const struct store *s)
+{
+	return s->path;
+}
+
 void store_close(struct store *s)
 {
 	if (!s)

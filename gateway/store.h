@@ -24,6 +24,8 @@ int store_open(const char *path, struct fakeip_table *table, uint32_t now_s, str
 /* Clean: what was written is durable, and the next start knows exactly what was given out. NULL is
  * fine. Before fakeip_free(), after the last fakeip_assign(). */
 void store_close(struct store *s);
+/* As it was opened, whatever the configuration says by now. */
+const char *store_path(const struct store *s);
 
 /* fakeip.sync: written records reach the disk at most so late. */
 void store_set_sync(struct store *s, uint32_t sync_s);
