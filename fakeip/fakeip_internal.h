@@ -292,12 +292,15 @@ static inline uint64_t ids_value(const struct id_table *ids, uint16_t number)
 /* --- reuse.c --- */
 
 #define SOONEST_NEVER UINT32_MAX
+#define REUSE_AHEAD   16 /* blocks at most whose free indexes lose their names ahead */
 
 int reuse_init(struct fakeip_table *t);
 void reuse_fini(struct fakeip_table *t);
 /* An index that was given out before and that nobody can be using, its entry begun; 0: none is, or
  * (log_waits()) some will be once the log is written. Under lock. */
 uint32_t reuse_take(struct fakeip_table *t, uint32_t now_s);
+/* Before the first of these is needed: when few that nobody ever had are left. Under lock. */
+void reuse_prepare(struct fakeip_table *t, uint32_t fresh, uint32_t now_s);
 /* From this second on the entry is free for another name; SOONEST_NEVER while flows hold it. */
 uint32_t reuse_free_at(const struct fakeip_table *t, const struct entry *e);
 /* Free is what was free then. */

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define QUEUE_BYTES ((size_t)128 * 1024)
-#define ROOM_BYTES  (RECORD_MAX + 2 * RECORD_HEAD) /* a mapping, a FREE, new limits */
+/* A mapping, new limits, and what reuse.c frees at once. */
+#define ROOM_BYTES (RECORD_MAX + (REUSE_AHEAD + 2) * RECORD_HEAD)
 
 #define AHEAD_PART 16 /* of the pool */
 #define AHEAD_MAX  4096

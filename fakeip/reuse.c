@@ -13,7 +13,8 @@
 
 #include <errno.h>
 
-#define BLOCK 64
+#define BLOCK	   64
+#define AHEAD_PART 4 /* of the blocks */
 
 int reuse_init(struct fakeip_table *t)
 {
@@ -68,7 +69,7 @@ static bool entry_take(const struct fakeip_table *t, struct entry *e, uint32_t c
 	return false;
 }
 
-/* All that is free in the block loses its name; SOONEST_NEVER's place holder stays 0. */
+/* All that is free in the block loses its name. */
 static void block_free(struct fakeip_table *t, uint32_t block, uint32_t clock_s)
 {
 	struct record r = {.kind = RECORD_FREE, .index = block * BLOCK};
@@ -76,15 +77,38 @@ static void block_free(struct fakeip_table *t, uint32_t block, uint32_t clock_s)
 	for (uint32_t i = 0; i < BLOCK; i++) {
 		struct entry *e = &t->entries[r.index + i];
 
-		if (!table_given(t, r.index + i) || !e->name_len || !entry_take(t, e, clock_s))
+		if (!table_given(t, r.index + i) || !e->name_len || reuse_free_at(t, e) > clock_s ||
+			!entry_take(t, e, clock_s))
 			continue;
 		table_unbind(t, r.index + i);
 		entry_end(e);
 		r.bits |= 1ULL << i;
 	}
-	if (r.bits)
-		log_queue_record(t, &r);
+	if (!r.bits)
+		return;
+	log_queue_record(t, &r);
 	atomic_store(&t->soonest_s[block], 0);
+}
+
+static void free_ahead(struct fakeip_table *t, uint32_t clock_s)
+{
+	uint32_t ahead = t->blocks / AHEAD_PART;
+
+	ahead = ahead < REUSE_AHEAD ? ahead : REUSE_AHEAD;
+	for (uint32_t n = 1; n <= ahead && fakeip_is_persistent(t); n++) {
+		uint32_t block = (t->hand + n) % t->blocks;
+
+		if (atomic_load(&t->soonest_s[block]) <= clock_s)
+			block_free(t, block, clock_s);
+	}
+}
+
+void reuse_prepare(struct fakeip_table *t, uint32_t fresh, uint32_t now_s)
+{
+	uint32_t left = atomic_load_explicit(&t->top, memory_order_relaxed) - fresh;
+
+	if (left < REUSE_AHEAD * BLOCK && left % BLOCK == 0)
+		free_ahead(t, reuse_clock(t, now_s));
 }
 
 /* The bound is NEVER while the block is looked at: a flow that ends meanwhile stores 0, which then
@@ -131,7 +155,11 @@ uint32_t reuse_take(struct fakeip_table *t, uint32_t now_s)
 		if (atomic_load(&t->soonest_s[block]) <= clock_s)
 			index = block_take(t, block, clock_s);
 		if (index || log_waits(t)) {
+			bool moves = t->hand != block;
+
 			t->hand = block;
+			if (moves)
+				free_ahead(t, clock_s);
 			atomic_store(&t->retry_at_s, 0);
 			return index;
 		}

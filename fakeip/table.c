@@ -287,6 +287,8 @@ static uint32_t index_take(struct fakeip_table *t, uint32_t now_s, enum record_k
 	uint32_t index = fresh_take(t);
 
 	*ret_kind = RECORD_BIND;
+	if (index)
+		reuse_prepare(t, index, now_s);
 	if (index || log_waits(t))
 		return index;
 	*ret_kind = RECORD_REBIND;

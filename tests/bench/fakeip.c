@@ -14,7 +14,7 @@
 #define GROUP	  32	 /* mappings that one commit writes */
 
 struct name {
-	_Alignas(8) uint8_t b[24];
+	_Alignas(8) uint8_t b[32];
 	uint64_t hash;
 };
 

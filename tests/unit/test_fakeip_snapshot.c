@@ -561,6 +561,71 @@ static void damaged_anywhere(void **state)
 	free(s);
 }
 
+/* --- power cuts --- */
+
+#define ROUND_NAMES 20 /* a second */
+
+/* Names go through a pool of 1,021, synced every second; then the power is cut, and the file is
+ * what was synced, or some bytes more. No answer means another name afterwards. */
+static void power_cut(unsigned seconds, unsigned extra)
+{
+	struct fakeip_pool_config c = test_pools(22, 64);
+	struct test_file f = {.room = SIZE_MAX};
+	struct fakeip_load_result loaded;
+	struct fakeip_table *t;
+	unsigned name_at[1024], there = 0;
+	uint32_t answered_s[1024] = {0}, now_s = 1000;
+	size_t synced = 0;
+
+	c.hold_s = 20;
+	t = test_open(&c, &f, now_s, &loaded);
+	for (unsigned i = 0; i < seconds * ROUND_NAMES; i++) {
+		struct test_name n = test_name_number(i);
+		struct fakeip_pair p;
+
+		if (i % ROUND_NAMES == 0) {
+			now_s++;
+			assert_int_equal(fakeip_sync(t), 0);
+			synced = f.len;
+		}
+		assert_int_equal(test_assign(t, &n, 0, now_s, &p), 0);
+		assert_int_equal(fakeip_commit(t), 0);
+		name_at[p.index] = i;
+		answered_s[p.index] = now_s;
+	}
+	fakeip_free(t);
+	f.len = synced + extra < f.len ? synced + extra : f.len;
+	t = test_open(&c, &f, now_s, &loaded);
+	for (uint32_t i = 2; i < 1023; i++) {
+		struct test_name n;
+		struct fakeip_mapping m;
+
+		if (!answered_s[i] || answered_s[i] + 21 < now_s || fakeip_get(t, i, &m))
+			continue;
+		n = test_name_number(name_at[i]);
+		assert_int_equal(m.name_len, n.len);
+		assert_memory_equal(m.name, n.b, n.len);
+		there++;
+	}
+	assert_true(seconds < 3 || there > 0);
+	for (unsigned i = 0; i < 100; i++) {
+		struct test_name n = test_name_number(100000 + i);
+		struct fakeip_pair p;
+
+		if (test_assign(t, &n, 0, now_s, &p) == 0)
+			assert_true(!answered_s[p.index] || answered_s[p.index] + 21 < now_s);
+	}
+	fakeip_free(t);
+	free(f.bytes);
+}
+
+static void a_power_cut_gives_no_address_to_another_name(void **state)
+{
+	(void)state;
+	for (unsigned seconds = 1; seconds < 140; seconds++)
+		power_cut(seconds, seconds % 3 ? seconds * 7 % 1500 : 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -573,6 +638,7 @@ int main(void)
 		cmocka_unit_test(a_lost_log_keeps_its_indexes),
 		cmocka_unit_test(killed_at_every_byte),
 		cmocka_unit_test(damaged_anywhere),
+		cmocka_unit_test(a_power_cut_gives_no_address_to_another_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
