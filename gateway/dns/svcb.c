@@ -229,7 +229,7 @@ static void put_params(struct sink *k, const struct plan *p)
 {
 	struct dns_reader r = p->s->params;
 	bool due4 = p->hint4, due6 = p->hint6, more = true;
-	struct param param;
+	struct param param = {0};
 
 	while (more) {
 		unsigned key;
