@@ -45,7 +45,8 @@ EOT
 }
 fake() { cl dig +short +time=2 @8.8.8.8 "$1" A | head -1; }
 
-# What begins here stands behind tproxy at limit_address, as the plainest relay would.
+# What begins here stands behind tproxy at limit_address, as the plainest relay would, on a router that tracks
+# connections as every router does (a NAT chain makes it).
 start_limit() { # core or "", program, argument...
 	local core=$1 name
 	name=$(basename "$2")
@@ -65,6 +66,7 @@ table inet bench {
 		type filter hook output priority raw
 		ip saddr $limit_address notrack
 	}
+	chain nat { type nat hook postrouting priority srcnat; }
 }
 EOT
 }

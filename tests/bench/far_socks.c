@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#define PIPE_BYTES     ((size_t)128 << 10) /* modest: the gateway wants some, too */
 #define BATCH	       64
 #define DATAGRAM_BYTES 2048
 #define HEADER4_BYTES  10 /* of a datagram with an IPv4 address, RFC 1928 section 7 */
@@ -105,7 +106,7 @@ static void *serve_socks(void *arg)
 	if (command == CONNECT) {
 		far = dial(port);
 		if (reply(fd, far < 0 ? 5 : 0) && far >= 0) {
-			pump_both(fd, far, true);
+			pump_both(fd, far, PIPE_BYTES);
 			return NULL;
 		}
 	}
@@ -122,7 +123,7 @@ static void *serve_plain(void *arg)
 	if (far < 0)
 		close(fd);
 	else
-		pump_both(fd, far, true);
+		pump_both(fd, far, PIPE_BYTES);
 	return NULL;
 }
 

@@ -6,13 +6,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PIPE_BYTES  (1 << 20)
 #define COPY_BYTES  (256 << 10)
 #define STACK_BYTES ((size_t)512 << 10)
 
 struct direction {
 	int from, to;
-	bool splice;
+	size_t pipe_bytes;
 };
 
 static void by_splice(const struct direction *d)
@@ -22,8 +21,8 @@ static void by_splice(const struct direction *d)
 
 	if (pipe2(ends, O_CLOEXEC))
 		return;
-	(void)fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES);
-	while ((n = splice(d->from, NULL, ends[1], NULL, PIPE_BYTES, SPLICE_F_MOVE)) > 0) {
+	(void)fcntl(ends[1], F_SETPIPE_SZ, (int)d->pipe_bytes);
+	while ((n = splice(d->from, NULL, ends[1], NULL, d->pipe_bytes, SPLICE_F_MOVE)) > 0) {
 		for (ssize_t m; n > 0; n -= m) {
 			m = splice(ends[0], NULL, d->to, NULL, (size_t)n, SPLICE_F_MOVE);
 			if (m <= 0)
@@ -53,7 +52,7 @@ static void *run(void *arg)
 {
 	const struct direction *d = arg;
 
-	if (d->splice)
+	if (d->pipe_bytes)
 		by_splice(d);
 	else
 		by_copy(d);
@@ -73,9 +72,9 @@ static bool start(pthread_t *ret, void *(*serve)(void *), void *arg)
 	return error == 0;
 }
 
-void pump_both(int a, int b, bool splice)
+void pump_both(int a, int b, size_t pipe_bytes)
 {
-	struct direction there = {a, b, splice}, back = {b, a, splice};
+	struct direction there = {a, b, pipe_bytes}, back = {b, a, pipe_bytes};
 	pthread_t other;
 
 	if (start(&other, run, &there)) {

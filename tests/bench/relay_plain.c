@@ -9,9 +9,11 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#define PIPE_BYTES ((size_t)1 << 20)
+
 static struct sockaddr_storage to;
 static socklen_t to_len;
-static bool by_splice;
+static size_t pipe_bytes;
 
 static void *serve(void *arg)
 {
@@ -26,7 +28,7 @@ static void *serve(void *arg)
 	}
 	bench_set(client, IPPROTO_TCP, TCP_NODELAY, 1);
 	bench_set(far, IPPROTO_TCP, TCP_NODELAY, 1);
-	pump_both(client, far, by_splice);
+	pump_both(client, far, pipe_bytes);
 	return NULL;
 }
 
@@ -41,7 +43,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	at_len = bench_address(argv[1], argv[2], &at);
 	to_len = bench_address(argv[3], argv[4], &to);
-	by_splice = strcmp(argv[5], "splice") == 0;
+	pipe_bytes = strcmp(argv[5], "splice") ? 0 : PIPE_BYTES;
 	listener = bench_bind(SOCK_STREAM, &at, at_len);
 	bench_ready();
 	for (;;) {
