@@ -15,6 +15,7 @@
 #define TELL_MS		  10000 /* an error is news to a client that sent so lately */
 #define MTU		  1500	/* longer packets are cut here */
 #define MTU_MIN		  1280	/* RFC 8200 5; where the way out says that MTU is too much */
+#define TOUCH_MS	  1000
 #define LOOP_LOG_EVERY_MS 60000
 #define PACKET_MAX	  65536
 
@@ -160,12 +161,11 @@ static void closed(void *arg, int error)
 static void flow_used(struct udp_flow *f)
 {
 	struct udp_relay *u = f->relay;
-	uint32_t now_s = u->c.clock_s();
 
 	udp_flows_use(&u->flows, f, now_ms(u));
-	if (is_fake(f) && f->touched_s != now_s) {
-		f->touched_s = now_s;
-		fakeip_touch(u->c.fakeip, f->index, now_s);
+	if (is_fake(f) && f->used_ms - f->touched_ms >= TOUCH_MS) {
+		f->touched_ms = f->used_ms;
+		fakeip_touch(u->c.fakeip, f->index, u->c.clock_s());
 	}
 }
 

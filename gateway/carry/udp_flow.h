@@ -27,17 +27,20 @@ struct udp_flow {
 	struct udp_relay *relay;
 	struct egress_udp *egress;
 	struct egress_state *state;
-	uint32_t index, touched_s; /* fake: held in the table of fake addresses */
-	unsigned ifindex;	   /* fake: where the last datagram came from */
+	uint32_t index;	    /* fake: held in the table of fake addresses */
+	int64_t touched_ms; /* when that heard of it last */
+	unsigned ifindex; /* fake: where the last datagram came from */
 	bool client_is_host;
 	int64_t sent_ms; /* the last datagram of the client */
 	/* Fake: of the address, with the last datagram's port. Real: where the last datagram went;
 	 * host: the name of `named`, "": none. */
 	struct egress_target target;
-	struct ip_port named;		     /* real: the address that the name stands for */
-	struct ip_addr peers[UDP_PEERS_MAX]; /* real with a name: sent to by address, the */
-	unsigned n_peers;		     /* latest ones, of so many */
-	uint8_t quote[UDP_QUOTE_MAX];	     /* fake: the last datagram's beginning */
+	/* Real with a name: the address that it stands for; and to whom was sent by address, the
+	 * latest of n_peers. */
+	struct ip_port named;
+	struct ip_addr peers[UDP_PEERS_MAX];
+	unsigned n_peers;
+	uint8_t quote[UDP_QUOTE_MAX]; /* fake: the last datagram's beginning */
 	uint8_t quote_len;
 };
 
