@@ -9,7 +9,7 @@ import time
 import dns.message
 import pytest
 
-from lab import PATIENCE_S, addresses, is_fake, leftovers, question, wait_for
+from lab import PATIENCE_S, addresses, is_fake, leftovers, question, read_exactly, wait_for
 
 MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
 REAL = ["10.99.0.10"]  # web.test the old way
@@ -123,6 +123,56 @@ def test_kill_9(gateway, lab, intercept):
     wait_for(lambda: new_way(lab), "interception again")
     gw.stop()
     assert lab.snapshot() == before
+
+
+@pytest.fixture
+def connection(lab):
+    """connection(fake address): the client's socket and its peer's at the far end."""
+    with contextlib.ExitStack() as stack:
+        def make(fake):
+            listener = stack.enter_context(lab.socket("wan", kind=socket.SOCK_STREAM, timeout_s=PATIENCE_S))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("10.99.0.10", 7777))
+            listener.listen()
+            client = stack.enter_context(lab.connect(fake, tcp=True, port=7777))
+            far, _ = listener.accept()
+            far.settimeout(PATIENCE_S)
+            return client, stack.enter_context(far)
+        yield make
+
+
+def assert_carries(client, far):
+    for one, other in ((client, far), (far, client)):
+        one.sendall(b"hello")
+        assert read_exactly(other, 5) == b"hello"
+
+
+@MODES
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_direct_connection_goes_on_where_the_host_translates(gateway, lab, connection, intercept, end):
+    lab.nft("table ip home { chain post { type nat hook postrouting priority srcnat; oifname wan0 masquerade; }; }")
+    try:
+        gw = gateway(intercept=intercept)
+        both = connection(*addresses(gw.ask("v4only.test")))
+        assert_carries(*both)
+        getattr(gw, end)()
+        wait_for(lambda: lab.run("gw", "nft", "list", "tables").stdout == "table ip home\n", "only the host's table")
+        assert_carries(*both)
+        gw.start()
+        assert_carries(*both)
+    finally:
+        lab.nft("delete table ip home")
+
+
+@MODES
+def test_an_idle_direct_connection_outlives_a_restart(gateway, lab, connection, intercept):
+    """Also where nobody else translates: conntrack remembers it."""
+    gw = gateway(intercept=intercept)
+    both = connection(*addresses(gw.ask("v4only.test")))
+    assert_carries(*both)
+    gw.kill()
+    gw.start()
+    assert_carries(*both)
 
 
 def test_kill_9_of_another_configuration_is_cleaned_up_too(gateway, lab):
