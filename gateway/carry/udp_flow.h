@@ -29,7 +29,7 @@ struct udp_flow {
 	struct egress_state *state;
 	uint32_t index;	    /* fake: held in the table of fake addresses */
 	int64_t touched_ms; /* when that heard of it last */
-	unsigned ifindex; /* fake: where the last datagram came from */
+	unsigned ifindex;   /* fake: where the last datagram came from */
 	bool client_is_host;
 	int64_t sent_ms; /* the last datagram of the client */
 	/* Fake: of the address, with the last datagram's port. Real: where the last datagram went;
