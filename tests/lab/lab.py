@@ -20,7 +20,6 @@ A test takes two fixtures of conftest.py:
     .microsocks() .dante() .http_proxy()          real proxies in wan, until the test ends; each gives a FarEnd:
                                                   .server for an egress, .alive(), .end() for tests that lose it,
                                                   .freeze() for those it leaves without a word, .log()
-    .microsocks(options...)                       a SOCKS5 proxy in wan (10.99.0.2:1080), until the test ends
     .nft(script) .nft_json(...) .ip(...)          the router's nft and ip (part= for another namespace)
     .watch(part, interface)                       a Sniffer: what passes there from now on
     .snapshot()                                   rules, routes, links, tables of the router, to compare
@@ -35,6 +34,7 @@ A test takes two fixtures of conftest.py:
 `module_gateway` is the same for fixtures that live as long as the module's lab.
 
 wait_for(condition, what) is the only way to wait: a poll with an end. No test sleeps for longer than 50 ms.
+Class Download is a curl that stands still in the middle until it is told to finish.
 Replies are read by addresses(), rdata(), rcode(), ede(). Class Upstream is a DNS server scripted in Python.
 The program comes from the environment: TUNGATE, by default build/tungate. By hand:
     TUNGATE=/tmp/b/tungate /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/lab/test_rules.py -k list
@@ -83,6 +83,17 @@ def wait_for(condition, what, timeout_s=PATIENCE_S):
         if time.monotonic() > end:
             raise AssertionError(f"after {timeout_s} s still not: {what}")
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def mounted(target, *words):
+    """A file system at a folder, seen by this machine's own programs (the gateway is one)."""
+    target.mkdir(exist_ok=True)
+    subprocess.run(["mount", *words, target], check=True)
+    try:
+        yield target
+    finally:
+        subprocess.run(["umount", "-l", target], check=True)
 
 
 # --- replies ---
@@ -168,9 +179,8 @@ class Lab:
         self._script("down")
 
     def end_processes(self):
-        for far_end in self.far_ends:
+        for far_end in list(self.far_ends):
             far_end.end()
-        self.far_ends.clear()
         for process in self._processes:
             if process.poll() is None:
                 process.kill()
@@ -286,13 +296,6 @@ class Lab:
         wait_for(lambda: process.poll() is not None or f"pid={pid}," in self.run(part, "ss", "-Hlnup").stdout,
                  "dnsmasq listens")
         assert process.poll() is None, (self.dir / "dnsmasq.log").read_text()
-        return process
-
-    def microsocks(self, *options, part="wan", address="10.99.0.2", port=1080):
-        """A SOCKS5 proxy that resolves by the lab's unbound; returns when it listens."""
-        process = self.popen(part, "microsocks", "-i", address, "-p", port, *options, stderr=subprocess.DEVNULL)
-        wait_for(lambda: self.run(part, "ss", "-Hlnt", f"src {address}:{port}").stdout, "microsocks listens")
-        assert process.poll() is None
         return process
 
     def microsocks(self, part="wan", user=None, password=None, port=1080):
@@ -430,6 +433,9 @@ class FarEnd:
 
     def end(self):
         """It is gone with all its connections when this returns."""
+        if self not in self.lab.far_ends:
+            return  # it had ended; its port may be another's
+        self.lab.far_ends.remove(self)
         self._signal(signal.SIGKILL)
         self.process.wait(PATIENCE_S)
         wait_for(lambda: not self.listens(), f"port {self.port} is free")
@@ -614,6 +620,32 @@ def leftovers(lab, tun="tungate0"):
     left += [f"table {item['table']['name']}" for item in lab.nft_json("list", "tables")
              if item.get("table", {}).get("name", "").startswith("tungate")]
     return left
+
+
+# --- a connection that lives while a test does something ---
+
+class Download:
+    """A curl of some noise from http://NAME/ that is under way, and stands still until finish()."""
+    NOISE_BYTES, RATE = 12_000_000, "10M"  # it is stopped long before its end
+
+    def __init__(self, lab, name, *options):
+        source = lab.dir / "www" / "noise"
+        if not source.exists():
+            source.write_bytes(os.urandom(self.NOISE_BYTES))
+        self.source, self.got = source, lab.dir / f"{name}.got"
+        self.got.unlink(missing_ok=True)
+        self.process = lab.popen("cl", "curl", "-sS", "-4", "-m", "30", "--limit-rate", self.RATE, *options,
+                                 "-o", self.got, f"http://{name}/noise")
+        wait_for(lambda: self.got.exists() and self.got.stat().st_size > 0, "the download has begun")
+        self.process.send_signal(signal.SIGSTOP)
+        assert self.process.poll() is None and self.got.stat().st_size < self.NOISE_BYTES
+
+    def finish(self):
+        """It goes on, and ends whole."""
+        assert self.process.poll() is None
+        self.process.send_signal(signal.SIGCONT)
+        assert self.process.wait(30) == 0
+        assert self.got.read_bytes() == self.source.read_bytes()
 
 
 # --- what passes an interface ---

@@ -1,4 +1,6 @@
-"""Items 2 and 4: a pool with no free address, and to whom an address is given next."""
+"""Items 2 to 4: no address is free, and to whom one is given next; no space is left for the table's file.
+
+Two labs of their own begin with the file and are looked at when it ends, as what they show takes half a minute."""
 import contextlib
 import socket
 import threading
@@ -8,9 +10,10 @@ import pytest
 
 import lab as lab_module
 from conftest import _Maker
-from lab import Upstream, addresses, answer_to, ede, is_fake, rcode, rdata, wait_for
+from lab import Upstream, addresses, answer_to, ede, is_fake, mounted, rcode, rdata, wait_for
 
 TTL_S, HOLD_S = 1, 2
+RETRY_S = 30  # so long after a failure the table's file is tried again
 TOLD_S = 10  # so long after the last refused name a full pool is a problem
 ELEMENT_S = 20  # the kernel's element of a name with a shorter TTL
 SMALL = {"pool4": "198.18.0.0/28", "pool6": "off", "ttl": f"{TTL_S}s", "hold": f"{HOLD_S}s", "store": ""}
@@ -21,20 +24,28 @@ def four(gw, name):
     return addresses(gw.ask(name, "A"))
 
 
+def given(gw, names):
+    """{name: address}, each its own."""
+    answers = {name: four(gw, name) for name in names}
+    assert all(is_fake(found) for found in answers.values())
+    assert len({found[0] for found in answers.values()}) == len(answers)
+    return {name: found[0] for name, found in answers.items()}
+
+
 def fill(gw, tag):
-    """New names until no address is left: {name: address}."""
-    size = gw.status()["fakeip"]["size"]
-    given = {f"{tag}{i}.fill.test": four(gw, f"{tag}{i}.fill.test") for i in range(size)}
-    assert all(is_fake(answers) for answers in given.values())
-    assert len({answers[0] for answers in given.values()}) == size
-    return {name: answers[0] for name, answers in given.items()}
+    """New names until no address is left."""
+    return given(gw, [f"{tag}{i}.fill.test" for i in range(gw.status()["fakeip"]["size"])])
+
+
+def told(gw, *words):
+    return [text for text in gw.status()["problems"] if all(word in text for word in words)]
 
 
 def problem(gw):
-    return [text for text in gw.status()["problems"] if "fake addresses are in use" in text]
+    return told(gw, "fake addresses are in use")
 
 
-# --- an idle connection: begun here, looked at in the last test of this file ---
+# --- an idle connection: begun here, looked at in a later test ---
 
 @contextlib.contextmanager
 def greeter(lab, address, port=9000):
@@ -80,6 +91,48 @@ def idle():
         make.finish()
     finally:
         own_lab.close()
+
+
+# --- no space: begun here, looked at in the last test ---
+
+@pytest.fixture(scope="module", autouse=True)
+def full_disk():
+    """A lab of its own, whose gateway's file is on a full disk: (gateway, what it answered, the file that fills it)."""
+    own_lab = lab_module.Lab("full")
+    make = _Maker(own_lab)
+    try:
+        with mounted(own_lab.dir / "disk", "-t", "tmpfs", "-o", "size=64k", "none") as disk:
+            gw = make({"fakeip": {"store": str(disk / "table.db")}})
+            answers = given(gw, [f"before{i}.test" for i in range(20)])
+            ballast = disk / "ballast"
+            with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as out:
+                while out.write(b"x" * 1024):
+                    pass
+            began = time.monotonic()
+            answers |= given(gw, [f"{'x' * 60}{i}.store.test" for i in range(100)])  # more than fits into the file's last page
+            yield gw, answers, ballast, began
+            make.finish()
+    finally:
+        own_lab.close()
+
+
+def test_a_full_disk_is_told(full_disk):
+    gw, _, _, _ = full_disk
+    problem, = wait_for(lambda: told(gw, "disk/table.db"), "the problem is told")
+    assert "memory only" in problem
+    store = gw.status()["fakeip"]["store"]
+    assert "memory only" in store
+    shown = gw.cli("status").stdout.splitlines()
+    assert f"store      {store}" in shown
+    assert any(line.startswith("PROBLEMS") and "memory only" in line for line in shown)
+    assert gw.log_lines("No space left on device")
+
+
+def test_a_full_disk_is_no_outage(full_disk):
+    gw, answers, ballast, _ = full_disk
+    answers |= given(gw, [*answers, *(f"meanwhile{i}.test" for i in range(20))])
+    assert len(set(answers.values())) == len(answers)
+    ballast.unlink()  # from here on there is room
 
 
 # --- nothing is free ---
@@ -194,3 +247,16 @@ def test_an_idle_connection_keeps_its_address(idle):
         turns[0] += 1
         return any(four(gw, f"t{turns[0]}n{i}.test") == [target] for i in range(others + 2))
     wait_for(given, "without its flow the address is given to another name")
+
+
+# --- no space, once there is some again ---
+
+def test_a_disk_with_space_again_is_written_again(full_disk):
+    gw, answers, _, began = full_disk
+    wait_for(lambda: not told(gw, "table.db"), "the file is written again", began + RETRY_S + 5 - time.monotonic())
+    assert gw.status()["fakeip"]["store"] == gw.config["fakeip"]["store"]
+    assert gw.log_lines("written again")
+    gw.kill()
+    gw.start()
+    gw.wait_answers()
+    assert given(gw, reversed(answers)) == answers

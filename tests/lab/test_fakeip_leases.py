@@ -88,8 +88,8 @@ def test_a_changed_file_is_in_force_soon(gw, lab, how):
     else:
         (lab.dir / "dnsmasq.leases").write_text(text)
     start = time.monotonic()
-    wait_for(lambda: addresses(gw.ask("tablet.lan")) == ["192.168.77.59"], "the new lease", WATCH_S + 1)
-    assert time.monotonic() - start < WATCH_S + 0.5
+    wait_for(lambda: addresses(gw.ask("tablet.lan")) == ["192.168.77.59"], "the new lease")
+    assert time.monotonic() - start < WATCH_S + 1
     assert addresses(gw.ask("laptop")) == ["192.168.77.55"]
     assert rdata(gw.ask("50.77.168.192.in-addr.arpa", "PTR"), "PTR") == []
     assert addresses(gw.ask("console")) == ["192.168.77.60"]  # of the other file

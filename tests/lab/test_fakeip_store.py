@@ -11,11 +11,8 @@ import time
 
 import pytest
 
-import lab as lab_module
-from conftest import _Maker
-from lab import addresses, is_fake, wait_for
+from lab import addresses, is_fake, mounted
 
-RETRY_S = 30  # so long after a failure the file is tried again
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -35,58 +32,6 @@ def given(gw, names):
 
 def told(gw, *words):
     return [p for p in gw.status()["problems"] if all(word in p for word in words)]
-
-
-@contextlib.contextmanager
-def mounted(target, *words):
-    target.mkdir(exist_ok=True)
-    subprocess.run(["mount", *words, target], check=True)
-    try:
-        yield target
-    finally:
-        subprocess.run(["umount", "-l", target], check=True)
-
-
-# --- no space: begun here, looked at in the last test of this file ---
-
-@pytest.fixture(scope="module", autouse=True)
-def full_disk():
-    """A lab of its own, whose gateway's file is on a full disk: (gateway, what it answered, the file that fills it)."""
-    own_lab = lab_module.Lab("full")
-    make = _Maker(own_lab)
-    try:
-        with mounted(own_lab.dir / "disk", "-t", "tmpfs", "-o", "size=64k", "none") as disk:
-            gw = make({"fakeip": {"store": str(disk / "table.db")}})
-            answers = given(gw, named("before"))
-            ballast = disk / "ballast"
-            with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as out:
-                while out.write(b"x" * 1024):
-                    pass
-            began = time.monotonic()
-            answers |= given(gw, named("x" * 60, 100))  # more than fits into the file's last page
-            yield gw, answers, ballast, began
-            make.finish()
-    finally:
-        own_lab.close()
-
-
-def test_a_full_disk_is_told(full_disk):
-    gw, _, _, _ = full_disk
-    problem, = wait_for(lambda: told(gw, "disk/table.db"), "the problem is told")
-    assert "memory only" in problem
-    store = gw.status()["fakeip"]["store"]
-    assert "memory only" in store
-    shown = gw.cli("status").stdout.splitlines()
-    assert f"store      {store}" in shown
-    assert any(line.startswith("PROBLEMS") and "memory only" in line for line in shown)
-    assert gw.log_lines("No space left on device")
-
-
-def test_a_full_disk_is_no_outage(full_disk):
-    gw, answers, ballast, _ = full_disk
-    answers |= given(gw, [name for name in answers] + named("meanwhile"))
-    assert len(set(answers.values())) == len(answers)
-    ballast.unlink()  # from here on there is room
 
 
 # --- read only ---
@@ -245,7 +190,7 @@ def folder_events(path, mask):
         os.close(fd)
 
 
-IN_CREATE, IN_MOVED_TO, IN_MODIFY = 0x100, 0x80, 0x2
+IN_MODIFY, IN_MOVED_TO = 0x2, 0x80
 
 
 def names_of_events(fd):
@@ -266,8 +211,8 @@ def wait_event(fd, name, what):
     raise AssertionError(f"not seen: {what}")
 
 
-@pytest.mark.parametrize("event, name", [(IN_CREATE, "table.db.new"), (IN_MODIFY, "table.db.new"),
-                                         (IN_MOVED_TO, "table.db")], ids=["begun", "half written", "renamed"])
+@pytest.mark.parametrize("event, name", [(IN_MODIFY, "table.db.new"), (IN_MOVED_TO, "table.db")],
+                         ids=["half written", "renamed"])
 def test_kill_9_while_the_file_is_compacted(gateway, lab, tmp_path, event, name):
     """A pool that is used up again and again, so that the log grows and little of it is true; then the end, in the
     middle of its renewal."""
@@ -288,13 +233,11 @@ def test_kill_9_while_the_file_is_compacted(gateway, lab, tmp_path, event, name)
     # The last name that each address was answered for: of it nobody may see another one's.
     last = {address: (name, when) for name, (address, when) in flood.answers.items()}
     assert len(last) > 3000 and len(now) > 3000
-    in_use = 0
     for address, (name, when) in last.items():
         is_sure = killed - when < ttl_s + hold_s
-        in_use += is_sure
         # An address whose hold was over may have been given to a name whose answer did not arrive any more.
         assert now.get(address) == name or (not is_sure and (address not in now or now[address] not in flood.answers))
-    assert in_use > 100
+    assert sum(now.get(address) == name for address, (name, _) in last.items()) > 1000
 
 
 def test_kill_9_after_a_flush_of_all(gateway, tmp_path):
@@ -311,16 +254,3 @@ def test_kill_9_after_a_flush_of_all(gateway, tmp_path):
     assert not set(third.values()) & (set(first.values()) | set(second.values()))
     for name, address in first.items():
         assert gw.result("fakeip.lookup", address=address)["name"] == name
-
-
-# --- no space, once there is some again ---
-
-def test_a_disk_with_space_again_is_written_again(full_disk):
-    gw, answers, _, began = full_disk
-    wait_for(lambda: not told(gw, "table.db"), "the file is written again", began + RETRY_S + 5 - time.monotonic())
-    assert gw.status()["fakeip"]["store"] == gw.config["fakeip"]["store"]
-    assert gw.log_lines("written again")
-    gw.kill()
-    gw.start()
-    gw.wait_answers()
-    assert given(gw, reversed(answers)) == answers
