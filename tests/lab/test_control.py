@@ -18,8 +18,8 @@ from lab import PATIENCE_S, PROGRAM, addresses, has_fake_address, question, rcod
 MAPPING_KEYS = {"name", "view", "v4", "v6", "rule", "egress", "state", "last_answer_s", "expires_in_s", "flows",
                 "verdict"}
 STATUS_KEYS = {"version", "pid", "uptime_s", "state", "workers", "marks", "queries", "fakeip", "cache", "upstreams",
-               "egress", "relay", "loops_stopped", "push_errors", "stray", "outside", "unmapped", "leaks_stopped", "sets",
-               "lists", "problems"}
+               "egress", "relay", "loops_stopped", "push_errors", "stray", "outside", "unmapped", "leaks_stopped",
+               "sets", "lists", "problems"}
 LIST_TEXT = "# a comment\n\nlisted.test\nother.test\n"
 
 
