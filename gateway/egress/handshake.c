@@ -117,7 +117,7 @@ static int http_replied(struct dial *d)
 {
 	unsigned status = d->in.head.status;
 
-	if (status == 407) { /* whoever the target is */
+	if (status == 407 || status == 401) { /* whoever the target is; some say 401 instead */
 		d->proxys_fault = true;
 		return -EACCES;
 	}

@@ -304,7 +304,8 @@ class Lab:
         return FarEnd(self, part, "microsocks", port, ["microsocks", "-i", "::", "-p", port, *login])
 
     def dante(self, part="wan", port=1081, users=None, udp=True):
-        """A SOCKS5 server that has UDP ASSOCIATE, too, and sends on what any third host answers. users: {name: password}."""
+        """A SOCKS5 server that has UDP ASSOCIATE, too, and passes on what any third host answers. users: {name:
+        password}."""
         file = self.dir / f"dante-{part}-{port}.conf"
         first, second = FAR_ADDRESSES[part]
         commands = "connect udpassociate" if udp else "connect"
@@ -622,7 +623,42 @@ def leftovers(lab, tun="tungate0"):
     return left
 
 
-# --- a connection that lives while a test does something ---
+# --- connections that live while a test does something ---
+
+@contextlib.contextmanager
+def greeter(lab, address, port=9000, part="wan"):
+    """Tells each TCP connection "WHERE WHO\\n", the address that it came to and the one that it came from; then echoes."""
+    def serve(connection, client):
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(f"{address} {client[0]}\n".encode())
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+    def accept():
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, client = listener.accept()
+                connection.settimeout(120)
+                threading.Thread(target=serve, args=(connection, client), daemon=True).start()
+    stopping = threading.Event()
+    with lab.socket(part, split_address(address)[0], socket.SOCK_STREAM, 0.05) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def greeted(lab, target, port=9000, part="cl"):
+    """(where, who) of a new connection."""
+    with lab.connect(target, part, tcp=True, port=port) as sock:
+        return tuple(sock.recv(100).decode().split())
+
 
 class Download:
     """A curl of some noise from http://NAME/ that is under way, and stands still until finish()."""

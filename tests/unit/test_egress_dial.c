@@ -235,6 +235,7 @@ static void users(void **state)
 			 "Proxy-Authorization: Basic Ym86cHcx\r\n\r\n"),
 			SAY("HTTP/1.1 200 OK\r\n\r\n")}},
 		{{EXPECT("CONNECT "), SAY("HTTP/1.1 407 Who?\r\n\r\n")}},
+		{{EXPECT("CONNECT "), SAY("HTTP/1.0 401 Unauthorized\r\n\r\n")}},
 	};
 	static const struct {
 		enum conf_egress_type type;
@@ -247,6 +248,7 @@ static void users(void **state)
 		{CONF_EGRESS_SOCKS5, socks5[3], -EACCES},
 		{CONF_EGRESS_HTTP, http[0], 0},
 		{CONF_EGRESS_HTTP, http[1], -EACCES},
+		{CONF_EGRESS_HTTP, http[2], -EACCES},
 	};
 	struct stage *st = *state;
 
