@@ -104,7 +104,7 @@ enum record_kind {
 	RECORD_KEPT,	 /* so it did, and the name has left it, but it is still in use */
 	RECORD_FLUSH,	 /* the name has left the index */
 	RECORD_FREE,	 /* up to 64 indexes mean nothing any more */
-	RECORD_LIMITS,	 /* how far indexes that nobody ever had may have been given out */
+	RECORD_LIMITS,	 /* how far indexes may have been given out, and with which TTL */
 };
 
 struct record {
@@ -114,7 +114,7 @@ struct record {
 	union {
 		uint64_t view; /* BIND, REBIND, KEPT */
 		uint64_t bits; /* FREE: index, index + 1, … */
-		uint64_t low;  /* LIMITS: low to top - 1 were never given out, */
+		uint64_t low;  /* LIMITS: low to top - 1 were never given out; the TTL above */
 	};
 	union {
 		uint64_t rule; /* BIND, REBIND, KEPT */
@@ -193,6 +193,8 @@ struct snapshot {
 struct fakeip_table {
 	struct pool pool;
 	_Atomic uint32_t ttl_s, hold_s;
+	uint32_t
+		ttl_most_s; /* the longest that was answered, as far as the log tells; under lock */
 	uint64_t hash_key, seed;
 	uint64_t (*hash)(const uint8_t *name, size_t name_len, uint64_t hash_key);
 
@@ -343,6 +345,7 @@ bool log_waits(const struct fakeip_table *t); /* for a write: log_make_room(), a
 /* The file as it is says what this index means, and cannot be told otherwise. */
 bool log_keeps(const struct fakeip_table *t, const struct entry *e);
 
+void log_tell_ttl(struct fakeip_table *t, uint32_t ttl_s); /* before it is answered; without lock */
 void log_make_room(struct fakeip_table *t); /* without lock; keeps an error for fakeip_commit() */
 bool log_is_pending(const struct fakeip_table *t, uint32_t record); /* any thread */
 /* Numbers of indexes told ahead. */

@@ -5,13 +5,15 @@
 #include <errno.h>
 #include <string.h>
 
+#define TTL_MAX_S (7 * 86400) /* no resolver believes more (RFC 8767, section 4) */
+
 struct load {
 	uint32_t now_s;
 	struct pool_shift shift; /* from the file's pools to ours */
 	bool moved;
 
 	/* What the file says was given out, in its own pools: below `low`, and `top` to `end`. */
-	uint32_t low, low_most, top, end;
+	uint32_t low, low_most, top, end, ttl_s;
 	uint32_t beyond, least, most; /* as the mappings show: all below; from least to most */
 	/* Where the last whole record left the counts. */
 	uint16_t frees;
@@ -116,12 +118,15 @@ static void load_free(struct fakeip_table *t, const struct load *l, const struct
  * top are only known as such while the pools stay what they are. */
 static void load_limits(struct load *l, const struct record *r)
 {
+	uint32_t low = (uint32_t)r->low, ttl_s = (uint32_t)(r->low >> 32);
 	uint32_t top = (uint32_t)r->ends, end = (uint32_t)(r->ends >> 32);
 
-	if (r->low < POOL_FIRST || r->low > top || top > end || end > POOL_FIRST + POOL_MAX_SIZE)
+	if (low < POOL_FIRST || low > top || top > end || end > POOL_FIRST + POOL_MAX_SIZE)
 		return;
-	l->low = (uint32_t)r->low;
-	l->low_most = l->low > l->low_most ? l->low : l->low_most;
+	ttl_s = ttl_s < TTL_MAX_S ? ttl_s : TTL_MAX_S;
+	l->ttl_s = ttl_s > l->ttl_s ? ttl_s : l->ttl_s;
+	l->low = low;
+	l->low_most = low > l->low_most ? low : l->low_most;
 	l->top = top;
 	l->end = end;
 }
@@ -226,6 +231,16 @@ static void answered_now(struct fakeip_table *t, uint32_t now_s)
 		raise_to(&t->entries[i].last_answer_s, now_s);
 }
 
+/* It may have been answered with a longer TTL than ours, as in fakeip_set_times(). */
+static void remember_ttl(struct fakeip_table *t, const struct load *l)
+{
+	if (l->ttl_s <= t->ttl_most_s)
+		return;
+	t->ttl_most_s = l->ttl_s;
+	for (uint32_t i = table_given_next(t, 0); i; i = table_given_next(t, i))
+		fakeip_touch_until(t, i, l->now_s + l->ttl_s);
+}
+
 /* Damage of so many bytes held at most so many records, and perhaps limits: the indexes they may
  * have meant are passed over. */
 static void set_given(struct fakeip_table *t, struct load *l)
@@ -249,6 +264,7 @@ static void set_given(struct fakeip_table *t, struct load *l)
 	atomic_store_explicit(&t->top, top, memory_order_release);
 	atomic_store_explicit(&t->fresh, fresh, memory_order_release);
 	answered_now(t, l->now_s);
+	remember_ttl(t, l);
 }
 
 /* Nobody knows what was given out. From below, as a lost log takes its indexes from the top; at

@@ -92,7 +92,7 @@ struct record log_limits(const struct fakeip_table *t, uint32_t low)
 	uint32_t top = atomic_load_explicit(&t->top, memory_order_relaxed);
 
 	return (struct record){.kind = RECORD_LIMITS,
-		.low = low < top ? low : top,
+		.low = (uint64_t)t->ttl_most_s << 32 | (low < top ? low : top),
 		.ends = (uint64_t)t->pool.end << 32 | top};
 }
 
@@ -246,6 +246,24 @@ int fakeip_commit(struct fakeip_table *t)
 	if (r == 0 && atomic_load_explicit(&t->log.error, memory_order_relaxed))
 		r = atomic_exchange(&t->log.error, 0);
 	return r;
+}
+
+void log_tell_ttl(struct fakeip_table *t, uint32_t ttl_s)
+{
+	struct record r;
+	bool told = false;
+
+	while (!told) {
+		table_lock(t);
+		told = ttl_s <= t->ttl_most_s || log_has_room(t);
+		if (told && ttl_s > t->ttl_most_s) {
+			t->ttl_most_s = ttl_s;
+			r = log_limits(t, t->log.reserved_queued);
+			log_queue_record(t, &r);
+		}
+		table_unlock(t);
+		log_make_room(t);
+	}
 }
 
 /* --- making it last: the owner's thread --- */

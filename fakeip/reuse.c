@@ -191,6 +191,7 @@ void fakeip_set_times(struct fakeip_table *t, uint32_t ttl_s, uint32_t hold_s)
 	reuse_look_again(t);
 	t->idle_until_s = 0;
 	table_unlock(t);
+	log_tell_ttl(t, ttl_s);
 }
 
 void fakeip_touch_until(struct fakeip_table *t, uint32_t index, uint32_t until_s)

@@ -45,7 +45,7 @@ int fakeip_new(
 	r = pool_init(&t->pool, config);
 	if (r < 0)
 		goto fail;
-	t->ttl_s = config->ttl_s;
+	t->ttl_s = t->ttl_most_s = config->ttl_s;
 	t->hold_s = config->hold_s;
 	t->hash = config->hash;
 	t->hash_key = hash_key;

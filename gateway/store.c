@@ -25,8 +25,8 @@ enum owner {
 struct store {
 	struct fakeip_table *table;
 	char *path, *new_path;
-	int fd, new_fd; /* -1: none */
-	int error;	/* nothing can be written to fd */
+	int fd, new_fd, old_fd; /* -1: none; old_fd: what a snapshot took the place of */
+	int error;		/* nothing can be written to fd */
 	enum owner owner;
 	bool name_is_new;		    /* the folder is to be synced too */
 	uint32_t sync_s, synced_s, retry_s; /* retry_s: not before it */
@@ -193,6 +193,14 @@ static ssize_t read_log(void *arg, uint64_t at, void *data, size_t len)
 	return read_at(s->fd, data, len, at);
 }
 
+/* Not while others wait: the last one to close a file without a name gives its space back. */
+static void close_old(struct store *s)
+{
+	if (s->old_fd >= 0)
+		close(s->old_fd);
+	s->old_fd = -1;
+}
+
 static int sync_log(void *arg)
 {
 	struct store *s = arg;
@@ -202,6 +210,7 @@ static int sync_log(void *arg)
 	if (s->name_is_new)
 		sync_folder(s->path);
 	s->name_is_new = false;
+	close_old(s);
 	return 0;
 }
 
@@ -255,6 +264,7 @@ static int new_begin(void *arg)
 
 	if (error)
 		return error;
+	close_old(s);
 	(void)unlink(s->new_path);
 	s->new_fd = open(s->new_path, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0640);
 	if (s->new_fd < 0)
@@ -296,8 +306,7 @@ static int new_become(void *arg)
 		error = -errno;
 	if (error)
 		return error;
-	if (s->fd >= 0)
-		close(s->fd);
+	s->old_fd = s->fd;
 	s->fd = s->new_fd;
 	s->new_fd = -1;
 	s->error = 0;
@@ -388,7 +397,7 @@ static struct store *store_new(const char *path, struct fakeip_table *table)
 
 	if (!s)
 		return NULL;
-	s->fd = s->new_fd = -1;
+	s->fd = s->new_fd = s->old_fd = -1;
 	s->table = table;
 	s->sync_s = STORE_SYNC_S;
 	s->path = strdup(path);
@@ -439,6 +448,7 @@ void store_close(struct store *s)
 	if (s->table)
 		fakeip_close(s->table);
 	new_drop(s);
+	close_old(s);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s->new_path);

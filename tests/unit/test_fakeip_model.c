@@ -401,7 +401,7 @@ static void start(struct world *w)
 	w->dead = false;
 	w->dies_after = SIZE_MAX;
 	w->file.room = SIZE_MAX;
-	w->pools.ttl_s = TTL_MAX;
+	w->pools.ttl_s = 1 + pick(w, TTL_MAX);
 	if (len)
 		memcpy(copy, w->file.bytes, len);
 	w->t = test_table(&w->pools);
