@@ -172,22 +172,29 @@ relay() {
 
 # --- connections ---
 
-rate() { cl taskset -c 1 "$programs/connects" rate "$1" "$2" "$seconds" 64; }
+# Of the program whose pid is at hand, with the load and the far end on the other core.
+rate() { # address, port → connections a second, failed, p50 us, p99 us, CPU us a connection
+	local before after
+	before=$(cpu_ticks "$pid")
+	cl taskset -c 1 "$programs/connects" rate "$1" "$2" "$seconds" 64 > "$dir/rate"
+	after=$(cpu_ticks "$pid")
+	awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" '{ printf "%s %.0f\n", $0, $1 ? t / hz * 1e6 / ($1 * s) : 0 }' "$dir/rate"
+}
 connect() {
-	local i own own50 own99 least least50 least99 direct failed
+	local i own own50 own99 own_cpu least least50 least99 least_cpu direct failed
 	far_end 1 "$programs/far_echo" 10.99.0.2 1084
 	: > "$dir/ratios"
 	: > "$dir/p99"
 	for i in $(seq "$rounds"); do
 		configure_carry 1
 		start_gateway 0
-		read -r own failed own50 own99 <<< "$(rate "$(fake quick.test)" 80)"
+		read -r own failed own50 own99 own_cpu <<< "$(rate "$(fake quick.test)" 80)"
 		end_gateway
-		start_limit 0 "$programs/relay_minimal" 127.0.0.1 7000 10.99.0.2 1085
-		read -r least _ least50 least99 <<< "$(rate "$limit_address" 80)"
-		end_limit
+		start_limit 0 "$programs/relay_minimal" 0 7000 10.99.0.2 1085 10.99.0.10 80
+		read -r least _ least50 least99 least_cpu <<< "$(rate "$limit_address" 80)"
 		read -r direct _ <<< "$(rate 10.99.0.2 1084)"
-		echo "connect round $i: gateway $own a second (p50 $own50, p99 $own99 us, $failed failed), minimal relay $least (p50 $least50, p99 $least99 us), direct $direct, ratio $(ratio "$own" "$least")"
+		end_limit
+		echo "connect round $i: gateway $own a second (p50 $own50, p99 $own99, CPU $own_cpu us, $failed failed), minimal relay $least (p50 $least50, p99 $least99, CPU $least_cpu us), direct $direct, ratio $(ratio "$own" "$least")"
 		ratio "$own" "$least" >> "$dir/ratios"
 		echo "$own99" >> "$dir/p99"
 	done
