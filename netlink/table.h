@@ -55,7 +55,7 @@ struct table_config {
 	/* br_netfilter runs these chains inside the bridge, where the socket that tproxy finds is
 	 * lost again: the LAN's queries that would need one go on as if we were not here. */
 	bool no_lan_tproxy;
-	bool forget; /* the elements of the maps and mark sets: verdicts may have changed */
+	bool forget; /* the elements of all these sets and maps: verdicts may have changed */
 	uint16_t nflog_group; /* 0: the kernel has no nfnetlink_log; TPROXY then uses TUN for it,
 				 too */
 	/* A UDP packet from TUN with this source and port 53 to this port is counted in `probe` in
@@ -77,7 +77,7 @@ struct nft_error;
 struct table_state {
 	bool exists;
 	uint32_t chains;	       /* bits, in the order of table.c */
-	struct ip_prefix pool4, pool6; /* of the maps and mark sets; IP_NONE: there are none */
+	struct ip_prefix pool4, pool6; /* of the maps and egress sets; IP_NONE: there are none */
 	bool exempt4, exempt6;
 	struct table_egress egresses[TABLE_EGRESSES_MAX];
 	size_t n_egresses;

@@ -32,9 +32,9 @@ void writer_stop(
 	struct writer *w); /* ends the thread, closes the socket: the kernel drops the table */
 
 /* Builds the whole table anew in one transaction, keeping nothing of an older one but elements of
- * nat4/nat6 and the mark sets that are still valid; waits at most 2 s. 0 or negative errno (-EPERM:
- * no CAP_NET_ADMIN; -EOPNOTSUPP and *ret_what: the kernel lacks this expression, for example
- * "tproxy"). Main thread. */
+ * nat4/nat6 and the other filled sets that are still valid; waits at most 2 s. 0 or negative errno
+ * (-EPERM: no CAP_NET_ADMIN; -EOPNOTSUPP and *ret_what: the kernel lacks this expression, for
+ * example "tproxy"). Main thread. */
 int writer_table_set(struct writer *w, const struct table_config *config, const char **ret_what);
 /* Whether the table is another living process's: -EBUSY; 0: it is ours, or there is none. Main
  * thread. */
