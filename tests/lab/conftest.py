@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-pytest.register_assert_rewrite("lab")
+pytest.register_assert_rewrite("lab", "far_ends")
 import lab as lab_module  # noqa: E402: after the line above
 
 

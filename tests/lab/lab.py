@@ -61,28 +61,16 @@ import dns.rcode
 import dns.rdatatype
 import yaml
 
+from far_ends import FarEnds
+from waiting import PATIENCE_S, wait_for
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("TUNGATE", ROOT / "build" / "tungate")).absolute()
 STATE = pathlib.Path("/run/tungate-lab")
 CLONE_NEWNET = 0x40000000
-PATIENCE_S = 10  # for what should happen at once; a loaded machine takes longer
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
-
-
-# --- waiting ---
-
-def wait_for(condition, what, timeout_s=PATIENCE_S):
-    """The first true value of condition(), polled; fails with `what` when it does not come."""
-    end = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"after {timeout_s} s still not: {what}")
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager
@@ -162,7 +150,7 @@ def framed(message):
     return struct.pack("!H", len(wire)) + wire
 
 
-class Lab:
+class Lab(FarEnds):
     def __init__(self, short):
         self.name = f"{os.getpid()}-{short}{next(_numbers)}"
         self.dir = STATE / self.name
@@ -298,53 +286,6 @@ class Lab:
         assert process.poll() is None, (self.dir / "dnsmasq.log").read_text()
         return process
 
-    def microsocks(self, part="wan", user=None, password=None, port=1080):
-        """A SOCKS5 server: TCP only; with a user, nobody gets in without."""
-        login = ["-u", user, "-P", password] if user else []
-        return FarEnd(self, part, "microsocks", port, ["microsocks", "-i", "::", "-p", port, *login])
-
-    def dante(self, part="wan", port=1081, users=None, udp=True):
-        """A SOCKS5 server that has UDP ASSOCIATE, too, and passes on what any third host answers. users: {name:
-        password}."""
-        file = self.dir / f"dante-{part}-{port}.conf"
-        first, second = FAR_ADDRESSES[part]
-        commands = "connect udpassociate" if udp else "connect"
-        file.write_text(DANTE.format(
-            log=file.with_suffix(".log"), port=port, first=first, second=second, commands=commands,
-            method="username" if users else "none",
-            replies="socks pass { from: 0/0 to: 0/0 command: udpreply }" if udp else ""))
-        with self._system_users(part, users or {}):
-            return FarEnd(self, part, "dante", port, ["danted", "-f", file, "-p", file.with_suffix(".danted")],
-                          log=file.with_suffix(".log"))
-
-    def http_proxy(self, part="wan", port=8080, user=None, password=None):
-        """An HTTP proxy that lets CONNECT reach any port; with a user, nobody gets in without."""
-        file = self.dir / f"tinyproxy-{part}-{port}.conf"
-        file.write_text(f"Port {port}\nTimeout 600\nMaxClients 1000\nDisableViaHeader Yes\nLogLevel Info\n"
-                        + (f"BasicAuth {user} {password}\n" if user else ""))
-        return FarEnd(self, part, "tinyproxy", port, ["tinyproxy", "-d", "-c", file])
-
-    @contextlib.contextmanager
-    def _system_users(self, part, users):
-        """What is started meanwhile in that namespace finds these users beside the machine's: `ip netns exec` puts the
-        files of /etc/netns over those of /etc."""
-        over = pathlib.Path("/etc/netns", self.namespace(part))
-        files = [over / "passwd", over / "shadow"] if users else []
-        for file in files:
-            over.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)
-            file.write_text(pathlib.Path("/etc", file.name).read_text())
-            with file.open("a") as lines:
-                for number, (name, password) in enumerate(users.items()):
-                    secret = self.run(part, "openssl", "passwd", "-6", "-stdin", input=password).stdout.strip()
-                    lines.write(f"{name}:x:{64000 + number}:65534::/:/bin/false\n" if file.name == "passwd"
-                                else f"{name}:{secret}:19000:0:99999:7:::\n")
-        try:
-            yield
-        finally:
-            for file in files:
-                file.unlink()
-
     def nft(self, script, part="gw", check=True):
         return self.run(part, "nft", "-f", "-", input=script, check=check)
 
@@ -371,75 +312,6 @@ class Lab:
             "links": sorted(link["ifname"] for link in self.ip("link")),
             "tables": text("nft", "list", "tables"),
         }
-
-
-# --- proxies at the far end of an egress ---
-
-FAR_ADDRESSES = {  # where each namespace is reached from the others
-    "wan": ("10.99.0.2", "2001:db8:99::2"),
-    "gw": ("192.168.77.1", "2001:db8:77::1"),
-    "cl": ("192.168.77.2", "2001:db8:77::2"),
-}
-
-DANTE = """
-logoutput: {log}
-internal: {first} port = {port}
-internal: {second} port = {port}
-external: {first}
-external: {second}
-clientmethod: none
-socksmethod: {method}
-user.privileged: root
-user.unprivileged: nobody
-udp.connectdst: no
-client pass {{ from: 0/0 to: 0/0 }}
-socks pass {{ from: 0/0 to: 0/0 command: {commands} }}
-{replies}
-"""
-
-
-class FarEnd:
-    """A proxy that listens on IPv4 and IPv6; what it forks ends with it."""
-
-    def __init__(self, lab, part, name, port, command, log=None):
-        self.lab, self.part, self.port = lab, part, port
-        self.address, self.address6 = FAR_ADDRESSES[part]
-        self.server, self.server6 = f"{self.address}:{port}", f"[{self.address6}]:{port}"
-        self._log = log or lab.dir / f"{name}-{part}-{port}.log"
-        with open(self._log, "wb") as out:
-            self.process = lab.popen(part, *command, stdout=out, stderr=out, process_group=0)
-        lab.far_ends.append(self)
-        wait_for(lambda: self.process.poll() is not None or self.listens(), f"{name} listens on port {port}")
-        assert self.alive(), f"{name} ended: {self.log()}"
-
-    def listens(self):
-        return self.lab.run(self.part, "ss", "-Hltn", f"sport = :{self.port}").stdout.count("\n") > 0
-
-    def alive(self):
-        return self.process.poll() is None
-
-    def log(self):
-        return self._log.read_text(errors="replace")
-
-    def _signal(self, number):
-        if self.process.poll() is None:  # once it is reaped its number may be another's
-            os.killpg(self.process.pid, number)
-
-    def freeze(self):
-        """Its kernel goes on taking connections, but nobody says a word on them."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self):
-        self._signal(signal.SIGCONT)
-
-    def end(self):
-        """It is gone with all its connections when this returns."""
-        if self not in self.lab.far_ends:
-            return  # it had ended; its port may be another's
-        self.lab.far_ends.remove(self)
-        self._signal(signal.SIGKILL)
-        self.process.wait(PATIENCE_S)
-        wait_for(lambda: not self.listens(), f"port {self.port} is free")
 
 
 def question(name, rdtype="A", *, edns=False, payload=1232, flags=None):
