@@ -111,6 +111,8 @@ static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 			count_add(&c->counters.unmapped, 1); /* those come by TUN */
 		else if (!udp_relay_real(c->udp, &d))
 			real_datagram(c->real, &d);
+	} else if (res >= 0 && in && in->truncated) {
+		count_add(&c->counters.overflow, 1);
 	}
 	if (last && !c->stopping)
 		loop_timer_set(c->c.loop, &l->again, loop_now_ms(c->c.loop) + AGAIN_MS);

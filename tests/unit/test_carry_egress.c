@@ -522,6 +522,7 @@ static void datagrams_to_real_addresses(void **state)
 	d.truncated = true;
 	played.received(played.receiving, 5, (uint8_t *)&d, false);
 	assert_int_equal(played.n_udp_real, 1);
+	assert_int_equal(COUNTER(w, overflow), 1);
 	/* To a fake address nothing comes this way. */
 	d.truncated = false;
 	memcpy(&to.sin_addr, pair.v4, 4);
