@@ -51,7 +51,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 
 import dns.edns
 import dns.exception
