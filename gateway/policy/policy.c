@@ -137,12 +137,22 @@ const char *policy_unless_list(
 	return list >= 0 ? p->lists[list].name : NULL;
 }
 
+/* A rule that fakes may have to answer with real addresses, too. */
+static bool may_carry(const struct policy_rule *rule)
+{
+	const struct policy_egress *e = rule->egress;
+
+	if (rule->answer != CONF_ANSWER_FAKE)
+		return rule->carry;
+	return e && (e->type != CONF_EGRESS_DIRECT || e->mark.mask);
+}
+
 bool policy_carries(const struct policy *p, bool relay, unsigned egress)
 {
 	for (size_t i = 0; i < p->n_rules; i++) {
 		const struct policy_rule *rule = &p->rules[i];
 
-		if (!rule->carry)
+		if (!may_carry(rule))
 			continue;
 		if (relay ? rule->egress->type != CONF_EGRESS_DIRECT
 			  : rule->egress->index == egress)

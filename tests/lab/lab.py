@@ -166,8 +166,13 @@ class Lab(FarEnds):
         self._script("down")
 
     def end_processes(self):
-        for far_end in list(self.far_ends):
-            far_end.end()
+        try:
+            for far_end in list(self.far_ends):
+                far_end.end()
+        finally:
+            self._kill_all()
+
+    def _kill_all(self):
         for process in self._processes:
             if process.poll() is None:
                 process.kill()

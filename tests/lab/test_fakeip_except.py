@@ -1,7 +1,7 @@
 """Item 5: names that are never faked."""
 import pytest
 
-from lab import addresses, has_fake_address, is_fake, rcode
+from lab import addresses, greeted, greeter, has_fake_address, is_fake, rcode
 
 BUILTIN = {"captive.apple.com": "10.99.1.1", "connectivitycheck.gstatic.com": "10.99.1.2", "2.pool.ntp.org": "10.99.1.3",
            "printer": "10.99.1.4", "foo.lan": "10.99.1.5"}
@@ -107,3 +107,16 @@ def test_a_name_that_was_faked_before_keeps_its_flows_but_is_real_from_now_on(gw
     changed({"lists": {"games": ["games.txt"]}, "fakeip": {"store": "", "except": ["games"]}})
     assert addresses(gw.ask("v4only.test")) == ["10.99.0.10"]
     assert lab.curl("http://v4only.test/", "--resolve", f"v4only.test:80:{old}").stdout == "hello from web.test\n"
+
+
+def test_a_name_that_is_never_faked_takes_the_egress_of_its_rule(gw, lab, changed):
+    """One rule decides both layers, here too; but what a lease or the rules call real goes as it ever did."""
+    lab.microsocks()
+    (lab.dir / "games.txt").write_text("v4only.test\n")
+    with greeter(lab, "10.99.0.10"):
+        changed({"lists": {"games": ["games.txt"]}, "fakeip": {"store": "", "except": ["games"]},
+                 "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080", "upstream": "wan"}},
+                 "rules": [{"name": "far", "answer": "fake", "egress": "proxy", "upstream": "wan"}]})
+        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "192.168.77.2")
+        assert addresses(gw.ask("v4only.test")) == ["10.99.0.10"]
+        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "10.99.0.2")  # the proxy's connection

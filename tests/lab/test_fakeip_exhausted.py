@@ -2,15 +2,14 @@
 
 Two labs of their own begin with the file and are looked at when it ends, as what they show takes half a minute."""
 import contextlib
-import socket
-import threading
+import itertools
 import time
 
 import pytest
 
 import lab as lab_module
 from conftest import _Maker
-from lab import Upstream, addresses, answer_to, ede, is_fake, mounted, rcode, rdata, wait_for
+from lab import Upstream, addresses, answer_to, ede, greeted, greeter, is_fake, mounted, rcode, rdata, wait_for
 
 TTL_S, HOLD_S = 1, 2
 RETRY_S = 30  # so long after a failure the table's file is tried again
@@ -47,47 +46,29 @@ def problem(gw):
 
 # --- an idle connection: begun here, looked at in a later test ---
 
-@contextlib.contextmanager
-def greeter(lab, address, port=9000):
-    """Tells each connection where it has arrived, then echoes."""
-    def serve(connection):
-        with connection, contextlib.suppress(OSError):
-            connection.sendall(address.encode())
-            while data := connection.recv(100):
-                connection.sendall(data)
-
-    def accept():
-        while not stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                connection, _ = listener.accept()
-                connection.settimeout(120)
-                threading.Thread(target=serve, args=(connection,), daemon=True).start()
-    stopping = threading.Event()
-    with lab.socket("wan", socket.AF_INET, socket.SOCK_STREAM, 0.05) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen()
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            thread.join()
+PROXIED = {
+    "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080", "upstream": "wan"}},
+    "rules": [{"name": "far", "domain": ["v4only.test"], "answer": "fake", "egress": "proxy"},
+              {"name": "rest", "answer": "fake", "egress": "direct"}]}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def idle():
-    """A lab of its own, with a direct connection that sends nothing: (gateway, socket, fake address)."""
+    """A lab of its own, with connections that send nothing, one the kernel's, one the relay's: (gateway, {name: (socket,
+    fake address)})."""
     own_lab = lab_module.Lab("idle")
     make = _Maker(own_lab)
     try:
-        gw = make({"fakeip": SMALL})
-        with greeter(own_lab, REAL[0]):
-            target, = four(gw, "short.test")
-            with own_lab.connect(target, tcp=True, port=9000) as sock:
-                assert sock.recv(100) == REAL[0].encode()
-                yield gw, sock, target
+        own_lab.microsocks()
+        gw = make({"fakeip": SMALL, **PROXIED})
+        with greeter(own_lab, REAL[0]), contextlib.ExitStack() as stack:
+            connections = {}
+            for name in ("short.test", "v4only.test"):
+                target, = four(gw, name)
+                sock = stack.enter_context(own_lab.connect(target, tcp=True, port=9000))
+                assert sock.recv(100).decode().split()[0] == REAL[0]
+                connections[name] = sock, target
+            yield gw, connections
         make.finish()
     finally:
         own_lab.close()
@@ -186,6 +167,17 @@ def test_a_real_answer_of_a_full_pool_fills_no_address_in(gateway):
     assert addresses(gw.ask("web.test", "AAAA")) == ["2001:db8:99::10"]
 
 
+def test_a_real_answer_of_a_full_pool_takes_the_egress_of_its_rule(gateway, lab):
+    lab.microsocks()
+    gw = gateway({"fakeip": {**SMALL, "pool4": "198.18.0.0/30", "hold": "1h"}, **PROXIED})
+    fill(gw, "e")
+    with greeter(lab, REAL[0]):
+        assert four(gw, "shop.test") == REAL  # of a direct rule, and so carried by nobody
+        assert greeted(lab, REAL[0]) == (REAL[0], "192.168.77.2")
+        assert four(gw, "v4only.test") == REAL
+        assert greeted(lab, REAL[0]) == (REAL[0], "10.99.0.2")  # the proxy's connection
+
+
 def test_another_name_on_an_address_is_carried_to_its_own_place(gateway, lab):
     """What was decided for the first name (that the relay carries it, and where to) is not the second's."""
     def answer(wire, client, send):
@@ -197,11 +189,8 @@ def test_another_name_on_an_address_is_carried_to_its_own_place(gateway, lab):
         gw = gateway({"fakeip": {**SMALL, "pool4": "198.18.0.0/29", "pool6": "fd00:198:18::/64"},
                       "upstreams": {"wan": {"servers": ["udp://10.99.0.2:5355"]}}})
 
-        def arrives(target):
-            with lab.connect(target, tcp=True, port=9000) as sock:
-                return sock.recv(100).decode()
         first, = addresses(gw.ask("a.test", "AAAA"))
-        assert arrives(first) == "10.99.0.10"
+        assert greeted(lab, first)[0] == "10.99.0.10"
         assert gw.result("fakeip.lookup", address=first)["verdict"]["address6"] == "10.99.0.10"
         lab.run("gw", "conntrack", "-F")  # else its end is remembered for two minutes
 
@@ -211,42 +200,46 @@ def test_another_name_on_an_address_is_carried_to_its_own_place(gateway, lab):
                     return f"b{i}.test"
         name = wait_for(given_to_another, "the address means another name")
         assert gw.result("fakeip.lookup", address=first)["name"] == name
-        assert arrives(first) == "10.99.0.2"
+        assert greeted(lab, first)[0] == "10.99.0.2"
         assert gw.result("fakeip.lookup", address=first)["verdict"]["address6"] == "10.99.0.2"
 
 
-# --- the idle connection ---
+# --- the idle connections ---
 
-def test_an_idle_connection_keeps_its_address(idle):
-    gw, sock, target = idle
+def test_idle_connections_keep_their_addresses(idle):
+    gw, connections = idle
+    kept = {target: name for name, (_, target) in connections.items()}
 
     def in_kernel():
-        return target in gw.lab.run("gw", "nft", "list", "table", "inet", "tungate").stdout
-    wait_for(lambda: not in_kernel(), "its element in the kernel is over", ELEMENT_S + 5)
-    others = gw.status()["fakeip"]["size"] - 1
-    turns = [0]
+        table = gw.lab.run("gw", "nft", "list", "table", "inet", "tungate").stdout
+        return any(target in table for target in kept)
+    wait_for(lambda: not in_kernel(), "their elements in the kernel are over", ELEMENT_S + 5)
+    others = gw.status()["fakeip"]["size"] - len(kept)
+    turns = itertools.count()
+
+    def new_names():
+        turn = next(turns)
+        return [found[0] for i in range(others + 2) if is_fake(found := four(gw, f"t{turn}n{i}.test"))]
 
     def all_others():
-        """New names, until every address but that one had several."""
-        turns[0] += 1
-        for i in range(others + 2):
-            got = four(gw, f"t{turns[0]}n{i}.test")
-            if is_fake(got):
-                seen[got[0]] = seen.get(got[0], 0) + 1
+        for address in new_names():
+            seen[address] = seen.get(address, 0) + 1
         return len(seen) >= others and min(seen.values()) >= 2
     seen = {}
     wait_for(all_others, "the other addresses were given out twice")
-    assert target not in seen
-    assert gw.result("fakeip.lookup", address=target)["name"] == "short.test"
-    sock.sendall(b"still here")
-    assert sock.recv(100) == b"still here"
-    gw.lab.run("gw", "conntrack", "-D", "-d", target)
-    sock.close()
+    assert not set(seen) & set(kept)
+    for name, (sock, target) in connections.items():
+        assert gw.result("fakeip.lookup", address=target)["name"] == name
+        sock.sendall(b"still here")
+        assert sock.recv(100) == b"still here"
+        sock.close()
+    gw.lab.run("gw", "conntrack", "-F")  # else their ends are remembered for two minutes
+    ended = set()
 
     def given():
-        turns[0] += 1
-        return any(four(gw, f"t{turns[0]}n{i}.test") == [target] for i in range(others + 2))
-    wait_for(given, "without its flow the address is given to another name")
+        ended.update(set(new_names()) & set(kept))
+        return len(ended) == len(kept)
+    wait_for(given, "without their flows the addresses are given to other names")
 
 
 # --- no space, once there is some again ---

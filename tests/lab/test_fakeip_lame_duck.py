@@ -5,7 +5,7 @@ import time
 import pytest
 import yaml
 
-from lab import Download, addresses, has_fake_address, is_fake, leftovers, rdata, ttls, wait_for
+from lab import Download, addresses, greeted, greeter, has_fake_address, is_fake, leftovers, rdata, ttls, wait_for
 
 WAYS = pytest.mark.parametrize("name", ["web.test", "v4only.test"], ids=["direct", "socks5"])
 EGRESS = {
@@ -69,6 +69,21 @@ def test_who_still_has_the_fake_address_is_carried(gateway, lab, name):
     assert rdata(gw.ask(pointer, "PTR"), "PTR") == [f"{name}."]
     gw.signal(signal.SIGTERM)
     assert gw.end() == 0
+
+
+def test_real_answers_take_the_egress_of_their_rule(gateway, lab):
+    lab.microsocks()
+    gw = gateway(with_moment("15s"))
+    gw.signal(signal.SIGTERM)
+    wait_for(lambda: gw.status()["state"] == "lame_duck", "the state is told")
+    with greeter(lab, "10.99.0.10"):
+        assert addresses(gw.ask("web.test")) == ["10.99.0.10"]
+        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "192.168.77.2")
+        assert addresses(gw.ask("v4only.test")) == ["10.99.0.10"]
+        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "10.99.0.2")  # the proxy's connection
+        gw.signal(signal.SIGTERM)
+        assert gw.end() == 0
+        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "192.168.77.2")
 
 
 def test_a_second_signal_ends_it_at_once(gateway, lab):
