@@ -18,6 +18,7 @@ import contextlib
 import itertools
 import os
 import queue
+import select
 import socket
 import struct
 import threading
@@ -52,11 +53,11 @@ def reset(sock):
 
 
 def is_open(sock):
-    """Whether the other side has neither closed nor reset it."""
-    try:
-        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-    except BlockingIOError:
+    """Whether the other side has neither closed nor reset it; bytes of it may wait."""
+    if not select.select([sock], [], [], 0)[0]:
         return True
+    try:
+        return sock.recv(1, socket.MSG_PEEK) != b""
     except OSError:
         return False
 
