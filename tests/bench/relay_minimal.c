@@ -1,11 +1,11 @@
 /* The yardstick for new relayed connections: one thread behind tproxy that only connects and
  * copies. Decides nothing, remembers nothing, holds no SYN.
  *
- *   relay_minimal MARK LISTEN-PORT PROXY-IPV4 PROXY-PORT [TARGET-IPV4 TARGET-PORT]
+ *   relay_minimal ADDRESS PORT PROXY PROXY-PORT [plain]     (all IPv4)
  *
- * With a target it asks the proxy for it by SOCKS5 (RFC 1928, no authentication); without one it
- * copies at once. An end or a reset of one side is a reset for both: one that only counts
- * connections must not run out of ports by TIME-WAIT. Prints "ready", ends with SIGTERM. */
+ * It asks the proxy for one fixed target by SOCKS5 (RFC 1928, no authentication), or, plain, copies
+ * at once. An end or a reset of one side is a reset for both: one that only counts connections must
+ * not run out of ports by TIME-WAIT. Prints "ready", ends with SIGTERM. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -38,9 +38,9 @@ struct flow {
 };
 
 static struct sockaddr_in proxy;
-static uint8_t request[REQUEST] = {5, 1, 0, 1}; /* CONNECT to an IPv4 address */
-static int handshake, epoll;
-static unsigned mark;
+/* CONNECT to 192.0.2.1:80 */
+static const uint8_t request[REQUEST] = {5, 1, 0, 1, 192, 0, 2, 1, 0, 80};
+static int plain, epoll;
 static struct flow *dead;
 
 static void watch(struct side *s, int op, uint32_t events)
@@ -80,7 +80,6 @@ static void start(int client)
 	}
 	setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
 	f->client = (struct side){f, client};
 	f->proxy = (struct side){f, fd};
 	if (connect(fd, (struct sockaddr *)&proxy, sizeof proxy) && errno != EINPROGRESS) {
@@ -127,7 +126,7 @@ static int greet(struct flow *f)
 
 	if (f->step == CONNECTING) {
 		watch(&f->proxy, EPOLL_CTL_MOD, EPOLLIN);
-		if (!handshake)
+		if (plain)
 			return copy_begin(f);
 		f->step = GREETED;
 		return send_all(f->proxy.fd, (const uint8_t *)"\5\1\0", 3);
@@ -152,14 +151,24 @@ static int copy(struct side *s)
 	return n > 0 && send_all(s == &f->client ? f->proxy.fd : f->client.fd, buffer, n);
 }
 
-static int listen_transparent(uint16_t port)
+static struct sockaddr_in address(const char *ip, const char *port)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(port, NULL, 10))};
+
+	if (inet_pton(AF_INET, ip, &a.sin_addr) != 1) {
+		fprintf(stderr, "%s is no IPv4 address\n", ip);
+		exit(2);
+	}
+	return a;
+}
+
+static int listen_transparent(struct sockaddr_in at)
 {
 	const int one = 1;
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-	setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
 	if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &one, sizeof one) ||
 		bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 65535)) {
 		perror("listen");
@@ -173,27 +182,18 @@ int main(int argc, char **argv)
 	struct rlimit files;
 	struct side listener = {0};
 
-	if (argc != 5 && argc != 7) {
-		fputs("relay_minimal MARK PORT PROXY PROXY-PORT [TARGET PORT]\n", stderr);
+	plain = argc == 6 && strcmp(argv[5], "plain") == 0;
+	if (argc != 5 && !plain) {
+		fputs("relay_minimal ADDRESS PORT PROXY PROXY-PORT [plain]\n", stderr);
 		return 2;
 	}
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	signal(SIGPIPE, SIG_IGN);
-	mark = (unsigned)strtoul(argv[1], NULL, 0);
-	proxy = (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[4]))};
-	inet_pton(AF_INET, argv[3], &proxy.sin_addr);
-	if (argc == 7) {
-		uint16_t port = htons((uint16_t)atoi(argv[6]));
-
-		handshake = 1;
-		inet_pton(AF_INET, argv[5], request + 4);
-		memcpy(request + 8, &port, sizeof port);
-	}
+	proxy = address(argv[3], argv[4]);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
-	listener.fd = listen_transparent((uint16_t)atoi(argv[2]));
+	listener.fd = listen_transparent(address(argv[1], argv[2]));
 	watch(&listener, EPOLL_CTL_ADD, EPOLLIN);
 	puts("ready");
 	fflush(stdout);
