@@ -3,6 +3,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+/* Wished for: a slot for each page of so many bytes. */
+#define LARGE	    8
+#define LARGE_BYTES (1 << 20)
+#define SMALL_BYTES (128 << 10)
 /* The kernel gives two pages to who has used up his share; then copying is better. */
 #define LEAST_BYTES (64 << 10)
 
@@ -36,7 +40,7 @@ static bool open_one(struct pipes *p, unsigned i)
 		p->fds[i][0] = p->fds[i][1] = -1;
 		return false;
 	}
-	if (fcntl(p->fds[i][1], F_SETPIPE_SZ, PIPES_SIZE_BYTES) < 0 &&
+	if (fcntl(p->fds[i][1], F_SETPIPE_SZ, i < LARGE ? LARGE_BYTES : SMALL_BYTES) < 0 &&
 		fcntl(p->fds[i][1], F_GETPIPE_SZ) < LEAST_BYTES) {
 		shut(p, i);
 		return false;

@@ -1,15 +1,15 @@
 /* Pipes through which the kernel moves bytes from one socket to another. A relay's, made when one
  * is needed, at most PIPES_MAX, kept for the next who needs one, closed when nobody did for a
- * while. What pipes may hold is limited for each user (/proc/sys/fs/pipe-user-pages-soft): when
- * that is used up, they are small, and at last there are none. One thread. */
+ * while. The first few are large. What pipes may hold is limited for each user
+ * (/proc/sys/fs/pipe-user-pages-soft, 64 MiB): four relays with all their pipes stay below that;
+ * when others use it up, pipes are small, and at last there are none. One thread. */
 #ifndef TUNGATE_CARRY_PIPES_H
 #define TUNGATE_CARRY_PIPES_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PIPES_MAX	 64
-#define PIPES_SIZE_BYTES (256u << 10) /* wished for; slots for so many pages */
+#define PIPES_MAX 64
 
 struct pipes {
 	int fds[PIPES_MAX][2];	     /* read, write; -1: not made */

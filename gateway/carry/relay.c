@@ -2,7 +2,7 @@
  * direction, named after the side that it reads. One poll watches each socket for what is wanted of
  * it now: to be readable while its direction may read, to take bytes while the other direction is
  * blocked by it, and always to be broken. A poll tells once and of a state, so what is left over
- * when a flow has had its share (SHARE_BYTES) is told again, behind all other flows.
+ * when a flow has had its share is told again, behind all other flows.
  *
  * Bytes move in two ways. Little at a time is copied: looked at (MSG_PEEK), sent, and what the
  * other side took is then removed; what it did not take stays in the socket that it came by. Bulk
@@ -30,9 +30,13 @@
 #include "gateway/base/slab.h"
 #include "gateway/carry/pipes.h"
 
-#define SHARE_BYTES  (512u << 10) /* of one direction, before the next flow has its turn */
-#define LITTLE_BYTES (32u << 10)  /* so much at once is bulk */
-#define BUFFER_BYTES (256u << 10)
+/* What one direction may move before the next flow has its turn: little enough that a turn stays
+ * short when many have much to say, a millisecond for each 4 MiB. */
+#define SHARE_BYTES	(256u << 10)
+#define SHARE_FEW_BYTES (1u << 20)
+#define FEW		8
+#define LITTLE_BYTES	(32u << 10) /* so much at once is bulk */
+#define BUFFER_BYTES	(256u << 10)
 
 /* The wheel: a flow lies in the slot in which it is looked at next. */
 #define TICK_MS	   500
@@ -288,10 +292,15 @@ static enum moved pipe_drain(struct side *s, size_t *moved)
 	return s->piped ? MOVED_BLOCKED : MOVED_SHARE;
 }
 
+static size_t share(const struct relay *r)
+{
+	return count_get(&r->counters.live) <= FEW ? SHARE_FEW_BYTES : SHARE_BYTES;
+}
+
 static enum moved pipe_fill(struct side *s)
 {
 	struct flow *f = flow_of(s);
-	ssize_t n = splice(s->fd, NULL, f->relay->pipes.fds[s->pipe][1], NULL, SHARE_BYTES,
+	ssize_t n = splice(s->fd, NULL, f->relay->pipes.fds[s->pipe][1], NULL, share(f->relay),
 		SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
 	if (n <= 0)
@@ -346,7 +355,7 @@ static enum moved move(struct side *s)
 			return m;
 	}
 	m = pipe_drain(s, &moved);
-	while (m == MOVED_SHARE && moved < SHARE_BYTES)
+	while (m == MOVED_SHARE && moved < share(f->relay))
 		m = move_some(s, &moved);
 	if (!s->piped)
 		pipe_give(s);
