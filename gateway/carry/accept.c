@@ -27,13 +27,14 @@ static int ends_of(int fd, struct ip_port *ret_client, struct ip_port *ret_to)
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof sa;
 
-	if (getpeername(fd, (struct sockaddr *)&sa, &len))
-		return -errno;
-	ip_port_from_sockaddr((struct sockaddr *)&sa, ret_client);
-	len = sizeof sa;
 	if (getsockname(fd, (struct sockaddr *)&sa, &len))
 		return -errno;
 	ip_port_from_sockaddr((struct sockaddr *)&sa, ret_to);
+	/* getpeername(2) fails when the client has reset the connection by now; what waits for it
+	 * must be found all the same. This wants the length exactly. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &sa, &len))
+		return -errno;
+	ip_port_from_sockaddr((struct sockaddr *)&sa, ret_client);
 	return 0;
 }
 

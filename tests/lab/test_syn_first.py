@@ -229,3 +229,17 @@ def test_a_scan_finds_what_is_open_there(gw, lab, family, part):
         for sock in socks.values():
             sock.close()
         assert found == {port: 0 if port == 1007 else errno.ECONNREFUSED for port in range(1000, 1020)}
+
+
+@PARTS
+@FAMILIES
+def test_a_client_that_leaves_at_once(gw, lab, family, part):
+    """Gone before the gateway could look who it was: what was dialled for it does not wait for anybody."""
+    target = fake(gw, "hasty.test", family, part)
+    with Socks5(lab, far=echo) as proxy:
+        for _ in range(20):
+            sock = begin(lab, target, part=part)
+            assert finish(sock) == 0
+            reset(sock)
+        wait_for(lambda: egress_status(gw)["flows"] == 0, "no flow by proxy", 2)
+        assert proxy.requests == [("hasty.test", 7)] * 20
