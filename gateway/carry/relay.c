@@ -35,7 +35,7 @@
 #define SHARE_BYTES	(256u << 10)
 #define SHARE_FEW_BYTES (1u << 20)
 #define FEW		8
-#define LITTLE_BYTES	(32u << 10) /* so much at once is bulk */
+#define LITTLE_BYTES	(8 << 10) /* so much at once is bulk */
 #define BUFFER_BYTES	(256u << 10)
 
 /* The wheel: a flow lies in the slot in which it is looked at next. */
@@ -57,7 +57,13 @@ enum side_flag {
 	SIDE_EDGES = 64,    /* the poll tells of news, not of a state */
 };
 
-enum moved { MOVED_ALL, MOVED_SHARE, MOVED_BLOCKED, MOVED_END, MOVED_BROKEN };
+enum moved {
+	MOVED,	   /* what was there, or a share of it: the poll tells of more */
+	MOVED_NOT, /* it is bulk, not for copying */
+	MOVED_BLOCKED,
+	MOVED_END,
+	MOVED_BROKEN
+};
 
 struct side {
 	struct loop_op poll;
@@ -246,69 +252,59 @@ static enum moved send_first(struct flow *f)
 	}
 	free(f->first);
 	f->first = NULL;
-	return MOVED_ALL;
+	return MOVED;
 }
 
-static enum moved copy(struct side *s, size_t max, size_t *moved)
+static enum moved copy(struct side *s, size_t max)
 {
 	struct flow *f = flow_of(s);
 	uint8_t *buffer = f->relay->buffer;
 	ssize_t n = recv(s->fd, buffer, max, MSG_DONTWAIT | MSG_PEEK), sent;
 
 	if (n <= 0)
-		return n ? judge_errno(MOVED_ALL) : MOVED_END;
-	if ((size_t)n == LITTLE_BYTES && max == LITTLE_BYTES) {
-		s->flags |= SIDE_BULK; /* go on that way: nothing has been removed yet */
-		return MOVED_SHARE;
-	}
+		return n ? judge_errno(MOVED) : MOVED_END;
+	if (n == LITTLE_BYTES && max == LITTLE_BYTES)
+		return MOVED_NOT;
 	sent = send(other(s)->fd, buffer, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent < 0)
 		return judge_errno(MOVED_BLOCKED);
 	/* Without a copy: MSG_TRUNC on TCP throws away, tcp(7). */
 	if (recv(s->fd, NULL, (size_t)sent, MSG_DONTWAIT | MSG_TRUNC) != sent)
 		return MOVED_BROKEN;
-	*moved += (size_t)sent;
 	count_moved(f, s, (size_t)sent);
-	if (sent < n)
-		return MOVED_BLOCKED;
-	return (size_t)n < max ? MOVED_ALL : MOVED_SHARE;
+	return sent < n ? MOVED_BLOCKED : MOVED;
 }
 
-static enum moved pipe_drain(struct side *s, size_t *moved)
+static enum moved pipe_drain(struct side *s)
 {
 	struct flow *f = flow_of(s);
 	ssize_t n;
 
 	if (!s->piped)
-		return MOVED_SHARE;
+		return MOVED;
 	/* Exactly what is there: asked for more, older kernels would hold the last part back. */
 	n = splice(f->relay->pipes.fds[s->pipe][0], NULL, other(s)->fd, NULL, s->piped,
 		SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	if (n <= 0)
 		return n ? judge_errno(MOVED_BLOCKED) : MOVED_BROKEN;
 	s->piped -= (uint32_t)n;
-	*moved += (size_t)n;
 	count_moved(f, s, (size_t)n);
-	return s->piped ? MOVED_BLOCKED : MOVED_SHARE;
-}
-
-static size_t share(const struct relay *r)
-{
-	return count_get(&r->counters.live) <= FEW ? SHARE_FEW_BYTES : SHARE_BYTES;
+	return s->piped ? MOVED_BLOCKED : MOVED;
 }
 
 static enum moved pipe_fill(struct side *s)
 {
-	struct flow *f = flow_of(s);
-	ssize_t n = splice(s->fd, NULL, f->relay->pipes.fds[s->pipe][1], NULL, share(f->relay),
+	struct relay *r = flow_of(s)->relay;
+	size_t share = count_get(&r->counters.live) <= FEW ? SHARE_FEW_BYTES : SHARE_BYTES;
+	ssize_t n = splice(s->fd, NULL, r->pipes.fds[s->pipe][1], NULL, share,
 		SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
 	if (n <= 0)
-		return n ? judge_errno(MOVED_ALL) : MOVED_END;
+		return n ? judge_errno(MOVED) : MOVED_END;
 	if (n < LITTLE_BYTES)
 		s->flags &= (uint8_t)~SIDE_BULK;
 	s->piped = (uint32_t)n;
-	return MOVED_SHARE;
+	return MOVED;
 }
 
 static void set_nonblock(struct side *s)
@@ -330,33 +326,32 @@ static bool pipe_ready(struct side *s)
 	return true;
 }
 
-static enum moved move_some(struct side *s, size_t *moved)
+static enum moved move_bulk(struct side *s)
 {
 	enum moved m;
 
-	if (!(s->flags & SIDE_BULK))
-		return copy(s, LITTLE_BYTES, moved);
+	s->flags |= SIDE_BULK;
 	if (!pipe_ready(s))
-		return copy(s, BUFFER_BYTES, moved);
+		return copy(s, BUFFER_BYTES);
 	m = pipe_fill(s);
-	return m == MOVED_SHARE ? pipe_drain(s, moved) : m;
+	return m == MOVED ? pipe_drain(s) : m;
 }
 
-/* What s brings goes to the other side, as far as that takes it. */
+/* What s brings goes to the other side, as far as that takes it. One piece, whatever more there is:
+ * while other flows have their turn the next one grows, and larger pieces cost less. */
 static enum moved move(struct side *s)
 {
 	struct flow *f = flow_of(s);
-	enum moved m = MOVED_SHARE;
-	size_t moved = 0;
+	enum moved m = MOVED;
 
-	if (f->first && s->flags & SIDE_CLIENT) {
+	if (f->first && s->flags & SIDE_CLIENT)
 		m = send_first(f);
-		if (m != MOVED_ALL)
-			return m;
-	}
-	m = pipe_drain(s, &moved);
-	while (m == MOVED_SHARE && moved < share(f->relay))
-		m = move_some(s, &moved);
+	if (m == MOVED)
+		m = pipe_drain(s);
+	if (m == MOVED)
+		m = s->flags & SIDE_BULK ? move_bulk(s) : copy(s, LITTLE_BYTES);
+	if (m == MOVED_NOT)
+		m = move_bulk(s);
 	if (!s->piped)
 		pipe_give(s);
 	return m;
@@ -402,8 +397,8 @@ static void watch(struct side *s)
 static bool go_on(struct side *s)
 {
 	switch (move(s)) {
-	case MOVED_ALL:
-	case MOVED_SHARE:
+	case MOVED:
+	case MOVED_NOT:
 		break;
 	case MOVED_BLOCKED:
 		s->flags |= SIDE_BLOCKED;
@@ -574,7 +569,7 @@ int relay_start(struct relay *r, const struct relay_flow_config *config)
 	/* What came in small pieces leaves so. */
 	(void)setsockopt(config->client_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	/* An error is the poll's to tell: nothing ends within this call. */
-	if (f->first && send_first(f) != MOVED_ALL)
+	if (f->first && send_first(f) != MOVED)
 		f->client.flags |= SIDE_BLOCKED;
 	watch(&f->client);
 	watch(&f->egress);
