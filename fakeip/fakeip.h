@@ -146,7 +146,8 @@ struct fakeip_log_io {
 	/* 0 or a negative errno. */
 	int (*truncate)(void *arg, uint64_t len);
 	/* The rest may be missing (NULL): then nothing is made durable, and there are no snapshots.
-	 * All but `become` are called by the owner's thread only, and not under a lock. */
+	 * Called by the owner's thread only; others may wait for the last snapshot.append() and for
+	 * become(), for nothing else. */
 	int (*sync)(void *arg);
 	ssize_t (*read)(void *arg, uint64_t at, void *data, size_t len); /* all of it */
 	struct {
@@ -181,6 +182,9 @@ struct fakeip_load_result {
  * thread uses the table. */
 int fakeip_load(struct fakeip_table *t, const void *data, size_t len, uint32_t now_s,
 	const struct fakeip_log_io *io, struct fakeip_load_result *ret);
+/* Instead, when there is no file at all: an earlier run may have given addresses out, so new ones
+ * begin at a random place, and those before it wait for the hold. */
+void fakeip_start_anywhere(struct fakeip_table *t, uint32_t now_s);
 /* Instead, when there is or may be a file that cannot be read: in memory only, until a snapshot.
  * New addresses come from a random place. */
 int fakeip_load_nothing(struct fakeip_table *t, uint32_t now_s, const struct fakeip_log_io *io);

@@ -202,6 +202,8 @@ struct fakeip_table {
 	_Atomic uint32_t *slots; /* tag of (name, view) above index_mask, index below; 0: empty */
 	uint32_t slot_mask, index_mask;
 	_Atomic uint32_t fresh, top; /* indexes from fresh to top - 1 were never given out */
+	/* The others count as answered then, and as used until then; 0: there are none. */
+	_Atomic uint32_t start_s, start_until_s;
 	_Atomic uint32_t used, flushed;
 	_Atomic uint64_t exhausted;
 	struct name_arena names;

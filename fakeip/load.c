@@ -224,21 +224,15 @@ static void reserve(const struct fakeip_table *t, const struct load *l, uint32_t
 		reserve_by(t, from, upto, l->shift.by6, fresh);
 }
 
-/* Everything that was given out counts as answered now, also what has no name (any more). */
-static void answered_now(struct fakeip_table *t, uint32_t now_s)
+/* Everything that was given out counts as answered now, also what has no name (any more), and
+ * perhaps with a longer TTL than ours. */
+static void answered_now(struct fakeip_table *t, const struct load *l)
 {
-	for (uint32_t i = table_given_next(t, 0); i; i = table_given_next(t, i))
-		raise_to(&t->entries[i].last_answer_s, now_s);
-}
-
-/* It may have been answered with a longer TTL than ours, as in fakeip_set_times(). */
-static void remember_ttl(struct fakeip_table *t, const struct load *l)
-{
+	atomic_store(&t->start_s, l->now_s);
 	if (l->ttl_s <= t->ttl_most_s)
 		return;
 	t->ttl_most_s = l->ttl_s;
-	for (uint32_t i = table_given_next(t, 0); i; i = table_given_next(t, i))
-		fakeip_touch_until(t, i, l->now_s + l->ttl_s);
+	atomic_store(&t->start_until_s, l->now_s + l->ttl_s);
 }
 
 /* Damage of so many bytes held at most so many records, and perhaps limits: the indexes they may
@@ -263,22 +257,21 @@ static void set_given(struct fakeip_table *t, struct load *l)
 		fresh = top;
 	atomic_store_explicit(&t->top, top, memory_order_release);
 	atomic_store_explicit(&t->fresh, fresh, memory_order_release);
-	answered_now(t, l->now_s);
-	remember_ttl(t, l);
+	answered_now(t, l);
 }
 
-/* Nobody knows what was given out. From below, as a lost log takes its indexes from the top; at
- * most half of the pool waits for the hold. */
-static void start_anywhere(struct fakeip_table *t, uint32_t now_s, bool from_top)
+/* At most half of the pool waits for the hold. */
+static uint32_t skip(const struct fakeip_table *t)
 {
 	uint32_t half = (t->pool.end - POOL_FIRST) / 2;
-	uint32_t skip = half ? (uint32_t)(t->seed % half) : 0;
 
-	if (from_top)
-		atomic_store(&t->top, t->pool.end - skip);
-	else
-		atomic_store(&t->fresh, POOL_FIRST + skip);
-	answered_now(t, now_s);
+	return half ? (uint32_t)(t->seed % half) : 0;
+}
+
+void fakeip_start_anywhere(struct fakeip_table *t, uint32_t now_s)
+{
+	atomic_store(&t->fresh, POOL_FIRST + skip(t));
+	atomic_store(&t->start_s, now_s);
 }
 
 /* --- the file --- */
@@ -315,7 +308,7 @@ static enum plan read_log(struct fakeip_table *t, const uint8_t *data, size_t le
 	l->ret->foreign |= !same && !l->moved && !l->records;
 	if (l->ret->foreign) {
 		l->ret->lost = 0;
-		start_anywhere(t, l->now_s, false);
+		fakeip_start_anywhere(t, l->now_s);
 		return PLAN_ANEW;
 	}
 	set_given(t, l);
@@ -388,11 +381,14 @@ int fakeip_load(struct fakeip_table *t, const void *data, size_t len, uint32_t n
 	return open_log(t, len, plan, &l);
 }
 
+/* A lost log takes its indexes from the top. */
 int fakeip_load_nothing(struct fakeip_table *t, uint32_t now_s, const struct fakeip_log_io *io)
 {
 	int error = t->hash ? log_init(t, io) : -EINVAL;
 
-	if (!error)
-		start_anywhere(t, now_s, true);
-	return error;
+	if (error)
+		return error;
+	atomic_store(&t->top, t->pool.end - skip(t));
+	atomic_store(&t->start_s, now_s);
+	return 0;
 }

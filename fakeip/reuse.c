@@ -32,13 +32,19 @@ uint32_t reuse_free_at(const struct fakeip_table *t, const struct entry *e)
 {
 	uint32_t hold_s = atomic_load_explicit(&t->hold_s, memory_order_relaxed);
 	uint32_t ttl_s = atomic_load_explicit(&t->ttl_s, memory_order_relaxed);
-	uint64_t at = (uint64_t)atomic_load(&e->last_answer_s) + ttl_s + hold_s + 1;
-	uint64_t packet = atomic_load(&e->last_packet_s);
+	uint32_t start_s = atomic_load_explicit(&t->start_s, memory_order_relaxed);
+	uint32_t start_until_s = atomic_load_explicit(&t->start_until_s, memory_order_relaxed);
+	uint32_t answer_s = atomic_load(&e->last_answer_s);
+	uint32_t packet_s = atomic_load(&e->last_packet_s);
+	uint64_t at = (uint64_t)(answer_s > start_s ? answer_s : start_s) + ttl_s;
 
 	if (atomic_load(&e->flows))
 		return SOONEST_NEVER;
-	if (packet && packet + hold_s + 1 > at)
-		at = packet + hold_s + 1;
+	if (packet_s > at)
+		at = packet_s;
+	if (start_until_s > at)
+		at = start_until_s;
+	at += (uint64_t)hold_s + 1;
 	return at < SOONEST_NEVER ? (uint32_t)at : SOONEST_NEVER - 1;
 }
 
@@ -185,6 +191,8 @@ void fakeip_set_times(struct fakeip_table *t, uint32_t ttl_s, uint32_t hold_s)
 
 		raise_to(&e->last_packet_s, until_s < UINT32_MAX ? (uint32_t)until_s : UINT32_MAX);
 	}
+	if (old_s > ttl_s && t->start_s)
+		raise_to(&t->start_until_s, t->start_s + old_s);
 	atomic_store(&t->ttl_s, ttl_s);
 	atomic_store(&t->hold_s, hold_s);
 	atomic_store(&t->swept_s, 0);

@@ -174,6 +174,32 @@ static void answers_with_a_longer_ttl_stay_good(void **state)
 	fakeip_free(t);
 }
 
+/* Without a file: an earlier run may have given out anything. */
+static void a_start_without_memory_begins_anywhere(void **state)
+{
+	struct fakeip_pool_config c = test_pools(28, 0); /* 13 */
+	struct fakeip_table *t;
+	uint32_t index;
+
+	(void)state;
+	c.seed = 6000 + 4; /* of the lower 6 */
+	t = test_table(&c);
+	fakeip_start_anywhere(t, 1000);
+	for (unsigned i = 0; i < 9; i++) {
+		assert_int_equal(ask(t, i, 1000, &index), 0);
+		assert_int_equal(index, 2 + 4 + i);
+	}
+	assert_int_equal(ask(t, 10, 1101, &index), -ENOSPC);
+	for (unsigned i = 0; i < 9; i++)
+		assert_int_equal(ask(t, i, 1101, &index), 0);
+	for (unsigned i = 10; i < 14; i++) {
+		assert_int_equal(ask(t, i, 1102, &index), 0);
+		assert_in_range(index, 2, 5);
+	}
+	test_bijection(t);
+	fakeip_free(t);
+}
+
 /* Over a restart with a shorter one, too, and whether the longer one came by a reload or not. */
 static void a_longer_ttl_is_remembered(void **state)
 {
@@ -392,6 +418,7 @@ int main(void)
 		cmocka_unit_test(an_assignment_that_fails_wants_a_sweep),
 		cmocka_unit_test(an_index_is_in_use_until_a_time_to_come),
 		cmocka_unit_test(answers_with_a_longer_ttl_stay_good),
+		cmocka_unit_test(a_start_without_memory_begins_anywhere),
 		cmocka_unit_test(a_longer_ttl_is_remembered),
 		cmocka_unit_test(a_shorter_hold_wants_another_sweep),
 		cmocka_unit_test(a_flushed_name_gets_another_index),
