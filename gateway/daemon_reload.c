@@ -128,7 +128,6 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 	fakeip_set_times(d->fakeip,
 		fresh->fakeip.ttl_s > old->fakeip.ttl_s ? fresh->fakeip.ttl_s : old->fakeip.ttl_s,
 		fresh->fakeip.hold_s);
-	decisions_forget_verdicts(d->carry_shared->decisions);
 	daemon_use(d, gen);
 	d->config = fresh;
 	if (d->store)

@@ -387,6 +387,10 @@ void carry_free(struct carry *c)
 
 void carry_use(struct carry *c, struct generation *g)
 {
+	/* Each worker says so: once the last has changed over, nobody notes a verdict of the old
+	 * policy any more. */
+	if (c->gen && c->gen->policy != g->policy)
+		decisions_forget_verdicts(c->c.shared->decisions);
 	generation_ref(g);
 	generation_unref(c->gen);
 	c->gen = g;

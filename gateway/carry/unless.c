@@ -62,7 +62,8 @@ static void end(struct asking *k, const struct policy_egress *egress, uint32_t t
 		at = &(*at)->next;
 	*at = k->next;
 	c->n_asking--;
-	note_verdict(k, egress, ttl_s);
+	if (k->gen->policy == c->gen->policy) /* else the lists may say otherwise now */
+		note_verdict(k, egress, ttl_s);
 	while (k->waiters) {
 		struct deciding *d = k->waiters;
 
