@@ -265,7 +265,14 @@ syn() {
 
 # --- datagrams ---
 
-datagrams() { cl taskset -c 1 "$programs/datagrams" "$1" "$2" "$seconds" 64 4 200; }
+# Of the program whose pid is at hand, with the load and the far end on the other core.
+datagrams() { # address, port → there and back a second, lost, CPU us each
+	local before after
+	before=$(cpu_ticks "$pid")
+	cl taskset -c 1 "$programs/datagrams" "$1" "$2" "$seconds" 64 4 200 > "$dir/rate"
+	after=$(cpu_ticks "$pid")
+	awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" '{ printf "%s %.1f\n", $0, $1 ? t / hz * 1e6 / ($1 * s) : 0 }' "$dir/rate"
+}
 forward_plain() { # datagrams a call
 	ip netns exec "$gw" taskset -c 0 "$programs/forward_plain" 192.168.77.1 7000 10.99.0.2 1081 "$1" > "$dir/forward_plain.out" &
 	pid=$!
@@ -275,19 +282,19 @@ forward_plain() { # datagrams a call
 	pid=
 }
 udp() {
-	local i own lost single batched
+	local i own own_cpu lost single single_cpu batched batched_cpu
 	far_end 1 "$programs/far_socks" 10.99.0.2 1080 10.99.0.10 5201
 	: > "$dir/ratios"
 	for i in $(seq "$rounds"); do
 		configure_carry 1
 		start_gateway 0
-		read -r own lost <<< "$(datagrams "$(fake bulk.test)" 7)"
+		read -r own lost own_cpu <<< "$(datagrams "$(fake bulk.test)" 7)"
 		end_gateway
 		forward_plain 1 > "$dir/plain.out"
-		read -r single _ < "$dir/plain.out"
+		read -r single _ single_cpu < "$dir/plain.out"
 		forward_plain 64 > "$dir/plain.out"
-		read -r batched _ < "$dir/plain.out"
-		echo "udp round $i: gateway $own there and back a second ($lost lost), plain forwarder $single, with recvmmsg $batched, ratios $(ratio "$own" "$single") $(ratio "$own" "$batched")"
+		read -r batched _ batched_cpu < "$dir/plain.out"
+		echo "udp round $i: gateway $own there and back a second (CPU $own_cpu us, $lost lost), plain forwarder $single ($single_cpu us), with recvmmsg $batched ($batched_cpu us), ratios $(ratio "$own" "$single") $(ratio "$own" "$batched")"
 		ratio "$own" $((single > batched ? single : batched)) >> "$dir/ratios"
 	done
 	sum_up udp "$dir/ratios" "of the better plain forwarder" at-least 0.5
