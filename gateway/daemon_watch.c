@@ -114,8 +114,8 @@ static void look_at_bridges(struct daemon *d)
 	}
 	daemon_set_problem(d, PROBLEM_BRIDGE,
 		"bridged packets of the LAN go through br_netfilter, which breaks tproxy: queries "
-		"over TCP "
-		"and to this host's own addresses are not intercepted. Set "
+		"over TCP and to this host's own addresses are not intercepted, and real addresses "
+		"are not carried by a proxy. Set "
 		"net.bridge.bridge-nf-call-iptables=0 and net.bridge.bridge-nf-call-ip6tables=0");
 	probe_again_later(d); /* a sysctl sends no news */
 }

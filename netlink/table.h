@@ -55,7 +55,10 @@ struct table_config {
 	/* br_netfilter runs these chains inside the bridge, where the socket that tproxy finds is
 	 * lost again: the LAN's queries that would need one go on as if we were not here. */
 	bool no_lan_tproxy;
-	bool forget; /* the elements of all these sets and maps: verdicts may have changed */
+	/* The elements of the maps and egress sets: verdicts may have changed. Real addresses stay:
+	 * clients that were told them ask nobody before the next connection, which must not leave
+	 * the wrong way; the relay decides anew, a mark stays for as long as the element lives. */
+	bool forget;
 	uint16_t nflog_group; /* 0: the kernel has no nfnetlink_log; TPROXY then uses TUN for it,
 				 too */
 	/* A UDP packet from TUN with this source and port 53 to this port is counted in `probe` in

@@ -156,8 +156,7 @@ static void egress_sets_build(struct table_plan *p, const struct table_family *f
 			had_pool && table_egress_has_set(was), has_pool && table_egress_has_set(is),
 			same && same_pool);
 		filled_set_build(p, table_real_set_name(name, i, f->family), f->family, 0,
-			table_egress_has_real(was), table_egress_has_real(is),
-			same && !p->c->forget);
+			table_egress_has_real(was), table_egress_has_real(is), same);
 	}
 }
 
@@ -169,7 +168,7 @@ static void family_sets_build(struct table_plan *p, const struct table_family *f
 	bool same = pool_equal(old_pool, &f->pool) && !p->c->forget;
 
 	filled_set_build(p, f->nat, f->family, NFT_SET_MAP, had, has, same);
-	filled_set_build(p, f->carried, f->family, 0, old->carried, next->carried, !p->c->forget);
+	filled_set_build(p, f->carried, f->family, 0, old->carried, next->carried, true);
 	egress_sets_build(p, f, same, had, old, next);
 	if (had_exempt)
 		delete_set(p, f->exempt);

@@ -39,6 +39,14 @@ static void put_back(struct deciding *d, const struct tun_packet *p, unsigned if
 	 * device would). */
 	if (ifindex && p->fragment == TUN_WHOLE)
 		tun_packet_checksum_set(p);
+	/* A connection of this host by the relay leaves an entry without NAT behind, which the next
+	 * one from the same port must not meet. */
+	if (own && p->protocol == IPPROTO_TCP && c->conntrack) {
+		struct ip_port from = {.addr = source, .port = p->source_port};
+		struct ip_port to = {.addr = d->fake, .port = p->target_port};
+
+		(void)conntrack_forget(c->conntrack, IPPROTO_TCP, &from, &to);
+	}
 	if (inject_put_back(c->c.inject, c->c.tun_fd, p->data, p->len, ifindex, own))
 		answer_refuse(c, p, ifindex, TUN_HOST_UNREACHABLE, false);
 }

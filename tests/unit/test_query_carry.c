@@ -77,7 +77,7 @@ static int close_stage(void **state)
 	return 0;
 }
 
-enum { EGRESS_DIRECT, EGRESS_PROXY, EGRESS_VPN };
+enum { WAY_DIRECT, WAY_PROXY, WAY_VPN };
 
 static void assert_real(const struct writer_element *e, unsigned egress, uint32_t timeout_s)
 {
@@ -99,7 +99,7 @@ static void carried_addresses_are_in_our_sets_first(void **state)
 	assert_int_equal(s->reply.n, 0);
 	assert_int_equal(s->job->n, 2);
 	for (unsigned i = 0; i < 2; i++) {
-		assert_real(&s->job->elements[i], EGRESS_PROXY, 600 + 60);
+		assert_real(&s->job->elements[i], WAY_PROXY, 600 + 60);
 		assert_int_equal(s->job->elements[i].addr.family, IP_V4);
 		assert_int_equal(get32(s->job->elements[i].addr.b), 0xc0000200 + i);
 	}
@@ -112,7 +112,7 @@ static void carried_addresses_are_in_our_sets_first(void **state)
 	put_bytes(&response, "\x20\1\xd\xb8\0\0\0\0\0\0\0\0\0\0\0\1", 16);
 	answer(s);
 	assert_int_equal(s->job->n, 1);
-	assert_real(&s->job->elements[0], EGRESS_PROXY, 7200 + 60);
+	assert_real(&s->job->elements[0], WAY_PROXY, 7200 + 60);
 	assert_int_equal(s->job->elements[0].addr.family, IP_V6);
 	stage_written(s, 0);
 	assert_int_equal(s->reply.n, 2);
@@ -135,7 +135,7 @@ static void users_sets_beside_ours(void **state)
 			assert_int_equal(e->timeout_s, 90);
 			users++;
 		} else {
-			assert_real(e, EGRESS_VPN, 3660);
+			assert_real(e, WAY_VPN, 3660);
 			ours++;
 		}
 	}
@@ -171,7 +171,7 @@ static void hints_are_addresses(void **state)
 	answer(s);
 	assert_int_equal(s->reply.n, 0);
 	assert_int_equal(s->job->n, 2);
-	assert_real(&s->job->elements[0], EGRESS_PROXY, 660);
+	assert_real(&s->job->elements[0], WAY_PROXY, 660);
 	assert_int_equal(get32(s->job->elements[0].addr.b), 0xc0000209);
 	assert_int_equal(s->job->elements[1].addr.family, IP_V6);
 	stage_written(s, 0);
@@ -240,7 +240,7 @@ static void never_fake_names_take_the_rules_egress(void **state)
 	assert_int_equal(s->asked[0].group, 0); /* the rule's upstream */
 	answer_addresses(s, "www.never.test", 1, 60);
 	assert_int_equal(s->job->n, 1);
-	assert_real(&s->job->elements[0], EGRESS_PROXY, 660);
+	assert_real(&s->job->elements[0], WAY_PROXY, 660);
 	stage_written(s, 0);
 	assert_int_equal(look_reply(s).answers, 1);
 	assert_int_equal(COUNTER(s, real), 1);
@@ -283,7 +283,7 @@ static void a_full_pool_answers_real_and_carries(void **state)
 	assert_int_equal(s->n_asked, 1);
 	assert_int_equal(s->asked[0].group, 1);
 	answer_addresses(s, name, 1, 60);
-	assert_real(&s->job->elements[0], EGRESS_PROXY, 660);
+	assert_real(&s->job->elements[0], WAY_PROXY, 660);
 	stage_written(s, 0);
 	assert_int_equal(get32(look_reply(s).data), 0xc0000200);
 	assert_int_equal(COUNTER(s, exhausted), 1);
@@ -322,7 +322,7 @@ static void a_lame_duck_answers_real(void **state)
 	assert_int_equal(s->asked[0].group, 1); /* where its traffic leaves */
 	answer_addresses(s, "www.fake.test", 1, 60);
 	/* Traffic is still carried, by the same way. */
-	assert_real(&s->job->elements[0], EGRESS_PROXY, 660);
+	assert_real(&s->job->elements[0], WAY_PROXY, 660);
 	stage_written(s, 0);
 	assert_int_equal(get32(look_reply(s).data), 0xc0000200);
 	ask_parked(s, "www.fake.test", DNS_TXT);
