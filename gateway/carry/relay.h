@@ -2,10 +2,10 @@
  * with half-close and back-pressure. Knows neither fake addresses nor rules. One a worker, its
  * thread's.
  *
- * A flow that is idle costs its struct (some 230 bytes) and two polls: no pipe, no buffer. Little is
- * copied through one buffer of the relay's, bulk is moved by the kernel through a pipe of a small
- * pool; only what the other side did not take at once stays, in its socket or in the pipe, and
- * nothing more is read until that has left. An error on one side is a reset for both. */
+ * A flow that is idle costs its struct (some 230 bytes) and two polls: no pipe, no buffer. Little
+ * is copied through one buffer of the relay's, bulk is moved by the kernel through a pipe of a
+ * small pool; only what the other side did not take at once stays, in its socket or in the pipe,
+ * and nothing more is read until that has left. An error on one side is a reset for both. */
 #ifndef TUNGATE_CARRY_RELAY_H
 #define TUNGATE_CARRY_RELAY_H
 
