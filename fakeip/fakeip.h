@@ -59,6 +59,7 @@ struct fakeip_stats {
 	uint32_t used;	    /* mappings, flushed ones too */
 	uint32_t flushed;   /* of these: flushed */
 	uint32_t in_hold;   /* of these: no longer live, but not yet free for another name */
+	uint32_t reusable;  /* of these: free for another name */
 	uint64_t exhausted; /* times that no index was free */
 };
 
@@ -111,7 +112,9 @@ void fakeip_touch(struct fakeip_table *t, uint32_t index, uint32_t now_s);
 void fakeip_touch_until(struct fakeip_table *t, uint32_t index, uint32_t until_s);
 void fakeip_hold(struct fakeip_table *t, uint32_t index);
 void fakeip_release(struct fakeip_table *t, uint32_t index);
+/* Looks at every mapping. */
 void fakeip_stats(const struct fakeip_table *t, uint32_t now_s, struct fakeip_stats *ret);
+uint64_t fakeip_exhausted(const struct fakeip_table *t); /* as in the stats */
 
 /* --- sweeps (needs_sweep) ---
  * Idle flows send nothing, so before an index is given to another name all live flows are looked

@@ -102,7 +102,16 @@ void fakeip_stats(const struct fakeip_table *t, uint32_t now_s, struct fakeip_st
 	for (uint32_t i = table_given_next(t, 0); i; i = table_given_next(t, i)) {
 		const struct entry *e = &t->entries[i];
 
-		if (e->name_len && !is_live(t, e, now_s) && reuse_free_at(t, e) > clock_s)
+		if (!e->name_len || is_live(t, e, now_s))
+			continue;
+		if (reuse_free_at(t, e) > clock_s)
 			ret->in_hold++;
+		else
+			ret->reusable++;
 	}
+}
+
+uint64_t fakeip_exhausted(const struct fakeip_table *t)
+{
+	return atomic_load_explicit(&t->exhausted, memory_order_relaxed);
 }

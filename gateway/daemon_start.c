@@ -112,8 +112,12 @@ static int start_table(struct daemon *d)
 		getrandom(&pools.seed, sizeof pools.seed, 0) != sizeof pools.seed)
 		return -errno;
 	error = fakeip_new(&pools, d->hash_key, &d->fakeip);
-	if (error || !f->store[0])
+	if (error)
 		return error;
+	if (!f->store[0]) {
+		fakeip_start_anywhere(d->fakeip, daemon_clock_s());
+		return 0;
+	}
 	error = store_open(f->store, d->fakeip, daemon_clock_s(), &d->store, &pid, &loaded);
 	if (error == -EBUSY) {
 		log_error("%s is held by process %d: is another tungate running? Stop it, or give "

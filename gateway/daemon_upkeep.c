@@ -59,6 +59,8 @@ static void look_at_room(struct daemon *d)
 	uint32_t now_s = daemon_clock_s();
 	struct fakeip_stats s;
 
+	if (fakeip_exhausted(d->fakeip) == d->exhausted && !d->problems[PROBLEM_EXHAUSTED])
+		return; /* the usual case, without a look at every mapping */
 	fakeip_stats(d->fakeip, now_s, &s);
 	if (s.exhausted != d->exhausted) {
 		d->exhausted = s.exhausted;

@@ -66,7 +66,7 @@ static struct json_object *fakeip_json(const struct daemon_status *s)
 	reply_add_text(j, "pool6", s->pool6);
 	reply_add_number(j, "size", f->size);
 	reply_add_number(j, "used", f->used);
-	reply_add_number(j, "free", f->size > f->used ? f->size - f->used : 0);
+	reply_add_number(j, "free", f->size - f->used + f->reusable);
 	reply_add_number(j, "in_hold", f->in_hold);
 	reply_add_number(j, "flushed", f->flushed);
 	reply_add_text(j, "store", s->store);
