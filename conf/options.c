@@ -116,7 +116,7 @@ const struct conf_option conf_options[] = {
 		.allowed = "100ms to 2m", .min = 100, .max = 120000,
 		.text = "direct, socks5, http: how long a connection may take to stand, the proxy's part included."},
 	{"egress.NAME.idle", CONF_ONE, &conf_type_milliseconds, EGRESS(idle_ms), .fallback = "5m",
-		.allowed = "1s to 7d", .min = 1000, .max = 7 * 1000 * DAY_S,
+		.allowed = "1s to 7d", .min = 1000, .max = 7 * DAY_S * 1000,
 		.text = "direct, socks5, http: a relayed connection on which nothing moves is closed after this time. For UDP it is 60s, "
 			"or this time if it is shorter."},
 	{"egress.NAME.ping", CONF_ONE, &conf_type_enum, EGRESS(ping), .fallback = "unreachable",

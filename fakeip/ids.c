@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define SLOTS	     (2 * (IDS_MAX + 1U))
-#define VALUES_BYTES ((IDS_MAX + 1U) * sizeof(uint64_t))
+#define SLOTS	     (2 * (IDS_MAX + (size_t)1))
+#define VALUES_BYTES ((IDS_MAX + (size_t)1) * sizeof(uint64_t))
 #define SLOTS_BYTES  (SLOTS * sizeof(uint16_t))
 
 int ids_init(struct id_table *ids)
