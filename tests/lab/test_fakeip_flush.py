@@ -1,7 +1,10 @@
 """Items 2 and 4: `fakeip flush` while flows live."""
+import socket
+import time
+
 import pytest
 
-from lab import Download, addresses, is_fake, wait_for
+from lab import Download, Upstream, addresses, answer_to, greeter, is_fake, wait_for
 
 WAYS = pytest.mark.parametrize("name", ["web.test", "v4only.test"], ids=["direct", "socks5"])
 
@@ -17,7 +20,9 @@ def gw(lab, gateway, tmp_path):
 
 
 def four(gw, name):
-    return addresses(gw.ask(name))[0]
+    address, = addresses(gw.ask(name))
+    assert is_fake([address]), f"{name} is {address}; {gw.status()}\n{gw.log()}"
+    return address
 
 
 @WAYS
@@ -42,6 +47,29 @@ def test_a_download_outlives_a_flush(gw, lab, name, by):
     assert lab.curl(f"http://{name}/", "--resolve", f"{name}:80:{old}").stdout == "hello from web.test\n"
     assert lab.curl(f"http://{name}/", "-4").stdout == "hello from web.test\n"
     download.finish()
+
+
+@WAYS
+@pytest.mark.parametrize("part", ["name", "all"])
+def test_a_connection_that_is_being_made_outlives_a_flush(gw, lab, name, part):
+    """Its SYN waits for a slow resolver, or a slow proxy's."""
+    def slow(wire, client, send):
+        time.sleep(0.3)
+        send(answer_to(wire, *(["60 A 10.99.0.10"] if wire[wire.index(b"\0", 12) + 2] == 1 else [])))
+    with Upstream(lab, slow, "10.99.0.2", port=5355) as upstream, greeter(lab, "10.99.0.10"):
+        gw.rewrite({**gw.config, "upstreams": {"wan": {"servers": ["udp://10.99.0.2:5355"]}}})
+        gw.result("reload")
+        old = four(gw, name)
+        sock = lab.socket("cl", socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.connect_ex((old, 9000))
+        if name == "web.test":
+            wait_for(lambda: upstream.queries, "the name is being resolved")
+        gw.result("fakeip.flush", **({"name": name} if part == "name" else {}))
+        assert four(gw, name) != old
+        sock.settimeout(5)
+        with sock:
+            assert sock.recv(100).decode().split()[0] == "10.99.0.10"
 
 
 def test_a_flush_of_all(gw):

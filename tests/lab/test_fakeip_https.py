@@ -1,4 +1,6 @@
 """Item 5: HTTPS and SVCB records of fake names."""
+import signal
+
 import dns.rdatatype
 import pytest
 
@@ -23,6 +25,17 @@ def changed(gw):
         gw.result("reload")
     yield change
     change()
+
+
+@pytest.fixture
+def gateway_of_its_own(gw, gateway):
+    """As `gateway`; the one of the module pauses."""
+    gw.stop()
+    yield gateway
+    for other in gateway.made:
+        if other.running():
+            other.stop()
+    gw.start()
 
 
 def pair(gw, name):
@@ -124,6 +137,31 @@ def test_with_opt_and_over_tcp(gw):
     query = question("shop.test", "HTTPS")
     query.want_dnssec(True)
     assert [r.rdtype for r in gw.lab.exchange(query).answer] == [dns.rdatatype.HTTPS]  # no signature fits
+
+
+def test_a_name_without_an_address_has_no_hints(gateway_of_its_own):
+    """Neither somebody else's nor the real ones, which its A and AAAA tell."""
+    gw = gateway_of_its_own({"fakeip": {**REWRITE, "pool4": "198.18.0.0/30", "pool6": "off", "hold": "1h"}, "rules": RULES})
+    assert has_fake_address(gw.ask("first.test"))
+    assert addresses(gw.ask("shop.test")) == ["10.99.0.10"]
+    assert dig(gw, "shop.test")[2] == {"alpn": "h2,h3", "ech": "AEX+DQBB"}
+
+
+def test_only_hints_of_a_pool_that_is_there(gateway_of_its_own):
+    gw = gateway_of_its_own({"fakeip": {**REWRITE, "pool6": "off"}, "rules": RULES})
+    params = dig(gw, "shop.test")[2]
+    assert [params["ipv4hint"]] == addresses(gw.ask("shop.test"))
+    assert "ipv6hint" not in params
+
+
+def test_real_again_in_the_lame_duck_moment(gateway_of_its_own):
+    gw = gateway_of_its_own({"fakeip": REWRITE, "rules": RULES, "gateway": {"lame_duck": "15s"}})
+    assert dig(gw, "shop.test")[2]["ipv4hint"].startswith("198.18.")
+    gw.signal(signal.SIGTERM)
+    wait_for(lambda: gw.status()["state"] == "lame_duck", "the state is told")
+    assert dig(gw, "shop.test")[2]["ipv4hint"] == "10.99.0.10,10.99.0.53"
+    gw.signal(signal.SIGTERM)
+    assert gw.end() == 0
 
 
 def test_explain_tells_it(gw):

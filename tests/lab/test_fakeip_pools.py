@@ -81,6 +81,17 @@ def test_pool6_off_keeps_the_ipv4_addresses(gw):
     assert rcode(reply) == "NOERROR" and not addresses(reply) and has_soa(reply)
 
 
+def test_pool4_off_keeps_the_ipv6_addresses_and_both_come_back(gw):
+    before = {name: pair(gw, name) for name in NAMES}
+    restart(gw, pool4="off")
+    for name in reversed(NAMES):
+        assert pair(gw, name) == before[name][1:]
+    reply = gw.ask("p0.test", "A")
+    assert rcode(reply) == "NOERROR" and has_soa(reply)
+    restart(gw, pool4="198.18.0.0/15")
+    assert {name: pair(gw, name) for name in reversed(NAMES)} == before
+
+
 def test_a_part_of_the_pool_keeps_what_lies_in_it(gateway, tmp_path):
     gw = gateway({"fakeip": {"store": str(tmp_path / "table.db"), "pool4": "198.18.0.0/24", "pool6": "off"}})
     names = [f"h{i}.test" for i in range(200)]

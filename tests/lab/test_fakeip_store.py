@@ -81,6 +81,17 @@ def test_a_file_that_may_not_be_written(gateway, lab):
     assert given(gw, reversed(before)) == before
 
 
+def test_a_disk_that_is_full_from_the_beginning(gateway, lab):
+    with mounted(lab.dir / "none-left", "-t", "tmpfs", "-o", "size=16k", "none") as folder:
+        with contextlib.suppress(OSError), open(folder / "ballast", "wb", buffering=0) as out:
+            while out.write(b"x" * 512):
+                pass
+        gw = gateway({"fakeip": {"store": str(folder / "table.db")}})
+        assert told(gw, "none-left/table.db", "No space left on device", "memory only")
+        given(gw, named("a"))
+        gw.stop()
+
+
 # --- what is not ours, what is damaged ---
 
 @pytest.mark.parametrize("text", [b"dear diary\n" * 100, b"\0" * 4096, os.urandom(5000), b"x"],
