@@ -133,7 +133,8 @@ static const struct table_chain {
 	{"out_dns", needs_own_dns, NULL, 0, 0},
 	{"nat_in", table_has_pool, "nat", NF_INET_PRE_ROUTING, -105},
 	{"nat_out", table_has_pool, "nat", NF_INET_LOCAL_OUT, -105},
-	{"nat_source", table_has_pool, "nat", NF_INET_POST_ROUTING, 95},
+	/* Behind srcnat: what a rule of the user's has rewritten is not ours any more. */
+	{"nat_source", table_has_pool, "nat", NF_INET_POST_ROUTING, 105},
 	{"marks_in", needs_marks, "filter", NF_INET_PRE_ROUTING, -150},
 	{"marks_out", needs_marks, "route", NF_INET_LOCAL_OUT, -150},
 	{"marks_real", needs_marks_real, NULL, 0, 0},
