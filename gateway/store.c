@@ -249,7 +249,7 @@ static void new_drop(void *arg)
 {
 	struct store *s = arg;
 
-	if (s->new_fd < 0)
+	if (s->new_fd < 0 || !s->new_path)
 		return;
 	unlink(s->new_path);
 	close(s->new_fd);
