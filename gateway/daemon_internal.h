@@ -59,6 +59,7 @@ struct daemon {
 	struct loop_timer upkeep, leases;
 	uint64_t exhausted;	/* names so far that found no address, */
 	uint32_t exhausted_s;	/* and when that number last grew */
+	uint32_t table_ttl_s;	/* the longest one that may still be answered */
 	struct loop_timer lame; /* the end of the lame-duck moment */
 	int64_t reprobe_ms;
 	struct loop_waker waker;

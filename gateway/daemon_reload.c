@@ -124,10 +124,11 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 		conf_free(fresh);
 		return -EINVAL;
 	}
-	/* A longer TTL is the table's before anybody answers with it. */
-	fakeip_set_times(d->fakeip,
-		fresh->fakeip.ttl_s > old->fakeip.ttl_s ? fresh->fakeip.ttl_s : old->fakeip.ttl_s,
-		fresh->fakeip.hold_s);
+	/* A longer TTL is the table's before anybody answers with it, a shorter one when nobody
+	 * answers with the longer one any more (daemon_upkeep.c). */
+	if (fresh->fakeip.ttl_s > d->table_ttl_s)
+		d->table_ttl_s = fresh->fakeip.ttl_s;
+	fakeip_set_times(d->fakeip, d->table_ttl_s, fresh->fakeip.hold_s);
 	daemon_use(d, gen);
 	d->config = fresh;
 	if (d->store)

@@ -104,6 +104,7 @@ static int start_table(struct daemon *d)
 	struct fakeip_load_result loaded;
 	int error, pid;
 
+	d->table_ttl_s = f->ttl_s;
 	memcpy(pools.net4, f->pool4.addr.b, 4);
 	memcpy(pools.net6, f->pool6.addr.b, 16);
 	if (pools.len4 == 0 && pools.len6 == 0)

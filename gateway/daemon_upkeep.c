@@ -52,8 +52,20 @@ static void sweep_if_wanted(struct daemon *d)
 			strerror(-error));
 }
 
-/* A full table may have addresses that are free for another name; that names were refused lately is
- * what tells that it has none. */
+/* After a reload. */
+static void shorten_ttl(struct daemon *d)
+{
+	const struct conf_fakeip *f = &d->config->fakeip;
+
+	for (unsigned i = 0; i < d->n_workers; i++)
+		if (d->table_ttl_s == f->ttl_s || !worker_uses_latest(d->workers[i]))
+			return;
+	d->table_ttl_s = f->ttl_s;
+	fakeip_set_times(d->fakeip, f->ttl_s, f->hold_s);
+}
+
+/* Addresses that an earlier run may have given out count as free, but wait for the hold: that names
+ * were refused lately tells more than the numbers do. */
 static void look_at_room(struct daemon *d)
 {
 	uint32_t now_s = daemon_clock_s();
@@ -62,11 +74,10 @@ static void look_at_room(struct daemon *d)
 	if (fakeip_exhausted(d->fakeip) == d->exhausted && !d->problems[PROBLEM_EXHAUSTED])
 		return; /* the usual case, without a look at every mapping */
 	fakeip_stats(d->fakeip, now_s, &s);
-	if (s.exhausted != d->exhausted) {
-		d->exhausted = s.exhausted;
+	if (s.exhausted != d->exhausted)
 		d->exhausted_s = now_s;
-	}
-	if (s.used < s.size || !s.exhausted || now_s - d->exhausted_s > EXHAUSTED_S)
+	d->exhausted = s.exhausted;
+	if (s.reusable || (s.used < s.size && now_s - d->exhausted_s > EXHAUSTED_S))
 		daemon_clear_problem(d, PROBLEM_EXHAUSTED);
 	else
 		daemon_set_problem(d, PROBLEM_EXHAUSTED,
@@ -104,6 +115,7 @@ static void upkeep(struct loop_timer *t)
 {
 	struct daemon *d = container_of(t, struct daemon, upkeep);
 
+	shorten_ttl(d);
 	sweep_if_wanted(d);
 	look_at_room(d);
 	tend_store(d);

@@ -409,6 +409,12 @@ void worker_use(struct worker *w, struct generation *g)
 	loop_wake(w->loop);
 }
 
+/* What it has taken is in force before it reads the next query. */
+bool worker_uses_latest(const struct worker *w)
+{
+	return !atomic_load(&w->next_gen);
+}
+
 void worker_set_tun(struct worker *w, int fd)
 {
 	w->next_tun = fd;

@@ -54,6 +54,8 @@ int worker_start(const struct worker_config *config, struct worker **ret);
 /* From its next turn on the worker decides by g. Main thread; the worker takes its own reference.
  */
 void worker_use(struct worker *w, struct generation *g);
+/* It answers no new query by an older one any more. */
+bool worker_uses_latest(const struct worker *w);
 /* Reads TUN packets from fd from its next turn on; the old descriptor's operation has ended when
  * worker_tun_fd() is fd. */
 void worker_set_tun(struct worker *w, int fd);
