@@ -165,10 +165,10 @@ def test_a_reload_changes_the_ttl(gateway):
 
 
 @pytest.mark.parametrize("shorter", [True, False], ids=["shorter", "longer"])
-def test_a_reload_changes_the_hold(gateway, lab, shorter):
+def test_a_reload_changes_the_hold(gateway, lab, tmp_path, shorter):
     """An address becomes free by the new hold; but answers of a longer TTL are in use that long."""
     holds = ["1h", "1s"] if shorter else ["1s", "1h"]
-    pool = {"store": "", "pool4": "198.18.0.0/30", "pool6": "off", "ttl": "1s"}
+    pool = {"store": str(tmp_path / "table.db"), "pool4": "198.18.0.0/30", "pool6": "off", "ttl": "1s"}
     gw = gateway({"fakeip": {**pool, "hold": holds[0]}})
     assert gw.status()["fakeip"]["size"] == 1
     lab.run("gw", "conntrack", "-F")  # what earlier tests did with that address
@@ -185,8 +185,29 @@ def test_a_reload_changes_the_hold(gateway, lab, shorter):
         assert gw.result("fakeip.lookup", address=old[0])["name"] == "first.test"
 
 
-def test_a_reload_changes_what_a_full_pool_answers(gateway):
-    pool = {"store": "", "pool4": "198.18.0.0/30", "pool6": "off"}
+def test_a_shorter_ttl_frees_what_is_answered_from_now_on(gateway, lab, tmp_path):
+    """And nothing that was answered with the longer one."""
+    pool = {"store": str(tmp_path / "table.db"), "pool4": "198.18.0.0/29", "pool6": "off", "hold": "1s"}
+    gw = gateway({"fakeip": {**pool, "ttl": "1h"}})
+    lab.run("gw", "conntrack", "-F")
+    old = addresses(gw.ask("old.test"))
+    gw.rewrite({"fakeip": {**pool, "ttl": "1s"}})
+    gw.result("reload")
+    start = time.monotonic()
+    wait_for(lambda: time.monotonic() - start > 1.5, "it was seen that no worker answers with the old one")
+    size, start, turn, seen = gw.status()["fakeip"]["size"], time.monotonic(), 0, set()
+    while time.monotonic() - start < 6 and len(seen) <= size:
+        turn += 1
+        found = addresses(gw.ask(f"n{turn}.flood.test"))
+        if is_fake(found):
+            assert found != old
+            seen.add((turn, *found))
+    assert len(seen) > size  # some were given out again
+    assert gw.result("fakeip.lookup", address=old[0])["name"] == "old.test"
+
+
+def test_a_reload_changes_what_a_full_pool_answers(gateway, tmp_path):
+    pool = {"store": str(tmp_path / "table.db"), "pool4": "198.18.0.0/30", "pool6": "off"}
     gw = gateway({"fakeip": {**pool, "exhausted": "servfail"}})
     assert has_fake_address(gw.ask("first.test"))
     assert not addresses(gw.ask("web.test"))
