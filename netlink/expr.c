@@ -388,6 +388,12 @@ void match_ct_new(struct ruleset *r)
 	match_any_bit(r, NF_CT_STATE_BIT(IP_CT_NEW));
 }
 
+void match_ct_invalid(struct ruleset *r)
+{
+	ct_load(r, NFT_CT_STATE);
+	match_any_bit(r, NF_CT_STATE_INVALID_BIT);
+}
+
 void match_ct_dnat(struct ruleset *r)
 {
 	ct_load(r, NFT_CT_STATUS);

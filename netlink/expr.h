@@ -62,6 +62,7 @@ void match_ct_dnat(struct ruleset *r);					      /* its status */
 void match_ct_destination(struct ruleset *r, const struct ip_prefix *prefix); /* before any NAT */
 void match_ct_destination_in(struct ruleset *r, uint8_t family, const char *set); /* likewise */
 void match_ct_mark(struct ruleset *r, uint32_t value, uint32_t mask);
+void match_ct_invalid(struct ruleset *r);
 
 /* --- what is done with it --- */
 void act_mark(struct ruleset *r, uint32_t value, uint32_t mask); /* mark = (mark & ~mask) | value */

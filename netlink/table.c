@@ -127,6 +127,7 @@ static const struct table_chain {
 	{"fake", table_has_pool, NULL, 0, 0},
 	{"looped", table_loops, NULL, 0, 0},
 	{"forward", needs_forward, "filter", NF_INET_FORWARD, -1},
+	{"to_tun", table_has_pool, "filter", NF_INET_POST_ROUTING, 0},
 	{"probe", needs_probe, "filter", NF_INET_POST_ROUTING, 300},
 	/* A route chain, so that one place both leaves conntrack and chooses the way. */
 	{"out", needs_always, "route", NF_INET_LOCAL_OUT, -300},

@@ -298,6 +298,39 @@ static void from_tun_build(struct table_plan *p)
 	RULE(r, "from_tun", act_notrack(r), act_accept(r));
 }
 
+/* What conntrack takes for broken never gets its NAT (a wrong checksum, an error about nothing that
+ * it knows, a source that is the target): it would be put back and come again, for ever if it is
+ * this host's. Stray segments, which are answered, do not get here. */
+static void broken_rule(struct table_plan *p, const char *chain, const struct table_family *f)
+{
+	struct ruleset *r = &p->rules;
+
+	RULE(r, chain, match_address(r, DESTINATION, IS, &f->pool), match_ct_invalid(r),
+		act_count(r, "stray"), act_drop(r));
+}
+
+static void to_tun_build(struct table_plan *p)
+{
+	const struct table_config *c = p->c;
+	struct ruleset *r = &p->rules;
+
+	RULE(r, "to_tun", match_oif(r, IS_NOT, c->tun), act_accept(r));
+	/* What we have put back for the kernel to carry, and it did not. */
+	EACH_FAMILY(p, f)
+	{
+		if (f->pool.addr.family != IP_NONE)
+			RULE(r, "to_tun", match_mark(r, c->mark_value, c->mark_mask),
+				match_address(r, DESTINATION, IS, &f->pool), act_count(r, "stray"),
+				act_drop(r));
+	}
+	RULE(r, "to_tun", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
+	EACH_FAMILY(p, f)
+	{
+		if (f->pool.addr.family != IP_NONE)
+			broken_rule(p, "to_tun", f);
+	}
+}
+
 /* Without TUN, what no NAT took reaches forward with its fake address: it comes to us as a copy. */
 static void forward_build(struct table_plan *p)
 {
@@ -307,9 +340,14 @@ static void forward_build(struct table_plan *p)
 		act_accept(r)); /* the probe */
 	EACH_FAMILY(p, f)
 	{
-		if (f->pool.addr.family != IP_NONE)
-			RULE(r, "forward", match_address(r, DESTINATION, IS, &f->pool),
-				act_log(r, p->c->nflog_group), act_drop(r));
+		if (f->pool.addr.family == IP_NONE)
+			continue;
+		RULE(r, "forward", match_address(r, DESTINATION, IS, &f->pool),
+			match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_log(r, p->c->nflog_group),
+			act_drop(r));
+		broken_rule(p, "forward", f);
+		RULE(r, "forward", match_address(r, DESTINATION, IS, &f->pool),
+			act_log(r, p->c->nflog_group), act_drop(r));
 	}
 }
 
@@ -340,8 +378,10 @@ void table_in_build(struct table_plan *p)
 	}
 	if (table_loops(c))
 		looped_build(p);
-	if (pools)
+	if (pools) {
 		fake_build(p);
+		to_tun_build(p);
+	}
 	if (pools && c->mode == CONF_INTERCEPT_TPROXY && c->nflog_group)
 		forward_build(p);
 	if (c->probe_from.family != IP_NONE)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define DEVICES_MAX 64
+#define MTU	    1500
 
 struct device {
 	unsigned ifindex; /* of the LAN's interface */
@@ -216,6 +217,43 @@ static int write_packet(int fd, const uint8_t *packet, size_t len)
 	return (size_t)n == len ? 0 : -EIO;
 }
 
+/* Packets of more than MTU bytes in pieces: nobody on their way makes them of one of IPv6, and the
+ * raw socket of neither. */
+struct pieces {
+	uint8_t piece[MTU];
+	const uint8_t *packet;
+	size_t len, done;
+	uint32_t id;
+};
+
+static void pieces_begin(struct pieces *p, const uint8_t *packet, size_t len)
+{
+	static _Atomic uint32_t ids;
+
+	p->packet = packet;
+	p->len = len;
+	p->done = 0;
+	p->id = ++ids;
+}
+
+/* The next one's size, 0 behind the last. */
+static size_t pieces_next(struct pieces *p)
+{
+	return tun_packet_fragment(p->piece, p->packet, p->len, MTU, p->id, &p->done);
+}
+
+static int write_in_pieces(int fd, const uint8_t *packet, size_t len)
+{
+	struct pieces p;
+	int error = 0;
+	size_t n;
+
+	pieces_begin(&p, packet, len);
+	while (!error && (n = pieces_next(&p)) > 0)
+		error = write_packet(fd, p.piece, n);
+	return error;
+}
+
 static struct ip_addr source_of(const uint8_t *packet)
 {
 	return packet[0] >> 4 == 6 ? ip_addr_v6(packet + 8) : ip_addr_v4(packet + 12);
@@ -249,16 +287,30 @@ int inject_raw(struct inject *i, const uint8_t *packet, size_t len)
 int inject_put_back(
 	struct inject *i, int tun_fd, const uint8_t *packet, size_t len, unsigned ifindex, bool own)
 {
+	bool whole = packet[0] >> 4 == 4 || len <= MTU;
 	const struct device *device;
 	struct ip_addr source = source_of(packet);
-	int error;
+	int error, fd;
 
 	if (own)
 		return send_raw(i, false, packet, len);
 	pthread_rwlock_rdlock(&i->lock);
 	device = ifindex ? find(i, ifindex) : find_by_source(i, &source);
-	error = write_packet(device ? device->fd : tun_fd, packet, len);
+	fd = device ? device->fd : tun_fd;
+	error = whole ? write_packet(fd, packet, len) : write_in_pieces(fd, packet, len);
 	pthread_rwlock_unlock(&i->lock);
+	return error;
+}
+
+static int send_raw_in_pieces(struct inject *i, const uint8_t *packet, size_t len)
+{
+	struct pieces p;
+	int error = 0;
+	size_t n;
+
+	pieces_begin(&p, packet, len);
+	while (!error && (n = pieces_next(&p)) > 0)
+		error = send_raw(i, false, p.piece, n);
 	return error;
 }
 
@@ -269,7 +321,9 @@ int inject_error(struct inject *i, int tun_fd, const uint8_t *packet, size_t len
 	pthread_rwlock_rdlock(&i->lock);
 	raw = ifindex && i->raw_errors;
 	pthread_rwlock_unlock(&i->lock);
-	return raw ? send_raw(i, false, packet, len) : write_packet(tun_fd, packet, len);
+	if (len <= MTU)
+		return raw ? send_raw(i, false, packet, len) : write_packet(tun_fd, packet, len);
+	return raw ? send_raw_in_pieces(i, packet, len) : write_in_pieces(tun_fd, packet, len);
 }
 
 int inject_from(struct inject *i, unsigned ifindex, const uint8_t *packet, size_t len)
