@@ -132,7 +132,8 @@ static void again(struct loop_timer *t)
 	struct carry_listener *l = container_of(t, struct carry_listener, again);
 	struct carry *c = l->carry;
 
-	(void)start(l, l >= c->tcp && l < c->tcp + CARRY_LISTENERS);
+	if (start(l, l >= c->tcp && l < c->tcp + CARRY_LISTENERS))
+		loop_timer_set(c->c.loop, t, loop_now_ms(c->c.loop) + AGAIN_MS);
 }
 
 static int add(struct carry *c, struct carry_listener *v, unsigned *n, int fd, bool stream)

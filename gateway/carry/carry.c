@@ -394,7 +394,7 @@ void carry_use(struct carry *c, struct generation *g)
 	generation_ref(g);
 	generation_unref(c->gen);
 	c->gen = g;
-	if (c->c.checks)
+	if (c->c.checks && !c->stopping)
 		egress_dialer_check(c->dialer, g->egresses);
 }
 

@@ -142,7 +142,8 @@ void syn_arrived(struct carry *c, const struct arrival *a, const struct policy_e
 /* --- lookup.c: the names of proxies --- */
 
 void lookup_init(struct carry *c);
-void lookup_begin(void *arg, int bootstrap, const char *host, struct egress_lookup *l);
+void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+	struct egress_lookup *l);
 void lookup_cancel(void *arg, struct egress_lookup *l);
 
 /* --- accept.c --- */
@@ -160,6 +161,9 @@ int real_new(struct carry *c, struct real **ret);
 void real_stop(struct real *r);
 bool real_idle(const struct real *r);
 void real_free(struct real *r); /* NULL is fine */
+/* An answer for name with this address leaves for client. */
+void real_told(struct carry *c, const struct ip_addr *client, const struct ip_addr *address,
+	const struct dns_name *name, uint32_t ttl_s);
 /* fd is real's from now on. */
 void real_accepted(struct real *r, int fd, const struct ip_port *client, const struct ip_port *to);
 void real_datagram(struct real *r, const struct udp_datagram *d);

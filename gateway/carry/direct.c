@@ -140,6 +140,11 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 		.carry = c, .size = asked_family(d) == IP_V4 ? 4 : 16, .pinned = &pinned};
 	uint32_t ttl_s;
 
+	/* Its rule and its egress's number are of a configuration that is over. */
+	if (error != -ECANCELED && d->gen->policy != c->gen->policy) {
+		deciding_end(d, deciding_again);
+		return;
+	}
 	if (!error)
 		dns_response_addresses(msg, len, pick_address, &pick);
 	if (pick.real.family == IP_NONE && !d->other_family && error != -ECANCELED) {

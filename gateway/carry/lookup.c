@@ -81,14 +81,16 @@ static void answered_aaaa(struct resolve_request *rq, const uint8_t *msg, size_t
 	answered(container_of(rq, struct lookup, aaaa), msg, len, error);
 }
 
-void lookup_begin(void *arg, int bootstrap, const char *host, struct egress_lookup *l)
+void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+	struct egress_lookup *l)
 {
 	struct carry *c = arg;
 	int64_t deadline_ms = loop_now_ms(c->c.loop) + LOOKUP_MS;
 	struct dns_name name;
 	struct lookup *k;
 
-	if (bootstrap < 0 || dns_name_parse(host, strlen(host), &name)) {
+	/* A dial may outlive its configuration; the number of a group means another one by now. */
+	if (bootstrap < 0 || s != c->gen->egresses || dns_name_parse(host, strlen(host), &name)) {
 		l->done(l, NULL, 0, 0, -EHOSTUNREACH);
 		return;
 	}

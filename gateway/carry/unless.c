@@ -24,7 +24,7 @@ struct asking {
 	size_t at; /* which of the rule's */
 	struct resolve_request a, aaaa;
 	unsigned pending;
-	bool hit, silent;
+	bool hit, silent, beginning; /* ask() is going on */
 	uint32_t ttl_s;
 	struct deciding *waiters;
 };
@@ -108,7 +108,7 @@ static void answered(struct asking *k, const uint8_t *msg, size_t len, int error
 	else
 		dns_response_addresses(msg, len, look_at, &look);
 	k->pending--;
-	if (k->hit) {
+	if (k->hit && !k->beginning) {
 		resolve_cancel(&k->a);
 		resolve_cancel(&k->aaaa);
 		end(k, k->rule->unless[k->at].egress, remembered_s(k->ttl_s));
@@ -132,7 +132,7 @@ static void answered_aaaa(struct resolve_request *rq, const uint8_t *msg, size_t
 	answered(container_of(rq, struct asking, aaaa), msg, len, error);
 }
 
-/* The first may be answered before the second is asked: it is not the last one then. */
+/* Either may be answered before this is through: nothing ends before that. */
 static void ask(struct asking *k)
 {
 	const struct policy_unless *u = &k->rule->unless[k->at];
@@ -140,11 +140,13 @@ static void ask(struct asking *k)
 	int64_t deadline_ms = loop_now_ms(c->c.loop) + u->within_ms;
 
 	k->pending = 3;
+	k->beginning = true;
 	resolve_ask(c->c.resolver, k->gen->groups, u->upstream, &k->name, DNS_A, 0, deadline_ms,
 		&k->a, answered_a);
 	resolve_ask(c->c.resolver, k->gen->groups, u->upstream, &k->name, DNS_AAAA, 0, deadline_ms,
 		&k->aaaa, answered_aaaa);
-	/* The third of the pending: this call, which must not touch k once it may have ended. */
+	k->beginning = false;
+	/* The third of the pending: this call. k may be gone after it. */
 	answered(k, NULL, 0, -ECANCELED);
 }
 

@@ -363,7 +363,7 @@ static int dial_look_up(struct dial *d)
 		return -EHOSTUNREACH;
 	d->looked_up_at_once = false;
 	d->lookup = (struct egress_lookup){.done = dial_lookup_done};
-	c->resolve(c->arg, e->conf.bootstrap, e->conf.server.host, &d->lookup);
+	c->resolve(c->arg, d->set, e->conf.bootstrap, e->conf.server.host, &d->lookup);
 	if (d->looked_up_at_once)
 		return dial_looked_up(d, -EHOSTUNREACH);
 	d->looking = true;

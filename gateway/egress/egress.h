@@ -69,9 +69,11 @@ struct egress_lookup {
 
 struct egress_dialer_config {
 	struct loop *loop;
-	/* Resolves a proxy's name by group `bootstrap` (-1: none is configured), both families;
-	 * done() once, perhaps at once. */
-	void (*resolve)(void *arg, int bootstrap, const char *host, struct egress_lookup *l);
+	/* Resolves a proxy's name by group `bootstrap` (-1: none is configured) of the
+	 * configuration that s is of, which may be over by now; both families; done() once, perhaps
+	 * at once. */
+	void (*resolve)(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+		struct egress_lookup *l);
 	/* l is not wanted any more: done() will not come. */
 	void (*resolve_cancel)(void *arg, struct egress_lookup *l);
 	/* True: this is ourselves. */

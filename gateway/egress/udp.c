@@ -342,7 +342,7 @@ static void relay_find(struct egress_udp *u)
 		}
 		u->looking = true;
 		u->lookup = (struct egress_lookup){.done = relay_looked_up};
-		c->resolve(c->arg, conf->bootstrap, u->relay.host, &u->lookup);
+		c->resolve(c->arg, u->set, conf->bootstrap, u->relay.host, &u->lookup);
 		return;
 	}
 	/* "Where you found me": zeroes, or its own loopback address told to others. */

@@ -82,7 +82,7 @@ int inject_to_relay(struct inject *i, const uint8_t *p, size_t len)
 
 int egress_dialer_new(const struct egress_dialer_config *config, struct egress_dialer **ret)
 {
-	(void)config;
+	played.dialer = *config;
 	*ret = (struct egress_dialer *)&played;
 	return 0;
 }
@@ -99,6 +99,7 @@ void egress_dialer_check(struct egress_dialer *d, struct egress_set *s)
 {
 	(void)d;
 	(void)s;
+	played.n_checked++;
 }
 
 void egress_connect(struct egress_dialer *d, struct egress_set *s, unsigned egress,
@@ -344,6 +345,8 @@ int loop_accept_start(struct loop *l, struct loop_op *op, int fd, loop_done *don
 {
 	(void)l;
 	(void)fd;
+	if (played.accept_error)
+		return played.accept_error;
 	played.accepting = op;
 	played.accepted = done;
 	op->state = 1;

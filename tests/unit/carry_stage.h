@@ -49,6 +49,8 @@ struct played {
 	unsigned choice; /* which member every group takes */
 	bool takes_no_udp;
 	int flows; /* that count on egresses */
+	unsigned n_checked;
+	struct egress_dialer_config dialer;
 	/* The TCP relay. */
 	unsigned n_relayed;
 	struct relay_flow_config relayed;
@@ -69,6 +71,7 @@ struct played {
 	unsigned forgotten;
 	/* The listener. */
 	struct loop_op *accepting, *receiving;
+	int accept_error;
 	loop_done *accepted, *received;
 };
 extern struct played played;

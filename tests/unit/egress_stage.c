@@ -131,11 +131,13 @@ static void server_look(struct server *s)
 
 /* --- what the dialer asks for --- */
 
-static void stage_resolve(void *arg, int bootstrap, const char *host, struct egress_lookup *l)
+static void stage_resolve(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+	struct egress_lookup *l)
 {
 	struct stage *st = arg;
 
 	(void)bootstrap;
+	assert_ptr_equal(s, st->set);
 	st->lookups++;
 	snprintf(st->looked_up, sizeof st->looked_up, "%s", host);
 	if (st->lookup_later) {

@@ -36,6 +36,9 @@ struct stage {
 	struct stage_question asked[STAGE_ASKED_MAX];
 	size_t n_asked, n_answered;
 	int ask_error; /* 0: a question waits; else it ends at once with this */
+	/* Not NULL: what every question is answered at once. */
+	const uint8_t *ask_reply;
+	size_t ask_reply_len;
 
 	struct writer_job *job; /* that waits; the engine never has two of one query */
 	unsigned n_jobs;

@@ -477,6 +477,10 @@ static void connections_to_real_addresses(void **state)
 	/* An error that passes: again after a while. */
 	played.accepting->state = 0;
 	played.accepted(played.accepting, -EMFILE, NULL, true);
+	played.accept_error = -ENOMEM;
+	stage_pass(w->s, 100);
+	assert_int_equal(played.accepting->state, 0);
+	played.accept_error = 0;
 	stage_pass(w->s, 100);
 	assert_int_equal(played.accepting->state, 1);
 	carry_stop(w->carry);
@@ -532,6 +536,88 @@ static void datagrams_to_real_addresses(void **state)
 	assert_int_equal(COUNTER(w, unmapped), 1);
 }
 
+/* --- what the dialer asks for --- */
+
+struct asker {
+	struct egress_lookup lookup;
+	unsigned ends;
+	int error;
+	size_t n;
+	struct ip_addr first;
+	uint32_t ttl_s;
+};
+
+static void looked_up(
+	struct egress_lookup *l, const struct ip_addr *v, size_t n, uint32_t ttl_s, int error)
+{
+	struct asker *a = (struct asker *)l;
+
+	a->ends++;
+	a->error = error;
+	a->n = n;
+	a->ttl_s = ttl_s;
+	if (n)
+		a->first = v[0];
+}
+
+static void look_up(const struct egress_set *s, int bootstrap, struct asker *ret)
+{
+	*ret = (struct asker){.lookup.done = looked_up};
+	played.dialer.resolve(played.dialer.arg, s, bootstrap, "proxy.test", &ret->lookup);
+}
+
+static void names_of_proxies(void **state)
+{
+	struct world *w = *state;
+	const struct egress_set *now = w->s->gen->egresses;
+	struct asker a;
+
+	look_up(now, -1, &a);
+	assert_int_equal(a.ends, 1);
+	assert_int_equal(a.error, -EHOSTUNREACH);
+	look_up(now, 1, &a);
+	assert_int_equal(w->s->n_asked, 2);
+	assert_int_equal(question(w)->group, 1);
+	answer(w, "proxy.test", 1, (const uint32_t[]){REAL}, 90);
+	assert_int_equal(a.ends, 0);
+	answer_v6(w, "proxy.test", REAL6, 70);
+	assert_int_equal(a.ends, 1);
+	assert_int_equal(a.error, 0);
+	assert_int_equal(a.n, 2);
+	assert_int_equal(a.ttl_s, 70);
+	assert_memory_equal(a.first.b, "\300\0\2\5", 4);
+	look_up(now, 1, &a);
+	played.dialer.resolve_cancel(played.dialer.arg, &a.lookup);
+	assert_null(question(w));
+	assert_int_equal(a.ends, 0);
+	w->s->ask_error = -ENOBUFS; /* at once */
+	look_up(now, 1, &a);
+	assert_int_equal(a.ends, 1);
+	assert_int_equal(a.error, -ENOBUFS);
+}
+
+/* What a dial that began before a reload asks for: its group's number may be nobody's now. */
+static void a_name_of_a_configuration_that_is_over(void **state)
+{
+	struct world *w = *state;
+	struct asker a;
+
+	look_up((const struct egress_set *)w, 99, &a);
+	assert_int_equal(a.ends, 1);
+	assert_int_equal(a.error, -EHOSTUNREACH);
+	assert_int_equal(w->s->n_asked, 0);
+}
+
+static void a_generation_that_comes_after_the_stop(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(played.n_checked, 1);
+	carry_stop(w->carry);
+	carry_use(w->carry, w->s->gen); /* the dialer may be gone */
+	assert_int_equal(played.n_checked, 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
 
 int main(void)
@@ -554,6 +640,9 @@ int main(void)
 		TEST(connections_find_what_waits),
 		TEST(connections_to_real_addresses),
 		TEST(datagrams_to_real_addresses),
+		TEST(names_of_proxies),
+		TEST(a_name_of_a_configuration_that_is_over),
+		TEST(a_generation_that_comes_after_the_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -193,6 +193,29 @@ static void a_reload_asks_anew(void **state)
 	assert_int_equal(question(w)->type, DNS_A);
 }
 
+/* As a cache would: before the question has been put. */
+static void a_hit_that_comes_at_once(void **state)
+{
+	struct world *w = *state;
+	struct fakeip_pair pair = maybe(w);
+	struct packet reply;
+
+	put_header(&reply, 1, DNS_QR | DNS_RD | DNS_RA, COUNTS(1, 1, 0, 0));
+	put_question(&reply, "www.maybe.test", DNS_A, 1);
+	put_a(&reply, "@12", 300, REAL);
+	w->s->ask_reply = reply.b;
+	w->s->ask_reply_len = reply.len;
+	syn(w, &pair);
+	w->s->ask_reply = NULL;
+	/* Of the list: direct, and the address, too, was there at once. */
+	assert_int_equal(played.n_dials, 0);
+	assert_non_null(w->s->job);
+	assert_memory_equal(w->s->job->elements[1].real.b, "\300\0\2\5", 4);
+	stage_written(w->s, 0);
+	assert_put_back(0, packet, packet_len);
+	assert_int_equal(w->s->n_asked, 0);
+}
+
 static void the_end_while_it_is_asked(void **state)
 {
 	struct world *w = *state;
@@ -321,6 +344,7 @@ int main(void)
 		TEST(no_verdict),
 		TEST(a_verdict_lives_for_its_ttl),
 		TEST(a_reload_asks_anew),
+		TEST(a_hit_that_comes_at_once),
 		TEST(the_end_while_it_is_asked),
 		TEST(an_element_that_was_lost),
 		TEST(an_address_stays_while_flows_live),

@@ -29,10 +29,12 @@ struct worker {
 };
 
 /* asserts of cmocka belong to the main thread: here a failure is counted. */
-static void resolve(void *arg, int bootstrap, const char *host, struct egress_lookup *l)
+static void resolve(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+	struct egress_lookup *l)
 {
 	struct worker *w = arg;
 
+	(void)s;
 	(void)bootstrap;
 	(void)host;
 	l->done(l, &w->proxy, 1, 1, 0);
