@@ -96,12 +96,13 @@ int main(int argc, char **argv)
 		out[i].msg_hdr = (struct msghdr){.msg_iov = &out_vec[i], .msg_iovlen = 1};
 		in[i].msg_hdr = (struct msghdr){.msg_iov = &in_vec[i], .msg_iovlen = 1};
 	}
-	now = start = bench_now_s();
+	start = bench_now_s();
 	for (int i = 0; i < sockets; i++) {
 		polls[i] = (struct pollfd){.fd = open_socket(&to, to_len), .events = POLLIN};
 		flows[i].heard_s = start;
 	}
-	for (end = start + atof(argv[3]); now < end; now = bench_now_s()) {
+	end = start + atof(argv[3]);
+	while ((now = bench_now_s()) < end) {
 		for (int i = 0; i < sockets; i++) {
 			struct flow *f = &flows[i];
 			int n;

@@ -8,7 +8,9 @@
 #include "tests/bench/pump.h"
 
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -94,37 +96,38 @@ static int dial(uint16_t port)
 	return fd;
 }
 
-static void *serve_socks(void *arg)
+static void serve_socks(int fd)
 {
-	int fd = (int)(intptr_t)arg, far = -1;
+	int far = -1;
 	uint16_t port = 0;
 	int command = read_request(fd, &port);
 	uint8_t byte;
 
+	bench_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (command == ASSOCIATE && reply(fd, 0))
 		(void)take(fd, &byte, 1); /* the association lives as long as this */
 	if (command == CONNECT) {
 		far = dial(port);
 		if (reply(fd, far < 0 ? 5 : 0) && far >= 0) {
 			pump_both(fd, far, PIPE_BYTES);
-			return NULL;
+			return;
 		}
 	}
 	close(fd);
 	if (far >= 0)
 		close(far);
-	return NULL;
 }
 
-static void *serve_plain(void *arg)
+static void serve_plain(int fd)
 {
-	int fd = (int)(intptr_t)arg, far = dial(*port_of(&to));
+	int far = dial(*port_of(&to));
+
+	bench_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 
 	if (far < 0)
 		close(fd);
 	else
 		pump_both(fd, far, PIPE_BYTES);
-	return NULL;
 }
 
 /* How far into the datagram its answer begins: the header names the target, which for a name is any
@@ -171,7 +174,7 @@ static void echo(int fd, bool socks)
 
 struct way_in {
 	int streams, datagrams;
-	void *(*serve)(void *);
+	void (*serve)(int fd);
 	bool socks;
 };
 
@@ -190,15 +193,7 @@ static void *accept_all(void *arg)
 {
 	const struct way_in *w = arg;
 
-	for (;;) {
-		int fd = accept(w->streams, NULL, NULL);
-
-		if (fd < 0)
-			continue;
-		bench_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-		if (!pump_detach(w->serve, (void *)(intptr_t)fd))
-			close(fd);
-	}
+	pump_accept(w->streams, w->serve);
 	return NULL;
 }
 
@@ -214,6 +209,7 @@ static void *echo_all(void *arg)
 int main(int argc, char **argv)
 {
 	struct way_in socks = {.serve = serve_socks, .socks = true}, plain = {.serve = serve_plain};
+	pthread_t threads[3];
 
 	if (argc < 5)
 		return 2;
@@ -224,8 +220,9 @@ int main(int argc, char **argv)
 	way_in_open(&socks, (uint16_t)atoi(argv[2]));
 	way_in_open(&plain, (uint16_t)(atoi(argv[2]) + 1));
 	bench_ready();
-	if (!pump_detach(accept_all, &socks) || !pump_detach(accept_all, &plain) ||
-		!pump_detach(echo_all, &socks))
+	if (pthread_create(&threads[0], NULL, accept_all, &socks) ||
+		pthread_create(&threads[1], NULL, accept_all, &plain) ||
+		pthread_create(&threads[2], NULL, echo_all, &socks))
 		return 1;
 	echo_all(&plain);
 	return 0;

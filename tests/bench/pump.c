@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -85,12 +87,35 @@ void pump_both(int a, int b, size_t pipe_bytes)
 	close(b);
 }
 
-bool pump_detach(void *(*serve)(void *), void *arg)
-{
-	pthread_t thread;
+struct accepted {
+	void (*serve)(int fd);
+	int fd;
+};
 
-	if (!start(&thread, serve, arg))
-		return false;
-	pthread_detach(thread);
-	return true;
+static void *serve_one(void *arg)
+{
+	struct accepted a = *(struct accepted *)arg;
+
+	free(arg);
+	a.serve(a.fd);
+	return NULL;
+}
+
+void pump_accept(int listener, void (*serve)(int fd))
+{
+	for (;;) {
+		struct accepted *a = malloc(sizeof *a);
+		pthread_t thread;
+
+		if (!a)
+			abort();
+		*a = (struct accepted){serve, accept(listener, NULL, NULL)};
+		if (a->fd >= 0 && start(&thread, serve_one, a)) {
+			pthread_detach(thread);
+			continue;
+		}
+		if (a->fd >= 0)
+			close(a->fd);
+		free(a);
+	}
 }

@@ -3,13 +3,12 @@
 #ifndef TUNGATE_BENCH_PUMP_H
 #define TUNGATE_BENCH_PUMP_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 /* Both directions until both have ended; then both sockets are closed. pipe_bytes 0: by copy. Every
  * pipe of ours is one less for a gateway of the same user (fs.pipe-user-pages-soft). */
 void pump_both(int a, int b, size_t pipe_bytes);
-/* Runs serve(arg) in a thread that nobody waits for; false: there is none. */
-bool pump_detach(void *(*serve)(void *), void *arg);
+/* Accepts for ever: serve(connection) runs in a thread of its own. */
+void pump_accept(int listener, void (*serve)(int fd));
 
 #endif

@@ -6,7 +6,6 @@
 
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdint.h>
 #include <unistd.h>
 
 #define PIPE_BYTES ((size_t)1 << 20)
@@ -15,21 +14,19 @@ static struct sockaddr_storage to;
 static socklen_t to_len;
 static size_t pipe_bytes;
 
-static void *serve(void *arg)
+static void serve(int client)
 {
-	int client = (int)(intptr_t)arg;
 	int far = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (far < 0 || connect(far, (struct sockaddr *)&to, to_len)) {
 		perror("connect");
 		close(client);
 		close(far);
-		return NULL;
+		return;
 	}
 	bench_set(client, IPPROTO_TCP, TCP_NODELAY, 1);
 	bench_set(far, IPPROTO_TCP, TCP_NODELAY, 1);
 	pump_both(client, far, pipe_bytes);
-	return NULL;
 }
 
 int main(int argc, char **argv)
@@ -46,10 +43,6 @@ int main(int argc, char **argv)
 	pipe_bytes = strcmp(argv[5], "splice") ? 0 : PIPE_BYTES;
 	listener = bench_bind(SOCK_STREAM, &at, at_len);
 	bench_ready();
-	for (;;) {
-		int fd = accept(listener, NULL, NULL);
-
-		if (fd >= 0 && !pump_detach(serve, (void *)(intptr_t)fd))
-			close(fd);
-	}
+	pump_accept(listener, serve);
+	return 0;
 }
