@@ -54,7 +54,11 @@ def reset(sock):
 
 def is_open(sock):
     """Whether the other side has neither closed nor reset it; bytes of it may wait."""
-    if not select.select([sock], [], [], 0)[0]:
+    if sock.fileno() < 0:
+        return False
+    waiting = select.poll()
+    waiting.register(sock, select.POLLIN)
+    if not waiting.poll(0):
         return True
     try:
         return sock.recv(1, socket.MSG_PEEK) != b""
