@@ -52,6 +52,18 @@ bool ip_addr_is_link_local(const struct ip_addr *a)
 	return a->family == IP_V6 && a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
 }
 
+bool ip_addr_is_private(const struct ip_addr *a)
+{
+	const uint8_t *b = a->b;
+
+	if (a->family == IP_V6)
+		return (b[0] & 0xfe) == 0xfc;
+	if (a->family != IP_V4)
+		return false;
+	return b[0] == 10 || (b[0] == 172 && (b[1] & 0xf0) == 16) || (b[0] == 192 && b[1] == 168) ||
+	       (b[0] == 100 && (b[1] & 0xc0) == 64);
+}
+
 uint64_t ip_addr_hash(const struct ip_addr *a)
 {
 	uint64_t h, rest;

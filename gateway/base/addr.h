@@ -36,6 +36,8 @@ size_t ip_addr_size(const struct ip_addr *a);	      /* 4, 16, or 0 for IP_NONE *
 bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b);
 bool ip_addr_is_loopback(const struct ip_addr *a);
 bool ip_addr_is_link_local(const struct ip_addr *a);
+/* RFC 1918, the shared space of RFC 6598, unique local ones (RFC 4193). */
+bool ip_addr_is_private(const struct ip_addr *a);
 uint64_t ip_addr_hash(const struct ip_addr *a);
 
 /* Text to value: 0, or -EINVAL. The whole string must be the value. */

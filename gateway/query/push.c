@@ -46,6 +46,13 @@ static void collect(struct collect *c, const struct writer_element *element)
 		job->elements[job->n++] = *element;
 }
 
+/* Of a fake rule's real answers (never faked, no fake address left) private addresses are the
+ * house's own: a printer's, a NAS's. Who wants them carried says `answer: real`. */
+static bool is_of_the_house(const struct policy_rule *rule, const struct ip_addr *a)
+{
+	return rule->answer == CONF_ANSWER_FAKE && ip_addr_is_private(a);
+}
+
 static void collect_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct collect *c = arg;
@@ -65,7 +72,8 @@ static void collect_address(void *arg, const uint8_t *address, size_t size, uint
 		element.timeout_s = set_timeout_s(&rule->set_ttl, ttl_s);
 		collect(c, &element);
 	}
-	if (p->carry && may_be_carried(p->engine, &element.addr)) {
+	if (p->carry && may_be_carried(p->engine, &element.addr) &&
+		!is_of_the_house(rule, &element.addr)) {
 		element.op = WRITER_REAL_SET;
 		element.set = NULL;
 		element.number = rule->egress->index;

@@ -231,6 +231,25 @@ static void kinds(void **state)
 	assert_true(ip_addr_is_link_local(&a));
 }
 
+static void private_addresses(void **state)
+{
+	static const char *const yes[] = {"10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.9.9",
+		"100.64.0.1", "100.127.255.255", "fc00::1", "fdff::1"};
+	static const char *const no[] = {"9.255.255.255", "11.0.0.0", "172.15.0.1", "172.32.0.1",
+		"192.169.0.1", "100.63.0.1", "100.128.0.1", "fe00::1", "2001:db8::1"};
+	struct ip_addr a;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++) {
+		a = addr(yes[i]);
+		assert_true(ip_addr_is_private(&a));
+	}
+	for (size_t i = 0; i < sizeof no / sizeof no[0]; i++) {
+		a = addr(no[i]);
+		assert_false(ip_addr_is_private(&a));
+	}
+}
+
 /* Tables take the low bits of the hash; the addresses of a pool differ in their last bytes only. */
 static void pools_spread_over_buckets(void **state)
 {
@@ -266,6 +285,7 @@ int main(void)
 		cmocka_unit_test(longest_text_fits),
 		cmocka_unit_test(kernels_form_and_back),
 		cmocka_unit_test(kinds),
+		cmocka_unit_test(private_addresses),
 		cmocka_unit_test(pools_spread_over_buckets),
 	};
 

@@ -245,6 +245,14 @@ static void never_fake_names_take_the_rules_egress(void **state)
 	assert_int_equal(look_reply(s).answers, 1);
 	assert_int_equal(COUNTER(s, real), 1);
 	assert_int_equal(COUNTER(s, fake), 0);
+	/* A printer is the house's own, whatever the catch-all rule carries. */
+	ask_parked(s, "www.never.test", DNS_A);
+	make_response("www.never.test", DNS_A, 0, 2);
+	put_a(&response, "@12", 60, 0xc0a80105);
+	put_a(&response, "@12", 60, 0x64400001);
+	answer(s);
+	assert_int_equal(s->n_jobs, 1);
+	assert_int_equal(look_reply(s).answers, 2);
 	/* A direct egress needs no set of ours, but the rule's own are filled. */
 	ask_parked(s, "www.near.test", DNS_A);
 	answer_addresses(s, "www.near.test", 1, 60);
