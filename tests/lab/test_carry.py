@@ -293,12 +293,58 @@ def test_a_name_that_does_not_resolve_is_unreachable(gw, lab, part, family):
     assert took_s < AT_ONCE_S
 
 
+# --- the real side has only the other family: the relay carries ---
+
+@contextlib.contextmanager
+def half_an_upstream(gw, lab, real_family):
+    """Every name has addresses of that family alone."""
+    kind, number = ("A", 1) if real_family == socket.AF_INET else ("AAAA", 28)
+
+    def answer(wire, client, send):
+        asked = wire[wire.index(b"\0", 12) + 2]
+        send(answer_to(wire, *([f"60 {kind} {REAL[real_family]}"] if asked == number else [])))
+    with Upstream(lab, answer, "10.99.0.2", port=5355) as upstream:
+        moved(gw, upstream)
+        yield upstream
+
+
 @PARTS
-def test_a_name_without_aaaa_is_unreachable_by_v6_only(gw, lab, part):
-    error, took_s = tcp_connect(lab, fake(gw, "v4only.test", socket.AF_INET6, part), part=part)
-    assert isinstance(error, OSError) and error.errno == 113 and took_s < AT_ONCE_S, error
-    assert "hello" in lab.curl("http://v4only.test/", "-4", part=part).stdout
-    page, took = lab.curl("http://v4only.test/", "-w", "%{time_total}", part=part).stdout.rsplit("\n", 1)
+@FAMILIES
+def test_the_other_family_carries(gw, lab, part, family):
+    """family: of the fake address. TCP and UDP arrive, one question for each type tells all of them; a closed port is
+    refused; a ping is unreachable, at once. The family that there is goes straight."""
+    other = socket.AF_INET6 if family == socket.AF_INET else socket.AF_INET
+    name = f"half-{part}-{family.name[-1].lower()}.carry.test"
+    with half_an_upstream(gw, lab, other) as upstream, udp_echo(lab, other, REAL[other]):
+        target = fake(gw, name, family, part)
+        for _ in range(3):
+            assert "hello" in lab.curl(f"http://{name}/", flag(family), part=part).stdout
+            with lab.connect(target, part, port=7777) as sock:
+                for i in range(3):
+                    sock.send(b"%d" % i)
+                    assert sock.recv(100).endswith(b" %d" % i)
+        assert len(upstream.queries) == 2
+        error, took_s = tcp_connect(lab, target, port=81, part=part)
+        assert isinstance(error, ConnectionRefusedError) and took_s < AT_ONCE_S, error
+        done = lab.run(part, "ping", flag(family), "-c", "1", "-W", "3", target, check=False)
+        assert "nreachable" in done.stdout and "+1 errors" in done.stdout, done.stdout
+        straight = fake(gw, name, other, part)
+        assert " 1 received" in lab.run(part, "ping", flag(other), "-c", "1", "-W", "3", straight).stdout
+        assert len(upstream.queries) == 3
+
+
+@FAMILIES
+def test_the_other_family_carries_a_download(gw, lab, family):
+    noise = os.urandom(1_000_000)
+    (lab.dir / "www" / "noise").write_bytes(noise)
+    got = lab.dir / "noise.got"
+    with half_an_upstream(gw, lab, socket.AF_INET6 if family == socket.AF_INET else socket.AF_INET):
+        lab.curl(f"http://half-noise-{family.name[-1].lower()}.carry.test/noise", flag(family), "-o", str(got))
+    assert hashlib.sha256(got.read_bytes()).digest() == hashlib.sha256(noise).digest()
+
+
+def test_a_browser_does_not_wait_for_the_family_that_is_missing(gw, lab):
+    page, took = lab.curl("http://v4only.test/", "-w", "%{time_total}").stdout.rsplit("\n", 1)
     assert page == "hello from web.test" and float(took) < 0.8
 
 
