@@ -25,7 +25,7 @@ static void add_carry(const struct carry *c, struct daemon_status *ret)
 	const struct udp_relay_counters *udp = carry_udp_counters(c);
 
 	ret->unmapped += count_get(&carry_counters(c)->unmapped);
-	ret->loops_stopped += count_get(&carry_counters(c)->loops);
+	ret->loops_stopped += count_get(&carry_counters(c)->loops) + count_get(&udp->loops);
 	ret->tcp.flows += count_get(&tcp->flows);
 	ret->tcp.live += count_get(&tcp->live);
 	ret->tcp.to_egress_bytes += count_get(&tcp->to_egress_bytes);

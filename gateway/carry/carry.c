@@ -262,7 +262,7 @@ static void note_address(void *arg, const uint8_t *address, size_t size, uint32_
 	const struct told *t = arg;
 	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
 
-	seen_note(t->carry->c.shared->seen, t->client, &a, t->name, ttl_s, t->carry->c.clock_s());
+	real_told(t->carry, t->client, &a, t->name, ttl_s);
 }
 
 void carry_told(struct carry *c, const struct ip_addr *client, const struct dns_name *name,

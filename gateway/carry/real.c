@@ -120,6 +120,7 @@ static void decide(struct real_conn *k)
 	struct carry *c = k->real->carry;
 	struct egress_target target = {.at = k->to,
 		.client = k->client.addr,
+		.accepted = true,
 		.client_is_host = hosts_contain(c->c.hosts, &k->client.addr)};
 	struct real_way way;
 

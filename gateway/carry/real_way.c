@@ -3,14 +3,42 @@
 
 #include "gateway/carry/real_internal.h"
 
+/* A client that asks by one family and connects by the other has two addresses, and nobody tells
+ * us that they are one client's. So what is told across families is noted for everybody, too. */
+static const struct ip_addr everybody = {.family = IP_NONE};
+
+/* This host is one client, whichever of its addresses it takes. */
+static struct ip_addr identity(const struct carry *c, const struct ip_addr *client)
+{
+	static const uint8_t loopback[4] = {127, 0, 0, 1};
+
+	return hosts_contain(c->c.hosts, client) ? ip_addr_v4(loopback) : *client;
+}
+
+void real_told(struct carry *c, const struct ip_addr *client, const struct ip_addr *address,
+	const struct dns_name *name, uint32_t ttl_s)
+{
+	struct ip_addr who = identity(c, client);
+	struct seen *seen = c->c.shared->seen;
+	uint32_t now_s = c->c.clock_s();
+
+	seen_note(seen, &who, address, name, ttl_s, now_s);
+	if (client->family != address->family && ip_addr_equal(&who, client))
+		seen_note(seen, &everybody, address, name, ttl_s, now_s);
+}
+
 void real_name_find(struct carry *c, const struct ip_addr *client, const struct ip_addr *address,
 	struct real_name *ret)
 {
+	struct ip_addr who = identity(c, client);
+	struct seen *seen = c->c.shared->seen;
 	struct dns_name names[SEEN_NAMES];
-	size_t n = seen_find(c->c.shared->seen, client, address, c->c.clock_s(), names);
+	size_t n = seen_find(seen, &who, address, c->c.clock_s(), names);
 
-	ret->known = n > 0;
 	ret->sure = n == 1;
+	if (!n)
+		n = seen_find(seen, &everybody, address, c->c.clock_s(), names);
+	ret->known = n > 0;
 	if (n)
 		ret->name = names[0]; /* the latest */
 }

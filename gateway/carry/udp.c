@@ -120,6 +120,7 @@ static void tell(struct udp_flow *f, int error)
 	size_t n;
 
 	count_add(&u->counters.failed, 1);
+	count_add(&u->counters.loops, error == -ELOOP);
 	if (error == -ELOOP && log_gate_open(&gate, LOOP_LOG_EVERY_MS))
 		log_warn("loop: datagrams of a client would lead back to this gateway; refused. "
 			 "Exempt the proxy's own traffic (gateway.exempt), or give it another "

@@ -66,7 +66,7 @@ int udp_relay_real_open(struct udp_relay *u, const struct udp_datagram *d,
 	const struct udp_way *way, const char *name);
 
 struct udp_relay_counters {
-	_Atomic uint64_t flows, live, to_egress, to_client, dropped, failed;
+	_Atomic uint64_t flows, live, to_egress, to_client, dropped, failed, loops;
 };
 const struct udp_relay_counters *udp_relay_counters(const struct udp_relay *u);
 

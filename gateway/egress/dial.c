@@ -499,8 +499,7 @@ static int dial_connected(struct dial *d)
 	if (e->conf.type == CONF_EGRESS_DIRECT)
 		return CONNECTED;
 	d->rtt_us = (uint32_t)(clock_us() - d->began_us) | 1;
-	if (d->guard_slot >= 0)
-		guard_proxy_connected(e->state, d->fd, &d->sa);
+	guard_proxy_connected(e->state, d->fd, &d->sa);
 	if (d->order.ret_proxy)
 		ip_port_from_sockaddr((struct sockaddr *)&d->sa, d->order.ret_proxy);
 	if (d->n > 1 && d->at > 0)
@@ -556,6 +555,7 @@ void egress_target_copy(struct egress_target *to, const struct egress_target *fr
 	to->at = from->at;
 	to->client = from->client;
 	to->client_is_host = from->client_is_host;
+	to->accepted = from->accepted;
 	memcpy(to->host, from->host, strnlen(from->host, EGRESS_HOST_MAX) + 1);
 	to->host[EGRESS_HOST_MAX] = 0;
 }

@@ -95,6 +95,7 @@ struct egress_target {
 	/* For whom, so that loops are seen: IP_NONE (us) is never refused. */
 	struct ip_addr client;
 	bool client_is_host; /* client is an address of this host */
+	bool accepted;	     /* client's connection stands already: a loop's would connect, too */
 };
 
 /* A dial: connect, and for a proxy its handshake, until the far end is connected. Embedded in who

@@ -17,16 +17,30 @@ static unsigned slot_of(const struct ip_addr *client, const char *host, const st
 	return (unsigned)((h * 0x9e3779b97f4a7c15ull) >> 32) % GUARD_SLOTS;
 }
 
+static bool is_too_fast(struct guard_slot *s, int64_t now_ms)
+{
+	int64_t since = atomic_load_explicit(&s->counted_since_ms, memory_order_relaxed);
+
+	if (now_ms - since >= GUARD_RATE_MS) {
+		atomic_store_explicit(&s->counted_since_ms, now_ms, memory_order_relaxed);
+		atomic_store_explicit(&s->begun, 0, memory_order_relaxed);
+	}
+	return atomic_fetch_add_explicit(&s->begun, 1, memory_order_relaxed) >= GUARD_RATE;
+}
+
 int guard_enter(struct guard *g, const struct ip_addr *client, const char *host,
-	const struct ip_port *at, bool near, int64_t now_ms)
+	const struct ip_port *at, enum guard_limit limit, int64_t now_ms)
 {
 	unsigned i = slot_of(client, host, at);
 	struct guard_slot *s = &g->slots[i];
+	bool too_fast;
 
 	if (atomic_load_explicit(&s->refuse_until_ms, memory_order_relaxed) > now_ms)
 		return -ELOOP;
+	too_fast = limit == GUARD_IS_ACCEPTED && is_too_fast(s, now_ms);
 	if (atomic_fetch_add_explicit(&s->open, 1, memory_order_relaxed) <
-		(near ? GUARD_NEAR : GUARD_FAR))
+			(limit == GUARD_IS_FAR ? GUARD_FAR : GUARD_NEAR) &&
+		!too_fast)
 		return (int)i;
 	guard_leave(g, (int)i, false);
 	atomic_store_explicit(&s->refuse_until_ms, now_ms + GUARD_REFUSE_MS, memory_order_relaxed);
@@ -69,14 +83,16 @@ int guard_begin(struct egress_set *s, unsigned leaf, const struct egress_target 
 	struct egress_state **ret_guarded)
 {
 	const struct egress *e = &s->v[leaf];
+	enum guard_limit limit = GUARD_IS_FAR;
 	int slot;
 
 	*ret_guarded = NULL;
 	if (t->client.family == IP_NONE ||
 		(e->conf.type != CONF_EGRESS_SOCKS5 && e->conf.type != CONF_EGRESS_HTTP))
 		return -1;
-	slot = guard_enter(
-		&e->state->guard, &t->client, t->host, &t->at, is_near(t, e), clock_ms());
+	if (is_near(t, e))
+		limit = t->accepted ? GUARD_IS_ACCEPTED : GUARD_IS_NEAR;
+	slot = guard_enter(&e->state->guard, &t->client, t->host, &t->at, limit, clock_ms());
 	if (slot >= 0)
 		*ret_guarded = state_ref(e->state);
 	return slot;

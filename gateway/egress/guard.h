@@ -5,6 +5,10 @@
  * the proxy's own host, high for all others (a load test may begin a thousand connections at once).
  * A refusal lasts a while, so that all branches of the tree fall at once.
  *
+ * Where the client's connection was accepted before the dial (real addresses), a loop's dials do
+ * connect, each for the next. There what a client on the proxy's own host may begin within a second
+ * is limited.
+ *
  * Counters are shared by hash and only ever estimated: any thread, no lock. */
 #ifndef TUNGATE_EGRESS_GUARD_H
 #define TUNGATE_EGRESS_GUARD_H
@@ -17,17 +21,26 @@
 #define GUARD_NEAR	32
 #define GUARD_FAR	1024
 #define GUARD_REFUSE_MS 2000
+#define GUARD_RATE	128 /* in GUARD_RATE_MS */
+#define GUARD_RATE_MS	1000
 
 struct guard {
 	struct guard_slot {
 		_Atomic uint32_t open; /* begun since one has connected, not ended */
 		_Atomic int64_t refuse_until_ms;
+		_Atomic uint32_t begun; /* since counted_since_ms */
+		_Atomic int64_t counted_since_ms;
 	} slots[GUARD_SLOTS];
 };
 
-/* near: the client stands where the proxy does. The slot, for guard_leave(), or -ELOOP. */
+enum guard_limit {
+	GUARD_IS_FAR,
+	GUARD_IS_NEAR,	   /* the client stands where the proxy does */
+	GUARD_IS_ACCEPTED, /* it does, and its connection stands already */
+};
+/* The slot, for guard_leave(), or -ELOOP. */
 int guard_enter(struct guard *g, const struct ip_addr *client, const char *host,
-	const struct ip_port *at, bool near, int64_t now_ms);
+	const struct ip_port *at, enum guard_limit limit, int64_t now_ms);
 void guard_leave(struct guard *g, int slot, bool connected);
 
 #endif

@@ -2,7 +2,7 @@
 # way of a packet is played as well.
 file(GLOB query_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/gateway/query/*.c)
 set(carry_sources)
-foreach(source carry accept answer deciding direct unless syn lookup shared decisions waiting seen verdict)
+foreach(source carry accept answer deciding direct unless syn lookup shared decisions waiting seen verdict real_way)
   list(APPEND carry_sources ${CMAKE_SOURCE_DIR}/gateway/carry/${source}.c)
 endforeach()
 foreach(test test_carry test_carry_egress test_carry_unless)
