@@ -83,16 +83,16 @@ static bool is_ourselves(void *arg, const struct ip_port *to)
 /* --- the way of a packet --- */
 
 static void relayed_udp(struct carry *c, const struct arrival *a, const struct policy_egress *leaf,
-	const struct egress_target *target)
+	unsigned egress, const struct egress_target *target)
 {
 	const struct conf_egress *e = egress_conf(c->gen->egresses, leaf->index);
 	struct udp_way way = {.egresses = c->gen->egresses,
-		.egress = leaf->index,
+		.egress = egress_goes_by_name(c->gen->egresses, egress) ? egress : leaf->index,
 		.idle_ms = carry_udp_idle_ms(e),
 		.target = *target};
 
 	if (verdict_rejects_udp(leaf, a->p->target_port) ||
-		!egress_takes_udp(c->gen->egresses, leaf->index)) {
+		!egress_takes_udp(c->gen->egresses, way.egress)) {
 		answer_refuse(c, a->p, a->ifindex, TUN_PORT_UNREACHABLE, false);
 		return;
 	}
@@ -106,7 +106,7 @@ static void relayed_udp(struct carry *c, const struct arrival *a, const struct p
 }
 
 void carry_relayed(struct carry *c, const struct arrival *a, const struct policy_egress *leaf,
-	const struct egress_target *target)
+	unsigned egress, const struct egress_target *target)
 {
 	struct egress_target to = *target;
 	struct tun_echo echo;
@@ -115,9 +115,9 @@ void carry_relayed(struct carry *c, const struct arrival *a, const struct policy
 	to.client = a->source;
 	to.client_is_host = hosts_contain(c->c.hosts, &a->source);
 	if (a->p->protocol == IPPROTO_TCP && a->p->fragment == TUN_WHOLE)
-		syn_arrived(c, a, leaf, &to);
+		syn_arrived(c, a, egress, &to);
 	else if (a->p->protocol == IPPROTO_UDP && a->p->fragment == TUN_WHOLE)
-		relayed_udp(c, a, leaf, &to);
+		relayed_udp(c, a, leaf, egress, &to);
 	else if (tun_packet_echo(a->p, &echo) && leaf->ping)
 		answer_echo(c, a->p, a->ifindex);
 	else if (tun_packet_echo(a->p, &echo) || a->p->fragment != TUN_WHOLE)
@@ -126,13 +126,14 @@ void carry_relayed(struct carry *c, const struct arrival *a, const struct policy
 		answer_refuse(c, a->p, a->ifindex, TUN_PROTOCOL_UNREACHABLE, false);
 }
 
-static void by_proxy(struct carry *c, const struct arrival *a, const struct policy_egress *leaf)
+static void by_proxy(
+	struct carry *c, const struct arrival *a, const struct policy_egress *leaf, unsigned egress)
 {
 	struct dns_name name = verdict_name(a->m);
 	struct egress_target target = {0};
 
 	if (carry_host(&name, target.host))
-		carry_relayed(c, a, leaf, &target);
+		carry_relayed(c, a, leaf, egress, &target);
 	else
 		answer_refuse(c, a->p, a->ifindex, TUN_HOST_UNREACHABLE, false);
 }
@@ -150,7 +151,7 @@ static void go(struct carry *c, const struct arrival *a, const struct verdict *v
 	if (leaf->type == CONF_EGRESS_DIRECT)
 		direct_packet(c, a, v, leaf);
 	else
-		by_proxy(c, a, leaf);
+		by_proxy(c, a, leaf, v->egress->index);
 }
 
 /* A segment of a connection that the kernel no longer knows: the other end must hear that it is

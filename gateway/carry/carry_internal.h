@@ -60,10 +60,10 @@ struct arrival {
 
 /* From the beginning once more: what was held comes back here when it can be decided. */
 void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex);
-/* Not by the kernel: through egress (no group) to target, whose port is the packet's. leaf: what
- * the configuration says of it. */
+/* Not by the kernel: through egress to target, whose port is the packet's. leaf: what the
+ * configuration says of it or, of a group, of the member whose turn it is. */
 void carry_relayed(struct carry *c, const struct arrival *a, const struct policy_egress *leaf,
-	const struct egress_target *target);
+	unsigned egress, const struct egress_target *target);
 /* How a group's choice is configured. */
 const struct policy_egress *carry_leaf(const struct carry *c, const struct policy_egress *egress);
 /* The name as a proxy gets it; false: it is no host name. */
@@ -136,7 +136,7 @@ void unless_ask(struct carry *c, struct decision_key key, const struct policy_ru
 /* --- syn.c --- */
 
 void syn_init(struct carry *c);
-void syn_arrived(struct carry *c, const struct arrival *a, const struct policy_egress *leaf,
+void syn_arrived(struct carry *c, const struct arrival *a, unsigned egress,
 	const struct egress_target *target);
 
 /* --- lookup.c: the names of proxies --- */

@@ -89,7 +89,7 @@ static void relay_direct(struct carry *c, const struct arrival *a, const struct 
 {
 	struct egress_target target = {.at.addr = *real};
 
-	carry_relayed(c, a, leaf, &target);
+	carry_relayed(c, a, leaf, leaf->index, &target);
 }
 
 /* --- resolving --- */

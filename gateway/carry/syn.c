@@ -20,7 +20,7 @@ struct syn {
 	struct generation *gen; /* a reference */
 	struct waiting_key key;
 	uint32_t index; /* held */
-	unsigned ifindex;
+	unsigned ifindex, egress;
 	struct egress_dial dial;
 	size_t len;
 	uint8_t *packet; /* small, or allocated */
@@ -61,16 +61,30 @@ static void tell(struct carry *c, const struct syn *s, int error)
 	answer_dial_error(c, &p, s->ifindex, error);
 }
 
+/* The proxies of a group have failed, and its direct member, which was given no address, is next.
+ */
+static bool is_direct_by_now(const struct syn *s)
+{
+	const struct egress_set *set = s->gen->egresses;
+
+	return s->gen == s->carry->gen && egress_type(set, s->egress) == CONF_EGRESS_GROUP &&
+	       egress_type(set, egress_choose(set, s->egress)) == CONF_EGRESS_DIRECT;
+}
+
 static void dialled(struct egress_dial *dial, int fd, unsigned egress, int error)
 {
 	struct syn *s = container_of(dial, struct syn, dial);
 	struct carry *c = s->carry;
 	struct waiting_conn conn;
+	struct tun_packet p;
 
 	if (fd < 0) {
 		waiting_fail(c->c.shared->waiting, &s->key);
 		fakeip_release(c->c.fakeip, s->index);
-		tell(c, s, error);
+		if (is_direct_by_now(s) && !tun_packet_parse(s->packet, s->len, &p))
+			carry_arrived(c, &p, s->ifindex);
+		else
+			tell(c, s, error);
 		give_back(s);
 		return;
 	}
@@ -96,13 +110,16 @@ static bool keep_packet(struct syn *s, const struct tun_packet *p)
 }
 
 static void begin(struct carry *c, const struct arrival *a, const struct waiting_key *key,
-	const struct policy_egress *leaf, const struct egress_target *target)
+	unsigned egress, const struct egress_target *target)
 {
 	struct syn *s = slab_take(&c->syns);
 
 	if (s)
-		*s = (struct syn){
-			.carry = c, .key = *key, .index = a->index, .ifindex = a->ifindex};
+		*s = (struct syn){.carry = c,
+			.key = *key,
+			.index = a->index,
+			.ifindex = a->ifindex,
+			.egress = egress};
 	if (!s || !keep_packet(s, a->p)) {
 		if (s)
 			slab_give(&c->syns, s);
@@ -114,10 +131,10 @@ static void begin(struct carry *c, const struct arrival *a, const struct waiting
 	s->gen = generation_ref(c->gen);
 	c->n_syns++;
 	fakeip_hold(c->c.fakeip, a->index);
-	egress_connect(c->dialer, c->gen->egresses, leaf->index, target, &s->dial, dialled);
+	egress_connect(c->dialer, c->gen->egresses, egress, target, &s->dial, dialled);
 }
 
-void syn_arrived(struct carry *c, const struct arrival *a, const struct policy_egress *leaf,
+void syn_arrived(struct carry *c, const struct arrival *a, unsigned egress,
 	const struct egress_target *target)
 {
 	struct waiting_key key = {.client = {.addr = a->source, .port = a->p->source_port},
@@ -127,7 +144,7 @@ void syn_arrived(struct carry *c, const struct arrival *a, const struct policy_e
 		tun_packet_checksum_set(a->p);
 	switch (waiting_claim(c->c.shared->waiting, &key, loop_now_ms(c->c.loop))) {
 	case 0:
-		begin(c, a, &key, leaf, target);
+		begin(c, a, &key, egress, target);
 		break;
 	case -EEXIST: /* what was put back did not arrive */
 		(void)inject_to_relay(c->c.inject, a->p->data, a->p->len);

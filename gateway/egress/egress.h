@@ -51,7 +51,10 @@ unsigned egress_choose(const struct egress_set *s, unsigned egress);
 /* Properties of an egress that is no group. */
 enum conf_egress_type egress_type(const struct egress_set *s, unsigned egress);
 const struct conf_egress *egress_conf(const struct egress_set *s, unsigned egress); /* no secrets */
-/* False: it refused UDP ASSOCIATE within the last 60 s, or its configuration rejects UDP. */
+/* Whether no member is a direct one, which needs an address. */
+bool egress_goes_by_name(const struct egress_set *s, unsigned egress);
+/* False: it refused UDP ASSOCIATE within the last 60 s, or its configuration rejects UDP; of a
+ * group: it does, or each member. */
 bool egress_takes_udp(const struct egress_set *s, unsigned egress);
 
 /* A flow counts from begin to end; the state outlives the set. Any thread. */

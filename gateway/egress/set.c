@@ -277,18 +277,39 @@ const struct conf_egress *egress_conf(const struct egress_set *s, unsigned egres
 	return &s->v[set_at(s, egress)].conf;
 }
 
-bool egress_takes_udp(const struct egress_set *s, unsigned egress)
+static bool leaf_takes_udp(const struct egress *e)
 {
-	const struct egress *e = &s->v[egress_choose(s, egress)];
-
-	if (s->v[set_at(s, egress)].conf.udp == CONF_CARRY_REJECT ||
-		e->conf.udp == CONF_CARRY_REJECT)
+	if (e->conf.udp == CONF_CARRY_REJECT)
 		return false;
 	if (e->conf.type == CONF_EGRESS_DIRECT)
 		return true;
 	return e->conf.type == CONF_EGRESS_SOCKS5 &&
 	       clock_ms() >=
 		       atomic_load_explicit(&e->state->udp_refused_until_ms, memory_order_relaxed);
+}
+
+bool egress_takes_udp(const struct egress_set *s, unsigned egress)
+{
+	const struct egress *e = &s->v[set_at(s, egress)];
+
+	if (e->conf.udp == CONF_CARRY_REJECT)
+		return false;
+	for (unsigned k = 0; k < e->n_leaves; k++) {
+		if (leaf_takes_udp(&s->v[e->leaves[k]]))
+			return true;
+	}
+	return false;
+}
+
+bool egress_goes_by_name(const struct egress_set *s, unsigned egress)
+{
+	const struct egress *e = &s->v[set_at(s, egress)];
+
+	for (unsigned k = 0; k < e->n_leaves; k++) {
+		if (s->v[e->leaves[k]].conf.type == CONF_EGRESS_DIRECT)
+			return false;
+	}
+	return true;
 }
 
 size_t egress_list(const struct egress_set *s, struct egress_info *ret, size_t max)

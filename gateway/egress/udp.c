@@ -520,18 +520,6 @@ static int datagrams_make(struct egress_dialer *d)
 				 EGRESS_DATAGRAM_BUFFERS, &d->datagrams);
 }
 
-/* Whether anyone of a group does, the one who would be taken first. */
-static bool anyone_takes_udp(const struct egress_set *s, unsigned egress)
-{
-	const struct egress *e = &s->v[egress];
-
-	for (unsigned k = 0; k < e->n_leaves; k++) {
-		if (egress_takes_udp(s, e->leaves[k]))
-			return true;
-	}
-	return false;
-}
-
 int egress_udp_open(struct egress_dialer *d, struct egress_set *s, unsigned egress,
 	const struct egress_udp_config *config, struct egress_udp **ret)
 {
@@ -543,7 +531,7 @@ int egress_udp_open(struct egress_dialer *d, struct egress_set *s, unsigned egre
 	egress = set_at(s, egress);
 	if (d->stopping)
 		return -ECANCELED;
-	if (s->v[egress].conf.udp == CONF_CARRY_REJECT || !anyone_takes_udp(s, egress))
+	if (!egress_takes_udp(s, egress))
 		return -EOPNOTSUPP;
 	if (d->associations_now >= d->dials_max / 2)
 		return -EMFILE;

@@ -130,6 +130,19 @@ unsigned egress_choose(const struct egress_set *s, unsigned egress)
 	return egress == ANY ? played.choice : egress;
 }
 
+enum conf_egress_type egress_type(const struct egress_set *s, unsigned egress)
+{
+	(void)s;
+	if (egress == ANY)
+		return CONF_EGRESS_GROUP;
+	return egress == DIRECT || egress == VPN ? CONF_EGRESS_DIRECT : CONF_EGRESS_SOCKS5;
+}
+
+bool egress_goes_by_name(const struct egress_set *s, unsigned egress)
+{
+	return egress_type(s, egress) == CONF_EGRESS_SOCKS5;
+}
+
 const struct conf_egress *egress_conf(const struct egress_set *s, unsigned egress)
 {
 	static struct conf_egress conf;

@@ -171,16 +171,20 @@ static void a_groups_choice(void **state)
 	struct world *w = *state;
 	struct fakeip_pair pair = of(w, "any");
 
+	/* The group is dialled: its members are tried in turn. */
 	build_tcp(pair.v4, false, TUN_TCP_SYN, 1);
 	give(w, 0);
-	assert_int_equal(played.dials[0].egress, PROXY);
+	assert_int_equal(played.dials[0].egress, ANY);
 	dial_end(-1, -ETIMEDOUT);
+	assert_int_equal(n_sent, 1);
 	played.choice = NO_QUIC;
 	give(w, 0);
-	assert_int_equal(played.dials[1].egress, NO_QUIC);
-	dial_end(-1, -ETIMEDOUT);
+	assert_int_equal(played.dials[1].egress, ANY);
+	/* Meanwhile its direct member is left only: the packet begins again. */
 	played.choice = DIRECT;
-	give(w, 0);
+	assert_int_equal(w->s->n_asked, 0);
+	dial_end(-1, -EHOSTUNREACH);
+	assert_int_equal(n_sent, 1);
 	assert_int_equal(played.n_dials, 2);
 	assert_int_equal(w->s->n_asked, 1);
 }
