@@ -56,7 +56,7 @@ static struct {
 } dials[DIALS_MAX];
 static unsigned n_dials, n_cancelled;
 static int flows;
-static bool takes_no_udp;
+static bool takes_no_udp, any_goes_by_name;
 
 static unsigned n_relayed;
 static struct relay_flow_config relayed;
@@ -106,6 +106,12 @@ const struct conf_egress *egress_conf(const struct egress_set *s, unsigned egres
 	(void)s;
 	conf.idle_ms = 1000 + (egress == EGRESS_DIRECT ? 99 : egress);
 	return &conf;
+}
+
+bool egress_goes_by_name(const struct egress_set *s, unsigned egress)
+{
+	(void)s;
+	return egress != ANY || any_goes_by_name;
 }
 
 bool egress_takes_udp(const struct egress_set *s, unsigned egress)
@@ -267,7 +273,7 @@ static int begin(void **state)
 	(void)state;
 	n_dials = n_cancelled = n_relayed = n_opened = n_passed = n_icmp = 0;
 	flows = relay_error = udp_error = generations = 0;
-	takes_no_udp = false;
+	takes_no_udp = any_goes_by_name = false;
 	own = NULL;
 	with_flow = (struct ip_port){0};
 	now_s = 1000;
@@ -323,7 +329,7 @@ static void told(const char *client, const char *address, const char *text)
 	struct dns_name name;
 
 	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	seen_note(shared.seen, &c.addr, &a.addr, &name, 60, now_s);
+	real_told(&carry, &c.addr, &a.addr, &name, 60);
 }
 
 /* A client's connection; its end of it. */
@@ -471,6 +477,40 @@ static void several_names(void **state)
 	close(fd);
 }
 
+/* It asks by IPv4 and connects by IPv6: known, if nobody else was told otherwise; what it says
+ * decides, though. */
+static void a_client_of_two_families(void **state)
+{
+	int fd;
+
+	(void)state;
+	told(CLIENT, "[2001:db8::5]:443", "www.near.test");
+	fd = come_from("[fd00::1]:4001", "[2001:db8::5]:443");
+	assert_int_equal(n_dials, 0);
+	assert_int_equal(write(fd, "SSH-2.0-x\r\n", 11), 11);
+	turns_ms(20);
+	assert_int_equal(n_dials, 1);
+	assert_int_equal(dials[0].egress, DIRECT);
+	dial_end(0, -ECONNREFUSED);
+	close(fd);
+	make_tls("www.proxy.test");
+	fd = come_from("[fd00::1]:4001", "[2001:db8::5]:443");
+	assert_int_equal(write(fd, records.b, records.len), records.len);
+	turns_ms(20);
+	assert_int_equal(dials[1].egress, PROXY);
+	dial_end(1, -ECONNREFUSED);
+	close(fd);
+	/* Who was told by his own family is nobody else. */
+	told("[fd00::2]:4001", "[2001:db8::6]:443", "www.near.test");
+	fd = come_from("[fd00::1]:4001", "[2001:db8::6]:443");
+	assert_int_equal(n_dials, 2);
+	assert_int_equal(write(fd, "SSH-2.0-x\r\n", 11), 11);
+	turns_ms(20);
+	assert_int_equal(dials[2].egress, EGRESS_DIRECT);
+	dial_end(2, -ECONNREFUSED);
+	close(fd);
+}
+
 static void a_server_that_speaks_first(void **state)
 {
 	int64_t began = clock_ms();
@@ -588,6 +628,12 @@ static void a_groups_choice(void **state)
 	dial_end(0, -ELOOP);
 	assert_int_equal(carry.counters.loops, 1);
 	assert_true(is_closed(fd));
+	close(fd);
+	/* Its members are tried in turn where all take a name. */
+	any_goes_by_name = true;
+	fd = come_from(CLIENT, SERVER);
+	assert_int_equal(dials[1].egress, ANY);
+	dial_end(1, -ETIMEDOUT);
 	close(fd);
 }
 
@@ -860,6 +906,7 @@ int main(void)
 		TEST(the_name_in_the_first_bytes),
 		TEST(bytes_that_are_there_already),
 		TEST(several_names),
+		TEST(a_client_of_two_families),
 		TEST(a_server_that_speaks_first),
 		TEST(a_client_that_says_little),
 		TEST(a_head_that_does_not_end),
