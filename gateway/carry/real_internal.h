@@ -34,8 +34,8 @@ void real_name_find(struct carry *c, const struct ip_addr *client, const struct 
 void real_name_sniffed(struct real_name *n, const char *text);
 
 struct real_way {
-	unsigned egress;		  /* a leaf, or EGRESS_DIRECT */
-	const struct policy_egress *leaf; /* NULL: EGRESS_DIRECT */
+	unsigned egress;		  /* or EGRESS_DIRECT */
+	const struct policy_egress *leaf; /* of a group: whose turn it is; NULL: EGRESS_DIRECT */
 	char host[EGRESS_HOST_MAX + 1];	  /* for a proxy; "": by address */
 };
 /* False: nobody carries it. By the generation that is current. */

@@ -67,7 +67,8 @@ static bool open_flow(struct real *r, const struct udp_datagram *d, const struct
 		(out.leaf && verdict_rejects_udp(out.leaf, d->to.port)))
 		return false;
 	way.egress = out.egress;
-	way.idle_ms = carry_udp_idle_ms(egress_conf(way.egresses, out.egress));
+	way.idle_ms = carry_udp_idle_ms(
+		egress_conf(way.egresses, out.leaf ? out.leaf->index : out.egress));
 	if (udp_relay_real_open(c->udp, d, &way, out.host[0] ? out.host : NULL)) {
 		count_add(&c->counters.overflow, 1);
 		return false;

@@ -70,5 +70,8 @@ bool real_way_find(struct carry *c, const struct ip_addr *client, const struct i
 	if (ret->leaf->type != CONF_EGRESS_DIRECT && name->known &&
 		!carry_host(&name->name, ret->host))
 		ret->host[0] = 0;
+	/* A group's other members are tried, too; a direct one could do nothing with a name. */
+	if (!ret->host[0] || egress_goes_by_name(c->gen->egresses, v.egress->index))
+		ret->egress = v.egress->index;
 	return true;
 }
