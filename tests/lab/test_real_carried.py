@@ -313,6 +313,21 @@ def test_a_client_that_was_told_nothing(lab, gateway, zone, far, stranger, inter
 
 
 @MODES
+@PARTS
+def test_asked_by_one_family_and_dialled_by_the_other(lab, gateway, zone, far, intercept, part):
+    """Most clients ask for everything by IPv4. This host is one client, of a LAN's nobody knows; there what is said
+    decides, else what any client was told so."""
+    gateway(configured(), intercept)
+    target, = addresses(lab.ask("a.p.test", "AAAA", part=part))
+    assert who(lab, target, part) == "proxy a.p.test"
+    with lab.connect(target, part, port=7777) as sock:
+        sock.send(b"x")
+        assert sock.recv(100) == b"proxy a.p.test"
+    said = who(lab, target, part, client_hello("c.d.test"))
+    assert said == "proxy a.p.test" if part == "gw" else said.startswith(target)
+
+
+@MODES
 def test_first_bytes_that_come_one_by_one(lab, gateway, zone, far, stranger, intercept):
     """A hello that is cut anywhere is still read; nothing of it is lost."""
     gateway(configured(), intercept)
