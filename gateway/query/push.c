@@ -4,6 +4,7 @@
 #include "gateway/query/query_internal.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #define PUSH_TIMEOUT_MS 50 /* interface.md, push_timeout */
 
@@ -53,6 +54,18 @@ static bool is_of_the_house(const struct policy_rule *rule, const struct ip_addr
 	return rule->answer == CONF_ANSWER_FAKE && ip_addr_is_private(a);
 }
 
+/* The egress's number now, by which the kernel's sets are named: a reload may have come between. If
+ * it is gone the relay decides. */
+static unsigned egress_number(const struct parked *p)
+{
+	const struct policy *now = p->engine->gen->policy;
+	const struct policy_egress *egress = p->rule->egress;
+
+	if (now != p->gen->policy)
+		egress = policy_egress_by_id(now, egress->id);
+	return egress ? egress->index : UINT_MAX;
+}
+
 static void collect_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct collect *c = arg;
@@ -76,7 +89,7 @@ static void collect_address(void *arg, const uint8_t *address, size_t size, uint
 		!is_of_the_house(rule, &element.addr)) {
 		element.op = WRITER_REAL_SET;
 		element.set = NULL;
-		element.number = rule->egress->index;
+		element.number = egress_number(p);
 		element.timeout_s = least_timeout_s(&rule->set_ttl, ttl_s);
 		collect(c, &element);
 	}

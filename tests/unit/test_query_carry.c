@@ -3,6 +3,7 @@
 #include "tests/unit/query_talk.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -116,6 +117,34 @@ static void carried_addresses_are_in_our_sets_first(void **state)
 	assert_int_equal(s->job->elements[0].addr.family, IP_V6);
 	stage_written(s, 0);
 	assert_int_equal(s->reply.n, 2);
+}
+
+/* The answer to a question of before a reload, which numbers the egresses anew. */
+static void an_egress_that_has_another_number_by_now(void **state)
+{
+	static const char *const after[] = {
+		"gateway: { lan: [lan0] }\nupstreams: { one: { servers: udp://192.0.2.53 } }\n"
+		"egress: { new: { type: direct, mark: 0x20, upstream: one },\n"
+		"  vpn: { type: direct, mark: 0x10, upstream: one } }\n"
+		"rules: [ { name: all, domain: [.], answer: real, egress: new } ]\n",
+		"gateway: { lan: [lan0] }\nupstreams: { one: { servers: udp://192.0.2.53 } }\n"
+		"egress: { new: { type: direct, mark: 0x20, upstream: one } }\n"
+		"rules: [ { name: all, domain: [.], answer: real, egress: new } ]\n"};
+	static const unsigned wanted[] = {1, UINT_MAX};
+	struct stage *s = *state;
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct generation *old = s->gen, *now = stage_generation(s, after[i]);
+
+		ask_parked(s, "www.vpn.test", DNS_A);
+		query_engine_use(s->engine, now);
+		answer_addresses(s, "www.vpn.test", 1, 3600);
+		assert_int_equal(s->job->n, 2);
+		assert_real(&s->job->elements[1], wanted[i], 3660);
+		stage_written(s, 0);
+		query_engine_use(s->engine, old);
+		generation_unref(now);
+	}
 }
 
 /* Users' sets keep their own timeout. Ours must hold as long as the client uses the answer. */
@@ -444,6 +473,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(carried_addresses_are_in_our_sets_first),
+		TEST(an_egress_that_has_another_number_by_now),
 		TEST(users_sets_beside_ours),
 		TEST(who_carries_nothing_waits_for_nobody),
 		TEST(hints_are_addresses),
