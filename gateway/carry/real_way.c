@@ -53,6 +53,20 @@ void real_name_sniffed(struct real_name *n, const char *text)
 	n->known = n->sure = true;
 }
 
+/* Of real traffic the address is known: nobody has to be asked. */
+static void unless_apply_address(
+	const struct policy *p, const struct ip_addr *address, struct verdict *v)
+{
+	for (size_t i = 0; v->egress && i < v->rule->n_unless; i++) {
+		const struct policy_unless *u = &v->rule->unless[i];
+
+		if (policy_unless_holds(p, u, address)) {
+			verdict_set_egress(v, u->egress, u->upstream);
+			return;
+		}
+	}
+}
+
 bool real_way_find(struct carry *c, const struct ip_addr *client, const struct ip_addr *address,
 	const struct real_name *name, struct real_way *ret)
 {
@@ -63,6 +77,7 @@ bool real_way_find(struct carry *c, const struct ip_addr *client, const struct i
 	*ret = (struct real_way){.egress = EGRESS_DIRECT};
 	if (v.plain)
 		return true;
+	unless_apply_address(c->gen->policy, address, &v);
 	ret->leaf = v.egress ? carry_leaf(c, v.egress) : NULL;
 	if (!ret->leaf || ret->leaf->type == CONF_EGRESS_REJECT)
 		return false;

@@ -346,7 +346,8 @@ def test_first_bytes_that_come_one_by_one(lab, gateway, zone, far, stranger, int
 
 @MODES
 def test_killed_while_it_carries(lab, gateway, second_uplink, zone, far, intercept):  # noqa: F811
-    """Relayed connections end at once, none hangs; the kernel is left as it was; the next start carries again."""
+    """Relayed connections end at once, none hangs; what clients know of real addresses leaves the host's own way; the
+    next start carries again."""
     zone.zone["a.v.test"] = (OTHER[socket.AF_INET],)
     gw = gateway(configured(), intercept)
     with lab.connect(ask(lab, "a.p.test"), tcp=True, port=PORT) as relayed, \
@@ -358,6 +359,7 @@ def test_killed_while_it_carries(lab, gateway, second_uplink, zone, far, interce
             assert relayed.recv(100) == b""
         assert time.monotonic() - start < 1
         wait_for(lambda: "tungate" not in lab.run("gw", "nft", "list", "tables").stdout, "the table is gone")
+        assert who(lab, REAL[socket.AF_INET]).startswith(REAL[socket.AF_INET])
         gw.start()
         gw.wait_answers()
         assert who(lab, ask(lab, "a.p.test")) == "proxy a.p.test"

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lab import greeter, wait_for
-from proxies import Socks5
+from proxies import Socks5, descriptors, reset
 from test_real_carried import FAMILIES, MODES, OTHER, PARTS, REAL, client_hello, greeting, request, tell_other, to, who
 from test_unless import tell, tell_udp
 
@@ -25,7 +25,7 @@ table inet user {
 	}
 	chain out {
 		type route hook output priority mangle
-		meta skuid 65534 meta l4proto { tcp, udp } th dport { 9000, 7777, 443 } meta mark set mark or 0x400
+		meta l4proto { tcp, udp } th dport 9001 meta mark set mark or 0x400
 	}
 }
 """
@@ -93,12 +93,14 @@ def test_marked_traffic_goes_by_the_rules(lab, gateway, far, marks, intercept, f
 def test_this_hosts_own_marked_traffic(lab, gateway, far, marks, intercept, family):
     gateway(configured({"relay_mark": "0x400/0x400"}), intercept)
     target = REAL[family]
-    curl = ("curl", "-sS", "-m", "5", "--http0.9", f"http://{'[' + target + ']' if ':' in target else target}:{PORT}/",
-            "-H", "Host: x.p.test", "-H", "Connection: close", "-r", "0-0")
-    done = lab.run("gw", *curl, uid=65534, check=False)
-    assert done.stdout.startswith("proxy x.p.test"), done
-    done = lab.run("gw", *curl, check=False)
-    assert done.stdout.startswith(target), done
+    assert who(lab, target, "gw", request("x.p.test"), 9001) == "proxy x.p.test"
+    assert who(lab, target, "gw", request("x.p.test")).startswith(target)
+    with lab.connect(target, "gw", port=9001) as sock:
+        sock.send(b"x")
+        assert sock.recv(100) == f"other {target}".encode()
+    with lab.connect(target, "gw", tcp=True, port=PORT, mark=0x400) as sock:
+        sock.sendall(request("x.p.test"))
+        assert greeting(sock) == "proxy x.p.test"
 
 
 @MODES
@@ -204,6 +206,41 @@ def test_other_clients_are_left_alone(lab, gateway, far, intercept):
     for target in REAL.values():
         assert who(lab, target).startswith(target)
     assert far[0].accepted + far[1].accepted == 0
+
+
+@MODES
+@FAMILIES
+def test_unless_looks_at_the_address(lab, gateway, far, intercept, family):
+    """Nobody is asked: it is known."""
+    (lab.dir / "here.txt").write_text("10.99.0.10/32\n2001:db8:99::10/128\n")
+    config = configured({"relay_clients": ["192.168.77.0/24", "2001:db8:77::/64", "fd77::/64"]})
+    config["egress"]["direct"] = {"type": "direct", "upstream": "wan"}
+    config["lists"] = {"here-ip": ["here.txt"]}
+    config["rules"] = [*RULES[:-1], dict(RULES[-1], unless={"resolves_in": "here-ip", "egress": "direct"})]
+    gateway(config, intercept)
+    with lab.watch("wan") as wan:
+        assert who(lab, REAL[family]).startswith(REAL[family])
+        assert who(lab, REAL[family], first=client_hello("x.other.test")).startswith(REAL[family])
+        assert wan.dns_questions() == []
+    assert who(lab, OTHER[family]) == f"other {OTHER[family]}"
+    assert who(lab, REAL[family], first=client_hello("x.p.test")) == "proxy x.p.test"
+
+
+@MODES
+def test_a_crowd_that_says_nothing(lab, gateway, far, intercept):
+    """Clients that connect, say nothing and leave, before anything is decided or after: nothing stays."""
+    gw = gateway(configured({"relay_clients": ["192.168.77.0/24"]}), intercept)
+    target, fds = REAL[socket.AF_INET], descriptors(gw)
+    who(lab, target)
+    for patience_s in (0, 0.4):
+        socks = [lab.connect(target, tcp=True, port=PORT) for _ in range(200)]
+        end = time.monotonic() + patience_s
+        wait_for(lambda: time.monotonic() >= end, "a moment")
+        for i, sock in enumerate(socks):
+            (reset if i % 2 else socket.socket.close)(sock)
+        wait_for(lambda: gw.status()["relay"]["tcp"]["live"] == 0, "no connection stays")
+        wait_for(lambda: descriptors(gw) <= fds, "no descriptor stays")
+    assert who(lab, target, first=request("x.p.test")) == "proxy x.p.test"
 
 
 # --- full cone ---
