@@ -185,6 +185,16 @@ static bool touch(struct carry *c, const struct ip_addr *target, uint32_t *ret_i
 	return true;
 }
 
+/* NFLOG shows packets before the kernel has looked at where they say they are from. */
+static bool may_send(struct carry *c, const struct ip_addr *source, unsigned ifindex)
+{
+	if (ifindex == 0 || (is_one_host(source) && !ip_addr_is_loopback(source) &&
+				    !hosts_contain(c->c.hosts, source)))
+		return true;
+	count_add(&c->counters.refused, 1);
+	return false;
+}
+
 void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex)
 {
 	struct arrival a = {.p = p,
@@ -196,7 +206,7 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 	struct deciding *d;
 	struct verdict v;
 
-	if (c->stopping)
+	if (c->stopping || !may_send(c, &a.source, ifindex))
 		return;
 	/* First of all: of what comes here, only datagrams come all the time. */
 	if (p->protocol == IPPROTO_UDP && udp_relay_fake(c->udp, p, ifindex))
@@ -226,6 +236,21 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 	go(c, &a, &v);
 }
 
+/* What came by NFLOG has not passed the kernel's own look at where it says that it is from, and of
+ * IPv6 the kernel lets this host's own addresses in: nobody is dialled for those, and nobody could
+ * be told. */
+static bool has_sender(const struct carry *c, const struct tun_packet *p, unsigned ifindex)
+{
+	struct ip_addr source = tun_packet_source(p);
+	bool own = hosts_contain(c->c.hosts, &source);
+
+	if (!is_one_host(&source) || ip_addr_is_loopback(&source))
+		return false;
+	if (own)
+		return ifindex == 0;
+	return !fakeip_in_pools(c->c.fakeip, source.b, ip_addr_size(&source));
+}
+
 void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex)
 {
 	struct tun_packet p;
@@ -233,7 +258,10 @@ void carry_packet(struct carry *c, uint8_t *packet, size_t len, unsigned ifindex
 	if (tun_packet_parse(packet, len, &p))
 		return;
 	count_add(&c->counters.packets, 1);
-	carry_arrived(c, &p, ifindex);
+	if (has_sender(c, &p, ifindex))
+		carry_arrived(c, &p, ifindex);
+	else
+		count_add(&c->counters.refused, 1);
 }
 
 /* --- what queries tell --- */

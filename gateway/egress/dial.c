@@ -166,6 +166,17 @@ static void guard_end(struct dial *d, bool connected)
 	state_unref(d->guarded);
 }
 
+/* What a proxy sends behind its reply may wait there for our acknowledgement of that (Nagle's
+ * algorithm), which is delayed by default: seen with microsocks, 40 ms where the server speaks
+ * first. */
+static void make_ready(int fd)
+{
+	const int one = 1;
+
+	(void)fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
+}
+
 static void dial_finish(struct dial *d, int r)
 {
 	struct egress_dialer *dr = d->dialer;
@@ -180,7 +191,7 @@ static void dial_finish(struct dial *d, int r)
 		fd = d->fd;
 		d->fd = -1;
 		if (fd >= 0)
-			(void)fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+			make_ready(fd);
 	}
 	hang_up(d);
 	dial_detach(d);

@@ -22,8 +22,8 @@
 #define EGRESS_UDP_REFUSED_MS	60000
 #define EGRESS_CHECK_DOWN_MS	2000 /* doubles up to the next */
 #define EGRESS_CHECK_SLOW_MS	30000
-#define EGRESS_DATAGRAM_BYTES	2048 /* of a relay, its header included */
-#define EGRESS_DATAGRAM_BUFFERS 256  /* touched as they are needed */
+#define EGRESS_DATAGRAM_BYTES	65536 /* of a relay, its header included: any that there is */
+#define EGRESS_DATAGRAM_BUFFERS 256   /* touched as they are needed */
 #define EGRESS_QUEUE_MAX	8
 #define EGRESS_QUEUE_BYTES	16384
 #define EGRESS_NEVER_MS		INT64_MAX

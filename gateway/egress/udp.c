@@ -186,10 +186,6 @@ static void relayed_take(struct egress_udp *u, const uint8_t *data, size_t len)
 	struct socks5_address from;
 	int header;
 
-	if (len >= EGRESS_DATAGRAM_BYTES + LOOP_DATAGRAM_OVERHEAD) {
-		drop(u); /* the buffer is full: most likely cut */
-		return;
-	}
 	header = socks5_header_parse(data, len, &from);
 	if (header < 0)
 		drop(u);
