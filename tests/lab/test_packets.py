@@ -286,7 +286,7 @@ def test_the_last_hop(gw, lab, wire, family, name):
 
 # --- sources that cannot be ---
 
-SPOOFED = {V4: ["192.168.77.1", "198.18.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "10.99.0.1", "fake"],
+SPOOFED = {V4: ["192.168.77.1", "198.18.0.1", "127.0.0.1", "0.0.0.7", "255.255.255.255", "224.0.0.1", "10.99.0.1", "fake"],
            V6: ["fd77::1", "fd00:198:18::1", "::1", "::", "ff02::1", "2001:db8:99::1", "fe80::1", "fake"]}
 
 
@@ -310,7 +310,9 @@ def test_sources_that_cannot_be(gw, lab, wire, family):
             sock.sendall(b"others")
             assert sock.recv(10) == b"others"
         assert proxy.requests[-1] == (PROXIED, 7)
-        print("asked by spoofed ones:", proxy.requests[:-1])
+        # The router's own is believed where TUN reads it: there it may be this host's own connection.
+        allowed = 0 if gw.status()["intercept"] == "tproxy" else 4 * len([PROXIED, POLITE])
+        assert len(proxy.requests) - 1 <= allowed, proxy.requests
         assert len([p for p in far.packets() if p.source in SPOOFED[family] and p.target == REAL[family]]) < 20
     assert addresses(gw.ask("after.test"))
 
