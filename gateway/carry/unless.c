@@ -3,6 +3,7 @@
  * families are asked at once; one address of either in a list is enough. What is negative or broken
  * leaves the rule's own egress at once, silence after `within`. */
 #include "gateway/base/container.h"
+#include "gateway/base/count.h"
 #include "gateway/carry/carry_internal.h"
 
 #include <errno.h>
@@ -150,6 +151,18 @@ static void ask(struct asking *k)
 	answered(k, NULL, 0, -ECANCELED);
 }
 
+/* Too many are being asked: as after `within`. */
+static void ask_nobody(struct carry *c, struct decision_key key, const struct policy_rule *rule,
+	struct deciding *waiter)
+{
+	uint32_t now_s = c->c.clock_s();
+
+	count_add(&c->counters.overflow, 1);
+	decisions_set_verdict(c->c.shared->decisions, key, rule->id, 0, now_s + SILENCE_S, now_s);
+	if (waiter)
+		deciding_end(waiter, deciding_again);
+}
+
 void unless_ask(struct carry *c, struct decision_key key, const struct policy_rule *rule,
 	const struct dns_name *name, struct deciding *waiter)
 {
@@ -158,8 +171,7 @@ void unless_ask(struct carry *c, struct decision_key key, const struct policy_ru
 	if (!k) {
 		k = c->n_asking < ASKING_MAX && !c->stopping ? calloc(1, sizeof *k) : NULL;
 		if (!k) {
-			if (waiter)
-				deciding_end(waiter, deciding_unreachable);
+			ask_nobody(c, key, rule, waiter);
 			return;
 		}
 		*k = (struct asking){.carry = c,

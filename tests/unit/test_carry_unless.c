@@ -158,6 +158,37 @@ static void no_verdict(void **state)
 	w->s->ask_error = 0;
 }
 
+/* More at once than are asked about: the rule's own egress carries, for a while. */
+static void too_many_to_ask_about(void **state)
+{
+	struct world *w = *state;
+	struct fakeip_pair pair = maybe(w);
+	struct ip_addr client = stage_origin("10.1.1.1", false).client.addr;
+
+	for (unsigned i = 0; i < 512; i++) {
+		char text[32];
+		struct dns_name name;
+		struct policy_question q = {.name = &name, .type = DNS_A};
+
+		snprintf(text, sizeof text, "n%u.maybe.test", i);
+		name = name_of(text);
+		carry_faked(w->carry, map(w->s, text, "maybe").index,
+			policy_decide(w->s->gen->policy, &q).rule, &client, &name);
+	}
+	assert_int_equal(w->s->n_asked, 1024);
+	syn(w, &pair);
+	assert_int_equal(w->s->n_asked, 1024);
+	assert_int_equal(COUNTER(w, overflow), 1);
+	assert_int_equal(played.n_dials, 1);
+	assert_int_equal(played.dials[0].egress, PROXY);
+	dial_end(-1, -ETIMEDOUT);
+	while (question(w))
+		answer_nothing(w, -EIO);
+	w->s->now_ms += 6000;
+	syn(w, &pair);
+	assert_int_equal(question(w)->type, DNS_A);
+}
+
 static void a_verdict_lives_for_its_ttl(void **state)
 {
 	struct world *w = *state;
@@ -342,6 +373,7 @@ int main(void)
 		TEST(the_second_list),
 		TEST(the_first_packet_waits),
 		TEST(no_verdict),
+		TEST(too_many_to_ask_about),
 		TEST(a_verdict_lives_for_its_ttl),
 		TEST(a_reload_asks_anew),
 		TEST(a_hit_that_comes_at_once),
