@@ -10,7 +10,7 @@ import struct
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
-from lab import Sniffer, split_address, wait_for
+from lab import Sniffer, wait_for
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 CLIENT = {V4: "192.168.77.2", V6: "fd77::2"}
@@ -20,13 +20,12 @@ WITHIN_S = 1  # nothing is silent for longer
 IPV6_HDRINCL = 36
 
 # (type, code) of ICMP errors
-NET_UNREACHABLE = {V4: (3, 0), V6: (1, 0)}
 HOST_UNREACHABLE = {V4: (3, 1), V6: (1, 3)}
 PROTOCOL_UNREACHABLE = {V4: (3, 2), V6: (4, 1)}  # IPv6: unrecognized next header
 PORT_UNREACHABLE = {V4: (3, 3), V6: (1, 4)}
 PROHIBITED = {V4: (3, 13), V6: (1, 1)}
 EXCEEDED = {V4: (11, 0), V6: (3, 0)}
-ECHO_REQUEST, ECHO_REPLY = {V4: (8, 0), V6: (128, 0)}, {V4: (0, 0), V6: (129, 0)}
+ECHO_REPLY = {V4: (0, 0), V6: (129, 0)}
 
 
 class Wire:
@@ -95,7 +94,3 @@ def checksum_is_right(packet):
     while total >> 16:
         total = (total & 0xffff) + (total >> 16)
     return total == 0xffff
-
-
-def family_of(address):
-    return split_address(address)[0]

@@ -10,8 +10,8 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, IPv6ExtHdrF
 from scapy.packet import Raw
 
 from lab import addresses, greeter, wait_for
-from packets import (ACK, ECHO_REPLY, EXCEEDED, FIN, HOST_UNREACHABLE, ICMP, PORT_UNREACHABLE, PROTOCOL_UNREACHABLE,
-                     PSH, RST, SYN, V4, V6, Wire, checksum_is_right)
+from packets import (ACK, ECHO_REPLY, EXCEEDED, FIN, HOST_UNREACHABLE, ICMP, PORT_UNREACHABLE, PROHIBITED,
+                     PROTOCOL_UNREACHABLE, PSH, RST, SYN, V4, V6, Wire, checksum_is_right)
 from proxies import Socks5, echo
 from test_carry import FAMILIES, MODES, REAL, UNMAPPED, fake, flag, tcp_connect
 
@@ -109,10 +109,12 @@ def test_a_ping_in_fragments(gw, lab, wire, family, name):
 
 
 @FAMILIES
-def test_a_ping_to_a_rejected_name(gw, lab, family):
-    start = time.monotonic()
-    done = lab.run("cl", "ping", flag(family), "-c", "1", "-W", "3", fake(gw, "rejected.test", family), check=False)
-    assert "+1 errors" in done.stdout and time.monotonic() - start < 1
+def test_a_rejected_name(gw, wire, family):
+    """Whatever is sent to it is prohibited, and each time."""
+    target = fake(gw, "rejected.test", family)
+    for kind in (Tcp(sport=19000, dport=80, flags="S"), Udp(sport=19000, dport=80) / Raw(b"x"), echo_request(family)) * 3:
+        wire.send(wire.ip(target) / kind)
+        wire.answer(wire.is_error(PROHIBITED, target), f"prohibited, {kind.summary()}")
 
 
 # --- fragments and other protocols ---
@@ -286,7 +288,8 @@ def test_the_last_hop(gw, lab, wire, family, name):
 
 # --- sources that cannot be ---
 
-SPOOFED = {V4: ["192.168.77.1", "198.18.0.1", "127.0.0.1", "0.0.0.7", "255.255.255.255", "224.0.0.1", "10.99.0.1", "fake"],
+SPOOFED = {V4: ["192.168.77.1", "198.18.0.1", "127.0.0.1", "0.0.0.7", "255.255.255.255", "224.0.0.1", "10.99.0.1",
+                "fake"],
            V6: ["fd77::1", "fd00:198:18::1", "::1", "::", "ff02::1", "2001:db8:99::1", "fe80::1", "fake"]}
 
 
@@ -330,8 +333,8 @@ def test_what_conntrack_takes_for_broken(gw, lab, family, part, known):
     with Wire(lab, family, part, {"cl": "eth0", "gw": "lo"}[part], source) as wire:
         if known:
             wire.send(wire.ip(target) / Udp(sport=32000, dport=9) / Raw(b"x"))
-            wait_for(lambda: gw.result("fakeip.lookup", address=target)["verdict"]["address" + str(family_number(family))],
-                     "it is decided", 2)
+            key = "address4" if family == V4 else "address6"
+            wait_for(lambda: (gw.result("fakeip.lookup", address=target)["verdict"] or {}).get(key), "it is decided", 2)
         before = gw.status()["stray"]
         for packet in (wire.ip(target) / Udp(sport=32001, dport=9, chksum=0x1234) / Raw(b"x"),
                        wire.ip(target) / Tcp(sport=32001, dport=80, flags="S", chksum=1),
@@ -347,10 +350,6 @@ def test_what_conntrack_takes_for_broken(gw, lab, family, part, known):
     lab.curl("http://web.test/", flag(family), part=part)
 
 
-def family_number(family):
-    return 4 if family == V4 else 6
-
-
 # --- many ---
 
 @FAMILIES
@@ -358,7 +357,8 @@ def test_a_flood_of_syns_while_the_proxy_hangs(gw, lab, wire, family):
     """20,000 from random ports: memory is bounded, names are answered meanwhile, and it is over when it is over."""
     gw.flooded = True
     target = fake(gw, PROXIED, family)
-    packets = [bytes(wire.ip(target) / Tcp(sport=port, dport=7, flags="S")) for port in random.sample(range(1024, 65536), 200)]
+    packets = [bytes(wire.ip(target) / Tcp(sport=1, dport=7, flags="S", seq=random.randrange(1 << 32)))
+               for _ in range(200)]
 
     def varied(i):  # scapy takes 100 µs a packet; the checksum is not right, and nobody forwards by it
         packet = bytearray(packets[i % len(packets)])

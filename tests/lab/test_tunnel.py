@@ -29,7 +29,8 @@ def tunnel(lab):
             lab.run("gw", "ip", family, "route", "add", "default", "dev", "wg0", "table", "88")
             lab.run("gw", "ip", family, "rule", "add", "fwmark", f"{MARK}/{MARK}", "lookup", "88", "priority", "500")
         lab.run("gw", "sysctl", "-qw", "net.ipv4.conf.wg0.rp_filter=2")
-        lab.nft('table inet fw { chain srcnat { type nat hook postrouting priority srcnat; oifname "wg0" masquerade; }; }')
+        lab.nft("table inet fw { chain srcnat { type nat hook postrouting priority srcnat; "
+                'oifname "wg0" masquerade; }; }')
         yield tunnel
         lab.nft("delete table inet fw")
         for family in ("-4", "-6"):

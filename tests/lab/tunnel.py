@@ -1,5 +1,5 @@
-"""A link like WireGuard's: a device of layer 3 (no neighbours, no broadcast) with a smaller MTU, whose packets a program
-carries inside UDP over another uplink. (The kernel of the build machine has no WireGuard.)
+"""A link like WireGuard's: a device of layer 3 (no neighbours, no broadcast) with a smaller MTU, whose packets a
+program carries inside UDP over another uplink. (The kernel of the build machine has no WireGuard.)
 
     with Tunnel(lab, "wg0"):      # 10.88.0.1 and 2001:db8:88::1 in gw, .2 and ::2 in wan
 """
