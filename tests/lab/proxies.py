@@ -6,12 +6,12 @@
         assert proxy.requests == [("web.test", 7)]
 
 far=        what is done with a connection instead of keeping it for take(): a function (socket, host, port), in a
-            thread of its own; echo is one, and so is onward(lab), which connects to web.test's own addresses
+            thread of its own; echo is one
 .gate       a threading.Event: no request is replied to while it is clear
 .refuse     {host: reply code}, or {(host, port): code}
 script=     what is done with a connection from its first byte on: (proxy, socket); socks5 and http are the usual ones
-udp=        a function (proxy, association, host, port, payload, answer) for each datagram; answer(payload, host=, port=)
-            sends one back on it. None: UDP ASSOCIATE is refused
+udp=        a function (proxy, association, host, port, payload, answer) for each datagram; answer(payload, host=,
+            port=) sends one back on it. None: UDP ASSOCIATE is refused
 .associations   {the gateway's own (address, port): number} of those that have sent; .controls their connections
 """
 import contextlib
@@ -72,18 +72,6 @@ def echo(sock, _host, _port):
     while data := sock.recv(65536):
         sock.sendall(data)
     sock.shutdown(socket.SHUT_WR)
-
-
-def copy(source, target):
-    """Until source ends; its end and its reset are passed on."""
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        for sock in (source, target):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
 
 
 # --- what the proxy says ---

@@ -1,11 +1,8 @@
 """Item 9: egresses of type socks5 and http, with real proxies at their far end."""
-import contextlib
+import base64
 import errno
-import hashlib
-import os
 import select
 import socket
-import threading
 import time
 
 import pytest
@@ -122,7 +119,6 @@ def test_what_is_sent_as_a_login(gateway, lab):
             gw = gateway(proxied({**egress, **LOGIN}))
             assert connect_error(lab, fake(gw, "login.test"))[0] == 0
             gw.stop()
-        import base64
         wanted = base64.b64encode("alice:open sesame: ö".encode()).decode()
         assert http.heads[0][:2] == ["CONNECT login.test:80 HTTP/1.1", "Host: login.test:80"]
         assert f"Proxy-Authorization: Basic {wanted}" in http.heads[0]

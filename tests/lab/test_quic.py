@@ -20,7 +20,8 @@ def server(lab):
     noise = os.urandom(2_000_000)
     (folder / "quic-noise").write_bytes(noise)
     with open(lab.dir / "quic-server.log", "wb") as log:
-        process = lab.popen("wan", "gtlsserver", "-q", "-d", folder, "*", "443", key, certificate, stdout=log, stderr=log)
+        process = lab.popen("wan", "gtlsserver", "-q", "-d", folder, "*", "443", key, certificate, stdout=log,
+                            stderr=log)
     wait_for(lambda: process.poll() is not None or lab.run("wan", "ss", "-Hlnu", "sport = :443").stdout, "it listens")
     assert process.poll() is None, (lab.dir / "quic-server.log").read_text()
     return noise

@@ -1,5 +1,4 @@
 """Item 9: what passes through the TCP relay; the test is both ends."""
-import errno
 import hashlib
 import os
 import socket
@@ -9,7 +8,7 @@ import time
 import pytest
 
 from lab import PATIENCE_S, addresses, is_fake, read_exactly, wait_for
-from proxies import Socks5, copy, descriptors, echo, egress_status, is_open, proxied, reset, wait_no_flows
+from proxies import Socks5, descriptors, echo, egress_status, proxied, reset, wait_no_flows
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
 SIDES = pytest.mark.parametrize("side", ["client", "server"])
