@@ -19,13 +19,17 @@ static unsigned slot_of(const struct ip_addr *client, const char *host, const st
 
 static bool is_too_fast(struct guard_slot *s, int64_t now_ms)
 {
-	int64_t since = atomic_load_explicit(&s->counted_since_ms, memory_order_relaxed);
+	int64_t at_ms = atomic_load_explicit(&s->burst_ms, memory_order_relaxed);
+	uint32_t burst = atomic_load_explicit(&s->burst, memory_order_relaxed);
+	int64_t over = (now_ms - at_ms) / GUARD_EVERY_MS;
 
-	if (now_ms - since >= GUARD_RATE_MS) {
-		atomic_store_explicit(&s->counted_since_ms, now_ms, memory_order_relaxed);
-		atomic_store_explicit(&s->begun, 0, memory_order_relaxed);
+	if (over > 0) {
+		burst = over < burst ? burst - (uint32_t)over : 0;
+		atomic_store_explicit(
+			&s->burst_ms, at_ms + over * GUARD_EVERY_MS, memory_order_relaxed);
 	}
-	return atomic_fetch_add_explicit(&s->begun, 1, memory_order_relaxed) >= GUARD_RATE;
+	atomic_store_explicit(&s->burst, burst + 1, memory_order_relaxed);
+	return burst >= GUARD_BURST;
 }
 
 int guard_enter(struct guard *g, const struct ip_addr *client, const char *host,

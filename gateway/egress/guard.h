@@ -6,8 +6,8 @@
  * A refusal lasts a while, so that all branches of the tree fall at once.
  *
  * Where the client's connection was accepted before the dial (real addresses), a loop's dials do
- * connect, each for the next. There what a client on the proxy's own host may begin within a second
- * is limited.
+ * connect, each for the next. There a client on the proxy's own host may begin some at once, and
+ * then so many a second.
  *
  * Counters are shared by hash and only ever estimated: any thread, no lock. */
 #ifndef TUNGATE_EGRESS_GUARD_H
@@ -21,15 +21,15 @@
 #define GUARD_NEAR	32
 #define GUARD_FAR	1024
 #define GUARD_REFUSE_MS 2000
-#define GUARD_RATE	128 /* in GUARD_RATE_MS */
-#define GUARD_RATE_MS	1000
+#define GUARD_BURST	64
+#define GUARD_EVERY_MS	60 /* one of the burst is forgotten */
 
 struct guard {
 	struct guard_slot {
 		_Atomic uint32_t open; /* begun since one has connected, not ended */
 		_Atomic int64_t refuse_until_ms;
-		_Atomic uint32_t begun; /* since counted_since_ms */
-		_Atomic int64_t counted_since_ms;
+		_Atomic uint32_t burst; /* begun, less what is forgotten until burst_ms */
+		_Atomic int64_t burst_ms;
 	} slots[GUARD_SLOTS];
 };
 

@@ -58,24 +58,36 @@ static void those_that_connect(void **state)
 	}
 }
 
+static bool begins(int64_t now_ms)
+{
+	int slot = enter("10.0.0.1", "a.test", GUARD_IS_ACCEPTED, now_ms);
+
+	if (slot >= 0)
+		guard_leave(&guard, slot, true);
+	return slot >= 0;
+}
+
 /* Each dial of such a loop connects: its pace tells. */
 static void accepted_ones_that_connect(void **state)
 {
 	int64_t now_ms = 1000;
 
 	(void)state;
-	for (unsigned second = 0; second < 3; second++, now_ms += GUARD_RATE_MS) {
-		for (unsigned i = 0; i < GUARD_RATE; i++)
-			guard_leave(&guard, enter("10.0.0.1", "a.test", GUARD_IS_ACCEPTED, now_ms),
-				true);
-	}
-	now_ms -= GUARD_RATE_MS;
-	assert_int_equal(enter("10.0.0.1", "a.test", GUARD_IS_ACCEPTED, now_ms + 999), -ELOOP);
-	assert_int_equal(enter("10.0.0.1", "a.test", GUARD_IS_FAR, now_ms + 999), -ELOOP);
-	now_ms += 999 + GUARD_REFUSE_MS;
-	for (unsigned i = 0; i < GUARD_RATE; i++)
-		guard_leave(&guard, enter("10.0.0.1", "a.test", GUARD_IS_ACCEPTED, now_ms), true);
-	assert_int_equal(enter("10.0.0.1", "a.test", GUARD_IS_ACCEPTED, now_ms), -ELOOP);
+	for (unsigned i = 0; i < 1000; i++, now_ms += GUARD_EVERY_MS)
+		assert_true(begins(now_ms));
+	for (unsigned i = 0; i < GUARD_BURST; i++)
+		assert_true(begins(now_ms));
+	assert_true(begins(now_ms + GUARD_EVERY_MS));
+	assert_false(begins(now_ms + GUARD_EVERY_MS));
+	/* For all of this destination, for a while. */
+	now_ms += GUARD_EVERY_MS + GUARD_REFUSE_MS;
+	assert_int_equal(enter("10.0.0.1", "a.test", GUARD_IS_FAR, now_ms - 1), -ELOOP);
+	assert_true(begins(now_ms));
+	/* A slow one is found, too. */
+	for (unsigned i = 0; i < 2 * GUARD_BURST; i++, now_ms += GUARD_EVERY_MS / 3)
+		if (!begins(now_ms))
+			return;
+	fail();
 }
 
 static void those_that_end(void **state)
