@@ -185,16 +185,6 @@ static bool touch(struct carry *c, const struct ip_addr *target, uint32_t *ret_i
 	return true;
 }
 
-/* NFLOG shows packets before the kernel has looked at where they say they are from. */
-static bool may_send(struct carry *c, const struct ip_addr *source, unsigned ifindex)
-{
-	if (ifindex == 0 || (is_one_host(source) && !ip_addr_is_loopback(source) &&
-				    !hosts_contain(c->c.hosts, source)))
-		return true;
-	count_add(&c->counters.refused, 1);
-	return false;
-}
-
 void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex)
 {
 	struct arrival a = {.p = p,
@@ -206,7 +196,7 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 	struct deciding *d;
 	struct verdict v;
 
-	if (c->stopping || !may_send(c, &a.source, ifindex))
+	if (c->stopping)
 		return;
 	/* First of all: of what comes here, only datagrams come all the time. */
 	if (p->protocol == IPPROTO_UDP && udp_relay_fake(c->udp, p, ifindex))
