@@ -389,7 +389,7 @@ static const char *table_hint(int error)
 static int start_privileged(struct daemon *d)
 {
 	struct plumbing_marks marks = plumbing_marks(&d->config->gateway);
-	int error = inject_new(marks.value, marks.tproxy, &d->inject);
+	int error = inject_new(marks.value, marks.tun | marks.tproxy, &d->inject);
 
 	if (error) {
 		log_error("raw socket: %s",

@@ -147,18 +147,19 @@ int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what)
 
 	force |= look_at_lan(d);
 	if (wanted == CONF_INTERCEPT_AUTO) {
-		/* The probe needs the table and its devices; tproxy is the mode that is right while
-		 * we do not know. */
-		if (running == CONF_INTERCEPT_AUTO || force) {
-			if (running == CONF_INTERCEPT_AUTO || running == CONF_INTERCEPT_OFF)
-				running = CONF_INTERCEPT_TPROXY;
-			error = plumbing_table(
-				&d->plumbing, d->config, d->writer, d->inject, running, ret_what);
-			if (error)
-				return error;
-			force = false;
-		}
+		/* The probe needs the table and its devices, and chains of its own, which cost
+		 * every packet of the router something; tproxy is the mode that is right while we
+		 * do not know. */
+		if (running == CONF_INTERCEPT_AUTO || running == CONF_INTERCEPT_OFF)
+			running = CONF_INTERCEPT_TPROXY;
+		d->plumbing.probing = true;
+		error = plumbing_table(
+			&d->plumbing, d->config, d->writer, d->inject, running, ret_what);
+		d->plumbing.probing = false;
+		if (error)
+			return error;
 		wanted = probe_mode(d);
+		force = true;
 	}
 	look_at_bridges(d);
 	if (wanted == running && !force)

@@ -15,8 +15,11 @@
 /* Tables and preferences that the tested recipes use (facts/kernel.md, a). */
 #define TABLE_TUN     198
 #define TABLE_TPROXY  199
+#define PREF_NOT_TUN  898
+#define PREF_NOT_SELF 899
 #define PREF_TUN      900
 #define PREF_TPROXY   901
+#define PREF_ON	      902
 #define METRIC_LAST   4294967295u
 #define TUN_QUEUE_LEN 4000 /* packets; a burst of the LAN waits here */
 
@@ -95,11 +98,20 @@ void plumbing_init(struct plumbing *p, const struct config *config)
 
 /* --- rules and routes --- */
 
+/* Where src_valid_mark is set (wg-quick does it), the kernel looks up a packet's source with its
+ * mark, too, as if it came in by lo, or by where the packet goes. Our ways are not meant for that:
+ * this host's own packets, which lo stands for otherwise, carry both bits. */
 static int add_rules(struct plumbing *p, const struct config *config, uint8_t family)
 {
 	struct plumbing_marks m = plumbing_marks(&config->gateway);
-	struct rt_rule tun = {family, PREF_TUN, m.tun, m.tun, TABLE_TUN};
-	struct rt_rule tproxy = {family, PREF_TPROXY, m.tproxy, m.tproxy, TABLE_TPROXY};
+	uint32_t both = m.tun | m.tproxy;
+	const struct rt_rule rules[] = {
+		{.family = family, .pref = PREF_ON},
+		{family, PREF_NOT_TUN, m.tun, both, .skip = PREF_ON, .iif = p->tun},
+		{family, PREF_NOT_SELF, m.tproxy, both, .skip = PREF_ON, .iif = "lo"},
+		{family, PREF_TPROXY, m.tproxy, m.tproxy, .table = TABLE_TPROXY},
+		{family, PREF_TUN, m.tun, both, .table = TABLE_TUN},
+	};
 	struct rt_route to_tun = {.to.addr.family = family,
 		.type = RT_UNICAST,
 		.ifindex = p->tun_index,
@@ -109,11 +121,9 @@ static int add_rules(struct plumbing *p, const struct config *config, uint8_t fa
 	int error = rt_route_add(p->rt, &to_local);
 
 	if (!error)
-		error = rt_rule_add(p->rt, &tproxy);
-	if (!error)
 		error = rt_route_add(p->rt, &to_tun);
-	if (!error)
-		error = rt_rule_add(p->rt, &tun);
+	for (size_t i = 0; i < sizeof rules / sizeof rules[0] && !error; i++)
+		error = rt_rule_add(p->rt, &rules[i]);
 	return error;
 }
 
@@ -425,7 +435,7 @@ int plumbing_table(struct plumbing *p, const struct config *config, struct write
 		.no_lan_tproxy = p->bridge_netfilter,
 		.forget = p->forget,
 		.nflog_group = p->has_nflog ? PLUMBING_NFLOG_GROUP : 0,
-		.probe_from = p->probe,
+		.probe_from = p->probing ? p->probe : no_prefix.addr,
 		.probe_port = PLUMBING_PROBE_PORT,
 	};
 	inject_set_raw_errors(inject, mode == CONF_INTERCEPT_TPROXY);

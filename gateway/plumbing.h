@@ -38,6 +38,7 @@ struct plumbing {
 	bool has_nflog;			/* somebody reads the group; set by the caller */
 	bool bridge_netfilter; /* see table_config.no_lan_tproxy; as plumbing_point_inject() found
 				  it */
+	bool probing;	       /* the next table is for probe_run() */
 	bool forget;	       /* the next table begins without the decisions of the one before */
 };
 

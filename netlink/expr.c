@@ -323,10 +323,10 @@ void match_address_in(struct ruleset *r, enum rule_side side, uint8_t family, co
 	lookup(r, set, 0);
 }
 
-void match_family_not_in(struct ruleset *r, const char *set)
+void match_family_in(struct ruleset *r, enum rule_is is, const char *set)
 {
 	meta_load(r, NFT_META_NFPROTO);
-	lookup(r, set, NFT_LOOKUP_F_INV);
+	lookup(r, set, is == IS ? 0 : NFT_LOOKUP_F_INV);
 }
 
 static void fib_load(struct ruleset *r, uint32_t flags, uint32_t result)

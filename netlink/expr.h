@@ -50,7 +50,7 @@ void match_ether_source(struct ruleset *r, const uint8_t address[6]);
 void match_address(
 	struct ruleset *r, enum rule_side side, enum rule_is is, const struct ip_prefix *prefix);
 void match_address_in(struct ruleset *r, enum rule_side side, uint8_t family, const char *set);
-void match_family_not_in(struct ruleset *r, const char *set); /* set of nfproto */
+void match_family_in(struct ruleset *r, enum rule_is is, const char *set); /* set of nfproto */
 void match_destination_type(
 	struct ruleset *r, enum rule_is is, uint32_t rtn_type); /* RTN_LOCAL, … */
 void match_source_type(struct ruleset *r, enum rule_is is, uint32_t rtn_type);

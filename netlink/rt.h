@@ -32,7 +32,11 @@ int rt_route_delete(struct rt *rt, const struct rt_route *route);
 
 struct rt_rule {
 	uint8_t family; /* enum ip_family */
-	uint32_t pref, mark, mask, table;
+	uint32_t pref, mark, mask;
+	uint32_t table; /* to be looked up in; or 0 */
+	uint32_t skip;	/* go on at the rule of this pref; or 0: go on at the next, as such a target
+			 */
+	const char *iif; /* "lo": also what this host sends; NULL: any */
 };
 int rt_rule_add(struct rt *rt, const struct rt_rule *rule);
 

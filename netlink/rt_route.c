@@ -70,9 +70,14 @@ int rt_rule_add(struct rt *rt, const struct rt_rule *rule)
 	if (rule->family == IP_NONE)
 		return -EINVAL;
 	m->family = rt_af(rule->family);
-	m->action = FR_ACT_TO_TBL;
+	m->action = rule->table ? FR_ACT_TO_TBL : rule->skip ? FR_ACT_GOTO : FR_ACT_NOP;
 	mnl_attr_put_u32(h, FRA_PRIORITY, rule->pref);
-	mnl_attr_put_u32(h, FRA_TABLE, rule->table);
+	if (rule->table)
+		mnl_attr_put_u32(h, FRA_TABLE, rule->table);
+	else if (rule->skip)
+		mnl_attr_put_u32(h, FRA_GOTO, rule->skip);
+	if (rule->iif)
+		mnl_attr_put_strz(h, FRA_IIFNAME, rule->iif);
 	mnl_attr_put_u8(h, FRA_PROTOCOL, RT_PROTOCOL);
 	if (rule->mask) {
 		mnl_attr_put_u32(h, FRA_FWMARK, rule->mark);

@@ -107,9 +107,26 @@ static bool needs_forward(const struct table_config *c)
 	return c->mode == CONF_INTERCEPT_TPROXY && c->nflog_group && table_has_pool(c);
 }
 
-static bool needs_probe(const struct table_config *c)
+bool table_probes(const struct table_config *c)
 {
 	return c->probe_from.family != IP_NONE;
+}
+
+uint32_t table_own_way(const struct table_config *c)
+{
+	return c->mark_tun | c->mark_tproxy;
+}
+
+void table_alive_match(struct table_plan *p)
+{
+	match_family_in(&p->rules, IS, "alive");
+}
+
+void table_gate_build(struct table_plan *p, const char *chain)
+{
+	struct ruleset *r = &p->rules;
+
+	RULE(r, chain, match_family_in(r, IS_NOT, "alive"), act_accept(r));
 }
 
 static const struct table_chain {
@@ -127,11 +144,14 @@ static const struct table_chain {
 	{"fake", table_has_pool, NULL, 0, 0},
 	{"looped", table_loops, NULL, 0, 0},
 	{"forward", needs_forward, "filter", NF_INET_FORWARD, -1},
+	{"copied", needs_forward, NULL, 0, 0},
 	{"to_tun", table_has_pool, "filter", NF_INET_POST_ROUTING, 0},
-	{"probe", needs_probe, "filter", NF_INET_POST_ROUTING, 300},
+	{"probe", table_probes, "filter", NF_INET_POST_ROUTING, 300},
 	/* A route chain, so that one place both leaves conntrack and chooses the way. */
 	{"out", needs_always, "route", NF_INET_LOCAL_OUT, -300},
+	{"own", needs_always, NULL, 0, 0},
 	{"out_dns", needs_own_dns, NULL, 0, 0},
+	{"out_fake", table_has_pool, NULL, 0, 0},
 	{"nat_in", table_has_pool, "nat", NF_INET_PRE_ROUTING, -105},
 	{"nat_out", table_has_pool, "nat", NF_INET_LOCAL_OUT, -105},
 	/* Behind srcnat: what a rule of the user's has rewritten is not ours any more. */
@@ -145,11 +165,13 @@ static const struct table_chain {
 	{"relay_new", table_relays_real, NULL, 0, 0},
 	{"to_relay", table_relays_real, NULL, 0, 0},
 	{"relay_out", needs_own_relay, "route", NF_INET_LOCAL_OUT, -145},
+	{"own_peer", table_relays_real, NULL, 0, 0},
 	{"own_fake", needs_own_fake, NULL, 0, 0},
 	{"own_new", needs_own_real, NULL, 0, 0},
 };
 /* No name is a keyword of nft, so that a listing can be loaded again. */
 #define N_CHAINS (sizeof chains / sizeof chains[0])
+_Static_assert(N_CHAINS <= 32, "table_state.chains");
 
 static const char *const counters[] = {
 	"taken_udp", "taken_tcp", "relayed_udp", "relayed_tcp", "stray", "outside", "probe"};

@@ -3,6 +3,8 @@
  * packet goes on as if we were not here;
  * - what comes from TUN to a pool and is taken by nobody would return to TUN for ever: it is
  * dropped and counted;
+ * - every packet of the router meets the base chains: they compare what is at hand and leave the
+ * gate, a look-up, to the chains behind them;
  * - a flow that conntrack has seen once without NAT never gets NAT: what goes to TUN is not
  * tracked. */
 #include "netlink/table_internal.h"
@@ -26,15 +28,12 @@ static void raw_build(struct table_plan *p)
 	struct ruleset *r = &p->rules;
 	const struct table_config *c = p->c;
 
-	RULE(r, "raw", match_family_not_in(r, "alive"), act_return(r));
 	RULE(r, "raw", match_iif(r, IS, c->tun), act_goto(r, "from_tun"));
 	/* What the output chains, or the daemon by its raw socket, sent back to us. */
-	if (table_loops(c))
+	if (table_loops(c) || loops_dns(c))
 		RULE(r, "raw", match_iif(r, IS, "lo"),
-			match_mark(r, c->mark_tproxy, c->mark_tproxy), act_goto(r, "looped"));
-	else if (loops_dns(c))
-		RULE(r, "raw", match_iif(r, IS, "lo"),
-			match_mark(r, c->mark_tproxy, c->mark_tproxy), act_goto(r, "to_socket"));
+			match_mark(r, table_own_way(c), table_own_way(c)), table_alive_match(p),
+			act_goto(r, table_loops(c) ? "looped" : "to_socket"));
 	RULE(r, "raw", match_iif(r, IS, "lo"), act_accept(r));
 	for (size_t i = 0; i < c->n_lan; i++)
 		RULE(r, "raw", match_iif(r, IS, c->lan[i]), act_jump(r, "lan"));
@@ -42,7 +41,7 @@ static void raw_build(struct table_plan *p)
 	{
 		if (f->pool.addr.family != IP_NONE)
 			RULE(r, "raw", match_address(r, DESTINATION, IS, &f->pool),
-				act_count(r, "outside"), act_drop(r));
+				table_alive_match(p), act_count(r, "outside"), act_drop(r));
 	}
 }
 
@@ -58,7 +57,7 @@ static void lan_probe_build(struct table_plan *p)
 	struct ip_prefix to = probe_host(p->c);
 	struct ruleset *r = &p->rules;
 
-	if (p->c->probe_from.family != IP_NONE)
+	if (table_probes(p->c))
 		RULE(r, "lan", match_address(r, DESTINATION, IS, &to),
 			match_protocol(r, IPPROTO_UDP), match_port(r, SOURCE, p->c->probe_port),
 			match_port(r, DESTINATION, DNS_PORT), act_notrack(r),
@@ -115,6 +114,7 @@ static void dns_build(struct table_plan *p)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
+	table_gate_build(p, "dns");
 	for (size_t i = 0; c->exempt && i < c->exempt->n_mark; i++)
 		RULE(r, "dns", match_mark(r, c->exempt->mark[i].value, c->exempt->mark[i].mask),
 			act_accept(r));
@@ -252,6 +252,7 @@ static void fake_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
 
+	table_gate_build(p, "fake");
 	if (table_relays_fakes(p->c))
 		RULE(r, "fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN),
 			match_socket_transparent(r), act_notrack(r),
@@ -284,6 +285,7 @@ static void from_tun_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
 
+	table_gate_build(p, "from_tun");
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family == IP_NONE)
@@ -336,19 +338,22 @@ static void forward_build(struct table_plan *p)
 {
 	struct ruleset *r = &p->rules;
 
-	RULE(r, "forward", match_mark(r, p->c->mark_tun, p->c->mark_tun),
-		act_accept(r)); /* the probe */
+	if (table_probes(p->c))
+		RULE(r, "forward", match_mark(r, p->c->mark_tun, p->c->mark_tun), act_accept(r));
 	EACH_FAMILY(p, f)
 	{
-		if (f->pool.addr.family == IP_NONE)
-			continue;
-		RULE(r, "forward", match_address(r, DESTINATION, IS, &f->pool),
-			match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_log(r, p->c->nflog_group),
-			act_drop(r));
-		broken_rule(p, "forward", f);
-		RULE(r, "forward", match_address(r, DESTINATION, IS, &f->pool),
-			act_log(r, p->c->nflog_group), act_drop(r));
+		if (f->pool.addr.family != IP_NONE)
+			RULE(r, "forward", match_address(r, DESTINATION, IS, &f->pool),
+				act_goto(r, "copied"));
 	}
+	RULE(r, "copied", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_log(r, p->c->nflog_group),
+		act_drop(r));
+	EACH_FAMILY(p, f)
+	{
+		if (f->pool.addr.family != IP_NONE)
+			broken_rule(p, "copied", f);
+	}
+	RULE(r, "copied", act_log(r, p->c->nflog_group), act_drop(r));
 }
 
 static void probe_build(struct table_plan *p)
@@ -384,6 +389,6 @@ void table_in_build(struct table_plan *p)
 	}
 	if (pools && c->mode == CONF_INTERCEPT_TPROXY && c->nflog_group)
 		forward_build(p);
-	if (c->probe_from.family != IP_NONE)
+	if (table_probes(c))
 		probe_build(p);
 }

@@ -44,12 +44,20 @@ bool table_relays_fakes(const struct table_config *c);
 bool table_relays_real(const struct table_config *c);
 /* Something comes back over lo for the relay. */
 bool table_loops(const struct table_config *c);
+bool table_probes(const struct table_config *c);
+
+/* The mark of what this host sends and shall have back: both ways in at once, which nothing of the
+ * LAN's has. */
+uint32_t table_own_way(const struct table_config *c);
+/* The gate, within a rule; or at the door of a chain that few packets reach. */
+void table_alive_match(struct table_plan *p);
+void table_gate_build(struct table_plan *p, const char *chain);
 
 /* table_sets.c */
 void table_sets_build(
 	struct table_plan *p, const struct table_state *old, struct table_state *next);
 
-/* table_in.c: what comes in: raw and the chains it jumps to, forward, postrouting's probe */
+/* table_in.c: what comes in: raw and the chains it jumps to, forward, postrouting */
 void table_in_build(struct table_plan *p);
 /* table_out.c: what this host sends */
 void table_out_build(struct table_plan *p);

@@ -135,7 +135,8 @@ void table_nat_build(struct table_plan *p)
 		return;
 	/* A segment on its way to the relay, of a name that goes direct by now. */
 	if (c->self && table_relays_fakes(c))
-		RULE(r, "nat_out", match_mark(r, c->mark_tproxy, c->mark_tproxy), act_accept(r));
+		RULE(r, "nat_out", match_mark(r, table_own_way(c), table_own_way(c)),
+			act_accept(r));
 	dnat_build(p, "nat_in");
 	dnat_build(p, "nat_out");
 	EACH_FAMILY(p, f)

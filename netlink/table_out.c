@@ -105,11 +105,11 @@ void table_exempt_build(struct table_plan *p, const char *chain, bool targets)
 static void out_tproxy_rule(struct table_plan *p, uint8_t protocol, const struct ip_port *listener)
 {
 	struct ruleset *r = &p->rules;
-	uint32_t bit = p->c->mark_tproxy;
+	uint32_t way = table_own_way(p->c);
 
 	if (listener->addr.family != IP_NONE)
 		RULE(r, "out_dns", match_family(r, listener->addr.family),
-			match_protocol(r, protocol), act_notrack(r), act_mark(r, bit, bit),
+			match_protocol(r, protocol), act_notrack(r), act_mark(r, way, way),
 			act_accept(r));
 }
 
@@ -123,6 +123,7 @@ static void out_dns_build(struct table_plan *p)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
+	table_gate_build(p, "out_dns");
 	table_exempt_build(p, "out_dns", true);
 	for (size_t i = 0; i < sizeof not_taken / sizeof not_taken[0]; i++)
 		RULE(r, "out_dns", match_destination_type(r, IS, not_taken[i]), act_return(r));
@@ -138,31 +139,23 @@ static void out_dns_build(struct table_plan *p)
 /* The held SYN of a client, on its way over lo to the relay. Its source may be TUN's address. */
 static void put_back_build(struct table_plan *p)
 {
-	const struct table_config *c = p->c;
+	uint32_t way = table_own_way(p->c);
 	struct ruleset *r = &p->rules;
 
 	EACH_FAMILY(p, f)
 	{
 		if (f->pool.addr.family != IP_NONE && f->relay_tcp.addr.family != IP_NONE)
-			RULE(r, "out",
-				match_mark(r, c->mark_value | c->mark_tproxy,
-					c->mark_mask | c->mark_tproxy),
-				match_address(r, DESTINATION, IS, &f->pool), act_notrack(r),
-				act_accept(r));
+			RULE(r, "own", match_mark(r, way, way),
+				match_address(r, DESTINATION, IS, &f->pool), table_alive_match(p),
+				act_notrack(r), act_accept(r));
 	}
 }
 
-/* Our own answers are not tracked; all that carries our mark leaves as it is. */
-static void own_build(struct table_plan *p)
+/* From a fake address: what the relay, or the kernel for it, tells a client. */
+static void from_fake_build(struct table_plan *p, const char *chain)
 {
-	static const uint8_t protocols[] = {IPPROTO_UDP, IPPROTO_TCP};
-	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
-	for (size_t i = 0; i < sizeof protocols; i++)
-		RULE(r, "out", match_mark(r, c->mark_value, c->mark_mask),
-			match_protocol(r, protocols[i]), match_port(r, SOURCE, DNS_PORT),
-			act_notrack(r), act_accept(r));
 	EACH_FAMILY(p, f)
 	{
 		struct ip_prefix tun = {
@@ -170,15 +163,29 @@ static void own_build(struct table_plan *p)
 
 		if (f->pool.addr.family == IP_NONE)
 			continue;
-		rule_open(r, "out");
+		rule_open(r, chain);
 		match_address(r, SOURCE, IS, &f->pool);
 		if (tun.addr.family != IP_NONE) /* this host's own connections begin there */
 			match_address(r, SOURCE, IS_NOT, &tun);
+		table_alive_match(p);
 		act_notrack(r);
 		act_accept(r);
 		rule_close(r);
 	}
-	RULE(r, "out", match_mark(r, c->mark_value, c->mark_mask), act_accept(r));
+}
+
+/* Our own answers are not tracked; all that carries our mark leaves as it is. */
+static void own_build(struct table_plan *p)
+{
+	static const uint8_t protocols[] = {IPPROTO_UDP, IPPROTO_TCP};
+	struct ruleset *r = &p->rules;
+
+	put_back_build(p);
+	for (size_t i = 0; i < sizeof protocols; i++)
+		RULE(r, "own", match_protocol(r, protocols[i]), match_port(r, SOURCE, DNS_PORT),
+			table_alive_match(p), act_notrack(r), act_accept(r));
+	from_fake_build(p, "own");
+	RULE(r, "own", act_accept(r));
 }
 
 void table_reject_match(struct table_plan *p, const struct table_family *f, size_t egress)
@@ -199,7 +206,8 @@ static void out_reject_build(struct table_plan *p, const struct table_family *f)
 
 	for (size_t i = 0; i < p->c->n_egresses; i++) {
 		if (p->c->egresses[i].reject_udp || p->c->egresses[i].reject_quic)
-			RULE(r, "out", table_reject_match(p, f, i), act_notrack(r), act_accept(r));
+			RULE(r, "out_fake", table_reject_match(p, f, i), act_notrack(r),
+				act_accept(r));
 	}
 }
 
@@ -208,15 +216,16 @@ static void out_fake_build(struct table_plan *p, const struct table_family *f)
 	struct ruleset *r = &p->rules;
 
 	if (!p->c->self) {
-		RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool), act_count(r, "outside"),
-			act_drop(r));
+		RULE(r, "out_fake", match_address(r, DESTINATION, IS, &f->pool),
+			act_count(r, "outside"), act_drop(r));
 		return;
 	}
 	out_reject_build(p, f);
-	RULE(r, "out", match_address_in(r, DESTINATION, f->family, f->nat), act_accept(r));
-	RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool),
+	RULE(r, "out_fake", match_address_in(r, DESTINATION, f->family, f->nat), act_accept(r));
+	RULE(r, "out_fake", match_address(r, DESTINATION, IS, &f->pool),
 		match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_accept(r));
-	RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool), act_notrack(r), act_accept(r));
+	RULE(r, "out_fake", match_address(r, DESTINATION, IS, &f->pool), act_notrack(r),
+		act_accept(r));
 }
 
 void table_out_build(struct table_plan *p)
@@ -224,9 +233,9 @@ void table_out_build(struct table_plan *p)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
-	RULE(r, "out", match_family_not_in(r, "alive"), act_return(r));
-	put_back_build(p);
+	RULE(r, "out", match_mark(r, c->mark_value, c->mark_mask), act_goto(r, "own"));
 	own_build(p);
+	from_fake_build(p, "out");
 	RULE(r, "out", match_oif(r, IS, "lo"), act_accept(r));
 	if (c->self && c->mode != CONF_INTERCEPT_OFF) {
 		RULE(r, "out", match_protocol(r, IPPROTO_UDP), match_port(r, DESTINATION, DNS_PORT),
@@ -235,9 +244,14 @@ void table_out_build(struct table_plan *p)
 			act_jump(r, "out_dns"));
 		out_dns_build(p);
 	}
+	if (table_has_pool(c))
+		table_gate_build(p, "out_fake");
 	EACH_FAMILY(p, f)
 	{
-		if (f->pool.addr.family != IP_NONE)
-			out_fake_build(p, f);
+		if (f->pool.addr.family == IP_NONE)
+			continue;
+		RULE(r, "out", match_address(r, DESTINATION, IS, &f->pool),
+			act_goto(r, "out_fake"));
+		out_fake_build(p, f);
 	}
 }

@@ -16,12 +16,6 @@
 static const struct ip_prefix link_local = {
 	.addr = {.b = {0xfe, 0x80}, .family = IP_V6}, .len = 10};
 
-/* Not at the door of a chain that every packet passes: only few of them get this far. */
-static void gate_build(struct table_plan *p, const char *chain)
-{
-	RULE(&p->rules, chain, match_family_not_in(&p->rules, "alive"), act_return(&p->rules));
-}
-
 /* Without a socket the packet goes on as if we were not here. */
 static void socket_rule(struct table_plan *p, uint8_t protocol, const struct ip_port *socket)
 {
@@ -120,7 +114,7 @@ static void lan_build(struct table_plan *p)
 		act_goto(r, "to_relay"));
 	RULE(r, "relay_lan", match_ct_new(r), act_goto(r, "relay_new"));
 	new_build(p);
-	gate_build(p, "to_relay");
+	table_gate_build(p, "to_relay");
 	socket_rule(p, IPPROTO_TCP, &c->relay_tcp4);
 	socket_rule(p, IPPROTO_UDP, &c->relay_udp4);
 	socket_rule(p, IPPROTO_TCP, &c->relay_tcp6);
@@ -134,7 +128,9 @@ static void lan_build(struct table_plan *p)
 /* By lo to the relay's sockets (table_in.c, looped). */
 static void act_loop(struct table_plan *p)
 {
-	act_mark(&p->rules, p->c->mark_tproxy, p->c->mark_tproxy);
+	uint32_t way = table_own_way(p->c);
+
+	act_mark(&p->rules, way, way);
 	act_accept(&p->rules);
 }
 
@@ -149,6 +145,7 @@ static void own_fake_build(struct table_plan *p)
 			RULE(r, "relay_out", match_address(r, DESTINATION, IS, &f->pool),
 				act_goto(r, "own_fake"));
 	}
+	table_gate_build(p, "own_fake");
 	RULE(r, "own_fake", match_ct_dnat(r), act_accept(r));
 	RULE(r, "own_fake", match_tcp_flags(r, IS_NOT, FLAGS, TH_SYN), act_loop(p));
 }
@@ -164,8 +161,10 @@ static void own_real_build(struct table_plan *p)
 			RULE(r, "relay_out", match_address(r, DESTINATION, IS, &f->pool),
 				act_accept(r));
 	}
-	RULE(r, "relay_out", match_ct_mark(r, c->mark_tproxy, c->mark_tproxy), act_loop(p));
+	RULE(r, "relay_out", match_ct_mark(r, c->mark_tproxy, c->mark_tproxy), table_alive_match(p),
+		act_loop(p));
 	RULE(r, "relay_out", match_ct_new(r), act_goto(r, "own_new"));
+	table_gate_build(p, "own_new");
 	table_exempt_build(p, "own_new", false);
 	not_relayed_build(p, "own_new");
 	EACH_FAMILY(p, f)
@@ -186,10 +185,10 @@ static void peer_build(struct table_plan *p)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
-	RULE(r, "relay_out", match_mark(r, c->mark_value, c->mark_mask),
-		match_protocol(r, IPPROTO_UDP), match_ct_new(r),
+	RULE(r, "own_peer", match_protocol(r, IPPROTO_UDP), match_ct_new(r),
 		match_source_type(r, IS_NOT, RTN_LOCAL),
-		act_ct_mark(r, c->mark_tproxy, c->mark_tproxy), act_accept(r));
+		act_ct_mark(r, c->mark_tproxy, c->mark_tproxy));
+	RULE(r, "own_peer", act_accept(r));
 }
 
 static void out_build(struct table_plan *p)
@@ -197,11 +196,16 @@ static void out_build(struct table_plan *p)
 	const struct table_config *c = p->c;
 	struct ruleset *r = &p->rules;
 
+	rule_open(r, "relay_out");
+	match_mark(r, c->mark_value, c->mark_mask);
+	if (table_relays_real(c))
+		act_goto(r, "own_peer");
+	else
+		act_accept(r);
+	rule_close(r);
 	if (table_relays_real(c))
 		peer_build(p);
-	RULE(r, "relay_out", match_mark(r, c->mark_value, c->mark_mask), act_accept(r));
 	RULE(r, "relay_out", match_oif(r, IS, "lo"), act_accept(r));
-	gate_build(p, "relay_out");
 	if (c->self && table_relays_fakes(c))
 		own_fake_build(p);
 	if (c->self && table_relays_real(c))

@@ -79,7 +79,7 @@ static inline void net_must(const struct net_place *p, const char *command)
 
 static inline int net_raw(int family)
 {
-	uint32_t mark = LAB_MARK | LAB_MARK_TPROXY;
+	uint32_t mark = LAB_MARK | LAB_MARK_TUN | LAB_MARK_TPROXY;
 	int on = 1, fd = socket(family, SOCK_RAW, IPPROTO_RAW);
 
 	assert_true(fd >= 0);
@@ -138,9 +138,11 @@ static inline void net_lab_open(struct net_lab *n)
 	     "ip route add 198.18.0.0/15 dev tungate0;"
 	     "ip -6 route add fd00:198:18::/64 dev tungate0");
 	must("for f in -4 -6; do"
-	     " ip $f rule add pref 900 fwmark 0x20000000/0x20000000 lookup 198;"
+	     " ip $f rule add pref 899 fwmark 0x40000000/0x60000000 iif lo goto 902;"
+	     " ip $f rule add pref 900 fwmark 0x20000000/0x60000000 lookup 198;"
 	     " ip $f route add default dev tungate0 table 198;"
 	     " ip $f rule add pref 901 fwmark 0x40000000/0x40000000 lookup 199;"
+	     " ip $f rule add pref 902 nop;"
 	     " ip $f route add local default dev lo table 199; done");
 	n->raw4 = net_raw(AF_INET);
 	n->raw6 = net_raw(AF_INET6);

@@ -133,7 +133,10 @@ static void add(
 
 static void routes_and_rules(void **state)
 {
-	struct rt_rule rule = {IP_V4, 901, 0x200, 0x200, 199};
+	struct rt_rule rule = {IP_V4, 901, 0x200, 0x200, .table = 199};
+	/* By name: the interface may come later. */
+	struct rt_rule skip = {IP_V4, 899, 0x200, 0x600, .skip = 902, .iif = "later0"};
+	struct rt_rule target = {.family = IP_V4, .pref = 902};
 	struct rt_route gone = {prefix("198.18.0.0/15"), RT_UNICAST, tun_index, 0, 0};
 	unsigned removed = 0;
 
@@ -147,10 +150,14 @@ static void routes_and_rules(void **state)
 	add("0.0.0.0/0", RT_UNICAST, tun_index, 198, 0);
 	add("::/0", RT_UNICAST, tun_index, 70000, 0); /* a table beyond one byte */
 	for (int i = 0; i < 2; i++) {
-		rule.family = IP_V4;
-		assert_int_equal(rt_rule_add(rt, &rule), 0);
-		rule.family = IP_V6;
-		assert_int_equal(rt_rule_add(rt, &rule), 0);
+		static const uint8_t families[] = {IP_V4, IP_V6};
+
+		for (int k = 0; k < 2; k++) {
+			rule.family = skip.family = target.family = families[k];
+			assert_int_equal(rt_rule_add(rt, &target), 0);
+			assert_int_equal(rt_rule_add(rt, &skip), 0);
+			assert_int_equal(rt_rule_add(rt, &rule), 0);
+		}
 	}
 
 	assert_int_equal(lines_with("ip route show table main proto 198", "198.18.0.0/15"), 2);
@@ -167,6 +174,14 @@ static void routes_and_rules(void **state)
 		lines_with("ip rule show", "901:\tfrom all fwmark 0x200/0x200 lookup 199"), 1);
 	assert_int_equal(
 		lines_with("ip -6 rule show", "901:\tfrom all fwmark 0x200/0x200 lookup 199"), 1);
+	assert_int_equal(
+		lines_with("ip rule show",
+			"899:\tfrom all fwmark 0x200/0x600 iif later0 [detached] goto 902"),
+		1);
+	assert_int_equal(lines_with("ip -6 rule show", "goto 902"), 1);
+	assert_int_equal(lines_with("ip rule show", "unresolved"), 0);
+	assert_int_equal(lines_with("ip rule show", "902:\tfrom all nop"), 1);
+	assert_int_equal(lines_with("ip -6 rule show", "902:\tfrom all nop"), 1);
 
 	/* The way to the pools goes with TUN, not the barrier behind it. */
 	assert_int_equal(rt_route_delete(rt, &gone), 0);
@@ -180,7 +195,7 @@ static void routes_and_rules(void **state)
 			  "ip route add default dev rt0 table 77 proto 199"),
 		0);
 	assert_int_equal(rt_clean(rt, &removed), 0);
-	assert_int_equal(removed, 7 + 2);
+	assert_int_equal(removed, 7 + 6);
 	assert_int_equal(lines_with("ip route show table all proto 198", ""), 0);
 	assert_int_equal(lines_with("ip -6 route show table all proto 198", ""), 0);
 	assert_int_equal(lines_with("ip rule show", ""), 4);

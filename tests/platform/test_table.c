@@ -44,7 +44,7 @@ static void modes(void **state)
 	(void)state;
 	lab_set_table(&lab, &c);
 	assert_shows(LIST, "flags owner");
-	assert_shows(LIST, "meta nfproto != @alive return");
+	assert_shows(LIST, "meta nfproto != @alive accept");
 	assert_shows(LIST, "iifname \"br-*\" jump lan");
 	assert_shows(LIST, "tproxy ip to 127.1.1.53:53 counter name \"taken_udp\" notrack");
 	assert_shows(
@@ -166,7 +166,7 @@ static void survives_flush_ruleset(void **state)
 	must("nft add table inet other");
 	must("nft flush ruleset");
 	assert_hides("nft list tables", "other");
-	assert_shows(LIST, "meta nfproto != @alive return");
+	assert_shows(LIST, "meta nfproto != @alive accept");
 	assert_false(works("nft add rule inet tungate raw drop"));
 }
 
@@ -205,7 +205,7 @@ static void dropped_and_set_again(void **state)
 	assert_int_equal(writer_table_drop(lab.writer), 0);
 	assert_hides("nft list tables", "tungate");
 	lab_set_table(&lab, &c);
-	assert_shows(LIST, "meta nfproto != @alive return");
+	assert_shows(LIST, "meta nfproto != @alive accept");
 	assert_shows(LIST, "map nat4");
 }
 
@@ -250,7 +250,9 @@ static void network(void)
 	must("ip link add tungate0 type veth peer name tun_far && ip link set tun_far up");
 	must("ip link set tungate0 arp off up");
 	must("sysctl -qw net.ipv6.conf.all.disable_ipv6=1"); /* its chatter would be counted too */
-	must("ip rule add pref 900 fwmark 0x20000000/0x20000000 lookup 198");
+	must("ip rule add pref 899 fwmark 0x40000000/0x60000000 iif lo goto 902");
+	must("ip rule add pref 902 nop");
+	must("ip rule add pref 900 fwmark 0x20000000/0x60000000 lookup 198");
 	must("ip route add default dev tungate0 table 198");
 	must("ip rule add pref 901 fwmark 0x40000000/0x40000000 lookup 199");
 	must("ip route add local default dev lo table 199");
