@@ -39,8 +39,9 @@ struct table_config {
 	 * the tproxy sockets, and what is sent to a pool and not yet decided comes by NFLOG instead
 	 * of TUN. OFF: pools only, as for TUN. Never AUTO. */
 	enum conf_intercept mode;
-	uint32_t mark_value, mark_mask;	       /* our own packets */
-	uint32_t mark_tun, mark_tproxy;	       /* single bits: the ways in */
+	uint32_t mark_value, mark_mask; /* our own packets */
+	/* Single bits: the ways in. Both: what this host sends comes back by lo. */
+	uint32_t mark_tun, mark_tproxy;
 	struct ip_prefix pool4, pool6;	       /* IP_NONE: off */
 	struct ip_addr tun4, tun6;	       /* TUN's own addresses; IP_NONE: none */
 	struct ip_port udp4, udp6, tcp4, tcp6; /* tproxy listeners; family IP_NONE: none */
@@ -63,7 +64,7 @@ struct table_config {
 				 too */
 	/* A UDP packet from TUN with this source and port 53 to this port is counted in `probe` in
 	 * postrouting and dropped: that the host's firewall lets TUN→LAN pass shows there. family
-	 * IP_NONE: no probe. */
+	 * IP_NONE: no probe, and nothing of it in the way of others. */
 	struct ip_addr probe_from;
 	uint16_t probe_port;
 };
