@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 
 import pytest
 
@@ -8,6 +9,8 @@ import lab as lab_module  # noqa: E402: after the line above
 
 
 def pytest_configure(config):
+    # A shell starts background jobs with SIGINT ignored, and the programs that we start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.geteuid() != 0:
         pytest.exit("the lab tests need root: they make network namespaces, nft tables and TUN devices", 2)
     if not os.access(lab_module.PROGRAM, os.X_OK):

@@ -112,11 +112,13 @@ def test_a_name_that_was_faked_before_keeps_its_flows_but_is_real_from_now_on(gw
 def test_a_name_that_is_never_faked_takes_the_egress_of_its_rule(gw, lab, changed):
     """One rule decides both layers, here too; but what a lease or the rules call real goes as it ever did."""
     lab.microsocks()
-    (lab.dir / "games.txt").write_text("v4only.test\n")
-    with greeter(lab, "10.99.0.10"):
+    (lab.dir / "games.txt").write_text("v4only.test\nfar.public.test\n")
+    with greeter(lab, "1.1.1.1"), greeter(lab, "10.99.0.10"):
         changed({"lists": {"games": ["games.txt"]}, "fakeip": {"store": "", "except": ["games"]},
                  "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080", "upstream": "wan"}},
                  "rules": [{"name": "far", "answer": "fake", "egress": "proxy", "upstream": "wan"}]})
+        assert greeted(lab, "1.1.1.1") == ("1.1.1.1", "192.168.77.2")
+        assert addresses(gw.ask("far.public.test")) == ["1.1.1.1"]
+        assert greeted(lab, "1.1.1.1")[1] != "192.168.77.2"  # the proxy's connection
+        assert addresses(gw.ask("v4only.test")) == ["10.99.0.10"]  # a private address is the house's own
         assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "192.168.77.2")
-        assert addresses(gw.ask("v4only.test")) == ["10.99.0.10"]
-        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "10.99.0.2")  # the proxy's connection

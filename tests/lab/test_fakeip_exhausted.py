@@ -51,7 +51,7 @@ def problem(gw):
 
 PROXIED = {
     "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080", "upstream": "wan"}},
-    "rules": [{"name": "far", "domain": ["v4only.test"], "answer": "fake", "egress": "proxy"},
+    "rules": [{"name": "far", "domain": ["v4only.test", "far.public.test"], "answer": "fake", "egress": "proxy"},
               {"name": "rest", "answer": "fake", "egress": "direct"}]}
 
 
@@ -184,11 +184,13 @@ def test_a_real_answer_of_a_full_pool_takes_the_egress_of_its_rule(gateway, lab,
     lab.microsocks()
     gw = gateway({"fakeip": {**small, "pool4": "198.18.0.0/30", "hold": "1h"}, **PROXIED})
     fill(gw, "e")
-    with greeter(lab, REAL[0]):
-        assert four(gw, "shop.test") == REAL  # of a direct rule, and so carried by nobody
+    with greeter(lab, "1.1.1.1"), greeter(lab, REAL[0]):
+        assert four(gw, "near.public.test") == ["1.1.1.1"]  # of a direct rule, and so carried by nobody
+        assert greeted(lab, "1.1.1.1") == ("1.1.1.1", "192.168.77.2")
+        assert four(gw, "far.public.test") == ["1.1.1.1"]
+        assert greeted(lab, "1.1.1.1")[1] != "192.168.77.2"  # the proxy's connection
+        assert four(gw, "v4only.test") == REAL  # a private address is the house's own
         assert greeted(lab, REAL[0]) == (REAL[0], "192.168.77.2")
-        assert four(gw, "v4only.test") == REAL
-        assert greeted(lab, REAL[0]) == (REAL[0], "10.99.0.2")  # the proxy's connection
 
 
 def test_another_name_on_an_address_is_carried_to_its_own_place(gateway, lab, small):

@@ -11,7 +11,7 @@ WAYS = pytest.mark.parametrize("name", ["web.test", "v4only.test"], ids=["direct
 EGRESS = {
     "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080", "upstream": "wan"}},
     "rules": [{"name": "ads", "domain": ["ads.test"], "answer": "block"},
-              {"name": "far", "domain": ["v4only.test"], "answer": "fake", "egress": "proxy"},
+              {"name": "far", "domain": ["v4only.test", "far.public.test"], "answer": "fake", "egress": "proxy"},
               {"name": "rest", "answer": "fake", "egress": "direct"}]}
 
 
@@ -76,14 +76,14 @@ def test_real_answers_take_the_egress_of_their_rule(gateway, lab):
     gw = gateway(with_moment("15s"))
     gw.signal(signal.SIGTERM)
     wait_for(lambda: gw.status()["state"] == "lame_duck", "the state is told")
-    with greeter(lab, "10.99.0.10"):
-        assert addresses(gw.ask("web.test")) == ["10.99.0.10"]
-        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "192.168.77.2")
-        assert addresses(gw.ask("v4only.test")) == ["10.99.0.10"]
-        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "10.99.0.2")  # the proxy's connection
+    with greeter(lab, "1.1.1.1"):
+        assert addresses(gw.ask("near.public.test")) == ["1.1.1.1"]
+        assert greeted(lab, "1.1.1.1") == ("1.1.1.1", "192.168.77.2")
+        assert addresses(gw.ask("far.public.test")) == ["1.1.1.1"]
+        assert greeted(lab, "1.1.1.1")[1] != "192.168.77.2"  # the proxy's connection
         gw.signal(signal.SIGTERM)
         assert gw.end() == 0
-        assert greeted(lab, "10.99.0.10") == ("10.99.0.10", "192.168.77.2")
+        assert greeted(lab, "1.1.1.1") == ("1.1.1.1", "192.168.77.2")
 
 
 def test_a_second_signal_ends_it_at_once(gateway, lab):
