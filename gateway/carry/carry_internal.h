@@ -77,6 +77,8 @@ unsigned carry_udp_idle_ms(const struct conf_egress *e);
 /* Nobody is there: a TCP client gets a reset (if reset is set), others an ICMP error. */
 void answer_refuse(struct carry *c, const struct tun_packet *p, unsigned ifindex,
 	enum tun_error error, bool reset);
+/* Counts a dial that failed, and tells of a loop, once a minute. what: "a relayed connection". */
+void answer_note_failure(struct carry *c, int error, const char *what);
 /* What a dial's error means to the client. */
 void answer_dial_error(struct carry *c, const struct tun_packet *p, unsigned ifindex, int error);
 void answer_echo(struct carry *c, const struct tun_packet *p, unsigned ifindex);

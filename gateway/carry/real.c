@@ -13,14 +13,12 @@
 
 #include "gateway/base/container.h"
 #include "gateway/base/count.h"
-#include "gateway/base/log.h"
 #include "gateway/carry/real_internal.h"
 #include "gateway/carry/sniff.h"
 
-#define CONNS_MAX	  16384
-#define HEADS_MAX	  1024
-#define HEAD_BYTES	  4096
-#define LOOP_LOG_EVERY_MS 60000
+#define CONNS_MAX  16384
+#define HEADS_MAX  1024
+#define HEAD_BYTES 4096
 
 struct real_conn {
 	struct real *real;
@@ -76,20 +74,6 @@ static void conn_refuse(struct real_conn *k)
 
 /* --- dial --- */
 
-static void note_failure(struct carry *c, int error)
-{
-	static struct log_gate gate;
-
-	count_add(&c->counters.failed, 1);
-	if (error != -ELOOP)
-		return;
-	count_add(&c->counters.loops, 1);
-	if (log_gate_open(&gate, LOOP_LOG_EVERY_MS))
-		log_warn("loop: a relayed connection would lead back to this gateway; refused. "
-			 "Exempt the proxy's own traffic (gateway.exempt), or give it another "
-			 "egress");
-}
-
 static void dialled(struct egress_dial *dial, int fd, unsigned egress, int error)
 {
 	struct real_conn *k = container_of(dial, struct real_conn, dial);
@@ -101,7 +85,7 @@ static void dialled(struct egress_dial *dial, int fd, unsigned egress, int error
 		.number = UINT32_MAX};
 
 	if (fd < 0) {
-		note_failure(c, error);
+		answer_note_failure(c, error, "a relayed connection");
 		conn_refuse(k);
 		return;
 	}

@@ -4,16 +4,14 @@
  * accepted on faith. */
 #include "gateway/base/container.h"
 #include "gateway/base/count.h"
-#include "gateway/base/log.h"
 #include "gateway/carry/carry_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SYNS_MAX	  16384
-#define SYN_BYTES	  160 /* IPv6, TCP and 60 bytes of options; longer ones are allocated */
-#define LOOP_LOG_EVERY_MS 60000
+#define SYNS_MAX  16384
+#define SYN_BYTES 160 /* IPv6, TCP and 60 bytes of options; longer ones are allocated */
 
 struct syn {
 	struct carry *carry;
@@ -45,17 +43,9 @@ static void give_back(struct syn *s)
 
 static void tell(struct carry *c, const struct syn *s, int error)
 {
-	static struct log_gate gate;
 	struct tun_packet p;
 
-	count_add(&c->counters.failed, 1);
-	if (error == -ELOOP) {
-		count_add(&c->counters.loops, 1);
-		if (log_gate_open(&gate, LOOP_LOG_EVERY_MS))
-			log_warn("loop: a connection to a fake address would lead back to this "
-				 "gateway; refused. Exempt the proxy's own traffic "
-				 "(gateway.exempt), or give it another egress");
-	}
+	answer_note_failure(c, error, "a connection to a fake address");
 	if (c->stopping || tun_packet_parse(s->packet, s->len, &p))
 		return;
 	answer_dial_error(c, &p, s->ifindex, error);

@@ -1,4 +1,5 @@
 #include "gateway/policy/addresses.h"
+#include "gateway/base/grow.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -187,24 +188,6 @@ size_t addresses_size_bytes(const struct addresses *a)
 }
 
 /* --- the sets --- */
-
-/* Makes room for `more` units behind used. */
-static int room_grow(void **array, size_t *room, size_t used, size_t more, size_t unit)
-{
-	size_t wanted = *room ? *room : 64;
-	void *grown;
-
-	if (used + more <= *room)
-		return 0;
-	while (wanted < used + more)
-		wanted *= 2;
-	grown = realloc(*array, wanted * unit);
-	if (!grown)
-		return -ENOMEM;
-	*array = grown;
-	*room = wanted;
-	return 0;
-}
 
 static uint64_t set_hash(const uint16_t *lists, size_t n)
 {

@@ -1,4 +1,5 @@
 #include "gateway/policy/matcher_internal.h"
+#include "gateway/base/grow.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,24 +18,6 @@ struct matcher_builder {
 	uint16_t by;
 	uint16_t scratch[1 + SET_ENTRIES_MAX];
 };
-
-/* Makes room for `more` units behind used; doubles, so that adding stays cheap. */
-static int room_grow(void **array, size_t *room, size_t used, size_t more, size_t unit)
-{
-	size_t wanted = *room ? *room : 256;
-	void *grown;
-
-	if (used + more <= *room)
-		return 0;
-	while (wanted < used + more)
-		wanted *= 2;
-	grown = realloc(*array, wanted * unit);
-	if (!grown)
-		return -ENOMEM;
-	*array = grown;
-	*room = wanted;
-	return 0;
-}
 
 static uint64_t name_hash(const struct matcher *m, const struct dns_name *name)
 {

@@ -176,6 +176,18 @@ int udp_relay_real_open(struct udp_relay *u, const struct udp_datagram *d,
 	return 0;
 }
 
+/* Of fake addresses only. */
+int inject_error(struct inject *i, int tun_fd, const uint8_t *packet, size_t len, unsigned ifindex)
+{
+	(void)i;
+	(void)tun_fd;
+	(void)packet;
+	(void)len;
+	(void)ifindex;
+	fail();
+	return 0;
+}
+
 int inject_raw(struct inject *i, const uint8_t *packet, size_t len)
 {
 	(void)i;
