@@ -11,7 +11,7 @@
 #include "conf/config.h"
 #include "gateway/base/addr.h"
 #include "gateway/dns/name.h"
-#include "gateway/policy/list.h"
+#include "gateway/lists/lists.h"
 
 struct leases;
 

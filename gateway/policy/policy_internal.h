@@ -4,9 +4,9 @@
 #define TUNGATE_POLICY_POLICY_INTERNAL_H
 
 #include "gateway/base/arena.h"
-#include "gateway/policy/addresses.h"
-#include "gateway/policy/list.h"
-#include "gateway/policy/matcher.h"
+#include "gateway/match/addresses.h"
+#include "gateway/lists/lists.h"
+#include "gateway/match/matcher.h"
 #include "gateway/policy/policy.h"
 
 /* --- rules --- */

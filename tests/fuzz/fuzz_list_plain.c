@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/policy/addresses.h"
-#include "gateway/policy/list.h"
+#include "gateway/match/addresses.h"
+#include "gateway/lists/lists.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

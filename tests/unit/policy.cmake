@@ -1,6 +1,3 @@
-tungate_test(test_policy_matcher tg_policy)
-tungate_test(test_policy_list tg_policy)
 tungate_test(test_policy tg_policy)
-tungate_test(test_policy_addresses tg_policy)
 tungate_test(test_leases tg_policy)
 tungate_test(test_generation tg_generation tg_conf)

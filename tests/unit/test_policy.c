@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "gateway/dns/message.h"
-#include "gateway/policy/matcher.h"
+#include "gateway/match/matcher.h"
 #include "gateway/policy/policy.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])

@@ -1,5 +1,5 @@
 /* Opening and reading a list's file. */
-#include "gateway/policy/list.h"
+#include "gateway/lists/lists.h"
 
 #include <errno.h>
 #include <fcntl.h>

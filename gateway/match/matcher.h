@@ -6,8 +6,8 @@
  * not below "ru"), without case (struct dns_name is lower-cased).
  *
  * Pure: the key of the hash is handed in. Building belongs to one thread. */
-#ifndef TUNGATE_POLICY_MATCHER_H
-#define TUNGATE_POLICY_MATCHER_H
+#ifndef TUNGATE_MATCH_MATCHER_H
+#define TUNGATE_MATCH_MATCHER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "gateway/policy/addresses.h"
+#include "gateway/match/addresses.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 

@@ -1,5 +1,5 @@
 /* The plain-text format, line by line. */
-#include "gateway/policy/list.h"
+#include "gateway/lists/lists.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/policy/matcher.h"
+#include "gateway/match/matcher.h"
 
 #define KEY 0x0123456789abcdefULL
 

@@ -7,8 +7,8 @@
  * finished; any thread looks up without a lock and without allocating.
  *
  * Pure. Building belongs to one thread. */
-#ifndef TUNGATE_POLICY_ADDRESSES_H
-#define TUNGATE_POLICY_ADDRESSES_H
+#ifndef TUNGATE_MATCH_ADDRESSES_H
+#define TUNGATE_MATCH_ADDRESSES_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -7,8 +7,8 @@
  * A line that cannot be read is skipped and counted, and the first five are told. A file that
  * cannot be opened or is no regular file, one with a NUL byte, and one more than half of whose
  * lines fail is an error as a whole. */
-#ifndef TUNGATE_POLICY_LIST_H
-#define TUNGATE_POLICY_LIST_H
+#ifndef TUNGATE_LISTS_LISTS_H
+#define TUNGATE_LISTS_LISTS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 
 #include "gateway/base/addr.h"
 #include "gateway/dns/name.h"
-#include "gateway/policy/matcher.h"
+#include "gateway/match/matcher.h"
 
 #define LIST_LINE_MAX	  65536	       /* bytes, without the newline */
 #define LIST_FILE_MAX	  (1ULL << 30) /* bytes read of one file */

@@ -5,13 +5,13 @@
  * suffixes. A slot points to the name's text (one byte length, then the wire form without the root
  * label) and to the set of its entries: a count, then (source, kind) pairs in ascending order. Sets
  * are interned: a list of a million names needs one. */
-#ifndef TUNGATE_POLICY_MATCHER_INTERNAL_H
-#define TUNGATE_POLICY_MATCHER_INTERNAL_H
+#ifndef TUNGATE_MATCH_MATCHER_INTERNAL_H
+#define TUNGATE_MATCH_MATCHER_INTERNAL_H
 
 #include <endian.h>
 #include <string.h>
 
-#include "gateway/policy/matcher.h"
+#include "gateway/match/matcher.h"
 
 #define MATCHER_KIND_BITS 4	     /* room for the kinds to come */
 #define MATCHER_SETS_MAX  (1u << 24) /* units of the pool that a slot can address */

@@ -1,4 +1,4 @@
-#include "gateway/policy/matcher_internal.h"
+#include "gateway/match/matcher_internal.h"
 #include "gateway/base/grow.h"
 
 #include <assert.h>

@@ -1,4 +1,4 @@
-#include "gateway/policy/addresses.h"
+#include "gateway/match/addresses.h"
 #include "gateway/base/grow.h"
 
 #include <assert.h>

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gateway/policy/list.h"
+#include "gateway/lists/lists.h"
 
 /* All that a reader said, one line each. */
 struct log {

@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_list_plain tg_lists)

@@ -1,0 +1,1 @@
+tungate_test(test_lists_plain tg_lists)

@@ -1,0 +1,2 @@
+tungate_test(test_matcher tg_match)
+tungate_test(test_addresses tg_match)
