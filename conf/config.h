@@ -50,10 +50,20 @@ struct conf_mac {
 	uint8_t b[6];
 };
 
-struct conf_relay_clients { /* an entry is one or the other */
+/* Clients: whoever is meant by one of these. Names of `clients` groups are already replaced by what
+ * the groups hold. */
+struct conf_who {
 	struct conf_prefixes prefixes;
 	struct conf_mac *macs;
 	size_t n_macs;
+	struct conf_strings hosts;	/* names of DHCP leases, `host:NAME` */
+	struct conf_strings interfaces; /* `if:IFACE` */
+};
+
+struct conf_clients {
+	char *name;
+	struct conf_who who;
+	unsigned line, column;
 };
 
 enum conf_sniff { CONF_SNIFF_TLS = 1, CONF_SNIFF_HTTP = 2, CONF_SNIFF_QUIC = 4 };
@@ -68,10 +78,10 @@ struct conf_gateway {
 	struct conf_mark mark; /* our own packets; the two bits above the highest bit of its mask
 				  are the ways in */
 	unsigned workers;      /* 0: auto */
-	struct conf_mark relay_mark; /* mask 0: none */
-	struct conf_relay_clients relay_clients;
-	unsigned sniff;	   /* bits: enum conf_sniff */
-	unsigned watch_ms; /* 0: only by reload */
+	struct conf_mark relay_mark;   /* mask 0: none */
+	struct conf_who relay_clients; /* prefixes and MACs only */
+	unsigned sniff;		       /* bits: enum conf_sniff */
+	unsigned watch_ms;	       /* 0: only by reload */
 	unsigned lame_duck_ms;
 };
 
@@ -154,13 +164,66 @@ struct conf_egress {
 	unsigned line, column;
 };
 
-struct conf_list {
-	char *name;
-	struct conf_strings paths; /* absolute */
+struct conf_list_file {
+	char *path;	       /* absolute, without the tag */
+	char *tag, *attribute; /* "dlc.dat:cn@ads"; NULL: none */
+	int format;	       /* enum list_format; 0: the content tells */
+	bool optional;
 	unsigned line, column;
 };
 
-enum conf_answer { CONF_ANSWER_FAKE, CONF_ANSWER_REAL, CONF_ANSWER_BLOCK };
+struct conf_list {
+	char *name;
+	struct conf_list_file *files;
+	size_t n_files;
+	unsigned line, column;
+};
+
+/* A local record as JSON text, one object: {"name": "a.lan", "type": "A", "rdata": "192.0.2.1"}. */
+struct conf_record {
+	char *json;
+	unsigned line, column;
+};
+
+struct conf_line { /* a group of clients that labelled records are for */
+	char *name;
+	struct conf_prefixes clients;
+};
+
+struct conf_records {
+	const char *from;	   /* the configuration's path, for complaints */
+	struct conf_strings files; /* absolute paths */
+	struct conf_line *lines;
+	size_t n_lines;
+	char *lines_file;	     /* absolute, NULL: none */
+	struct conf_record *records; /* inline ones */
+	size_t n_records;
+	uint32_t ttl_s;
+	bool no_line_none; /* clients of no line get unlabelled records only */
+	bool whole;	   /* no type of a name that has addresses passes on */
+	char *store;	   /* absolute path of the pushed ones; "": nothing can be pushed */
+};
+
+enum conf_builtin { /* names with an answer of their own */
+	CONF_BUILTIN_LOCALHOST = 1,
+	CONF_BUILTIN_SPECIAL = 2,
+	CONF_BUILTIN_CANARY = 4,
+	CONF_BUILTIN_RELAY = 8,
+	CONF_BUILTIN_DDR = 16,
+	CONF_BUILTIN_PRIVATE_REVERSE = 32,
+	CONF_BUILTIN_IPV4ONLY = 64,
+	CONF_BUILTIN_ALL = 127
+};
+
+enum conf_answer { CONF_ANSWER_FAKE, CONF_ANSWER_REAL, CONF_ANSWER_BLOCK, CONF_ANSWER_LOCAL };
+enum conf_block { CONF_BLOCK_NXDOMAIN, CONF_BLOCK_REFUSED, CONF_BLOCK_ZERO, CONF_BLOCK_NODATA };
+enum conf_filter { CONF_FILTER_NONE, CONF_FILTER_IPV4, CONF_FILTER_IPV6, CONF_FILTER_AUTO };
+enum conf_listener { /* bits of conf_rule.listeners; tls and https come with their listeners */
+	CONF_LISTENER_TUN = 1,
+	CONF_LISTENER_TPROXY = 2,
+	CONF_LISTENER_UDP = 4,
+	CONF_LISTENER_TCP = 8
+};
 
 struct conf_set { /* one nftset or ipset of a rule, dnsmasq's form */
 	bool is_ipset;
@@ -193,14 +256,30 @@ struct conf_unless { /* an address of the name in one of the lists: this egress 
 
 struct conf_rule {
 	char *name;
-	struct conf_strings
-		domain; /* "x" or "full:x", lower case, no trailing dot; "." is every name */
+	struct conf_strings domain; /* "x", "full:x", "keyword:x", "regexp:x"; names in lower case,
+				       no trailing dot; "." is every name */
+	bool unqualified;	    /* `domain: unqualified`: or-ed to these, a name of one label */
 	int *lists;
 	size_t n_lists;
-	struct conf_prefixes client;
-	uint16_t *types; /* RR types */
+	int *except_lists;
+	size_t n_except_lists;
+	struct conf_strings except_names; /* as domain */
+	int *to;			  /* lists: the destination of real traffic */
+	size_t n_to;
+	struct conf_who client;
+	struct conf_prefixes not_client; /* !CIDR: in none of these */
+	uint16_t *types;		 /* RR types */
 	size_t n_types;
+	unsigned listeners; /* bits; 0: all */
+	bool also;	    /* adds its sets and decides nothing; at most POLICY_ALSO_MAX (64) */
 	enum conf_answer answer;
+	enum conf_block block;
+	enum conf_filter filter;
+	struct ip_addr *addresses; /* answer: local */
+	size_t n_addresses;
+	char *cname;		     /* NULL: none */
+	struct conf_record *records; /* without "name" */
+	size_t n_records;
 	int egress, upstream; /* upstream is filled in from the egress, then from `default`; -1 for
 				 block, and for fake if there are no upstreams and none is needed */
 	struct conf_set *sets;
@@ -226,6 +305,10 @@ struct config {
 	size_t n_egresses;
 	struct conf_list *lists;
 	size_t n_lists;
+	struct conf_clients *clients;
+	size_t n_clients;
+	struct conf_records records;
+	unsigned builtin; /* bits: enum conf_builtin */
 	struct conf_rule *rules;
 	size_t n_rules;
 	int default_upstream; /* for names that no rule takes; -1 only if there are no upstreams */

@@ -44,7 +44,7 @@ static int mac_parse(const char *text, struct conf_mac *ret)
 static int relay_client_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	struct conf_relay_clients *clients = ret;
+	struct conf_who *clients = ret;
 	struct ip_prefix prefix;
 	struct conf_mac mac, *macs;
 	struct ip_prefix *v;
@@ -72,7 +72,7 @@ static int relay_client_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_relay_client = {"client",
 	"ADDRESS or NETWORK/LENGTH, IPv4 or IPv6; a MAC address such as 02:00:5e:10:00:01",
-	sizeof(struct conf_relay_clients), NULL, relay_client_read};
+	sizeof(struct conf_who), NULL, relay_client_read};
 
 static int sniff_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)

@@ -76,7 +76,7 @@ static bool has_relay(const struct table_config *c)
 
 bool table_relays_real(const struct table_config *c)
 {
-	const struct conf_relay_clients *clients = c->relay_clients;
+	const struct conf_who *clients = c->relay_clients;
 
 	return has_relay(c) && (c->carried || c->relay_mark.mask ||
 				       (clients && (clients->prefixes.n || clients->n_macs)));

@@ -49,7 +49,7 @@ struct table_config {
 	struct ip_port relay_tcp4, relay_tcp6, relay_udp4, relay_udp6;
 	bool carried;		     /* real answers go out by the relay: sets carried4, carried6 */
 	struct conf_mark relay_mark; /* what users mark goes to the relay; mask 0: none */
-	const struct conf_relay_clients *relay_clients; /* so does what these send; or NULL */
+	const struct conf_who *relay_clients; /* so does what these send; or NULL */
 	/* Indexed by the egress's number in the configuration. */
 	const struct table_egress *egresses;
 	size_t n_egresses;

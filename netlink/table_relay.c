@@ -58,7 +58,7 @@ static void not_relayed_build(struct table_plan *p, const char *chain)
 
 static void clients_build(struct table_plan *p)
 {
-	const struct conf_relay_clients *clients = p->c->relay_clients;
+	const struct conf_who *clients = p->c->relay_clients;
 	struct ruleset *r = &p->rules;
 
 	for (size_t i = 0; clients && i < clients->prefixes.n; i++)

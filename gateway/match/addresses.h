@@ -25,6 +25,10 @@ int addresses_builder_new(struct addresses_builder **ret); /* -ENOMEM */
 /* -ENOMEM; -ENOSPC: more than ADDRESSES_MAX. */
 int addresses_builder_add(
 	struct addresses_builder *b, unsigned list, const struct ip_prefix *prefix);
+/* All prefixes that list l of `from` holds are added for list map[l]; -1: are left out. As above.
+ */
+int addresses_builder_add_from(
+	struct addresses_builder *b, const struct addresses *from, const int *map);
 /* Packs what was added; counts (an element a list that occurs, or NULL) is told the distinct
  * prefixes of each. On success the builder is freed; -ENOMEM and -ENOSPC (too many combinations of
  * lists) leave it to the caller. */
@@ -34,6 +38,9 @@ void addresses_builder_free(struct addresses_builder *b); /* takes NULL */
 /* The lists that hold the address, in ascending order; *ret_n of them. */
 const uint16_t *addresses_find(
 	const struct addresses *a, const struct ip_addr *address, size_t *ret_n);
+/* Every prefix of every list, each list's own in ascending order; other than 0 ends the visit. */
+typedef int addresses_visit(void *arg, unsigned list, const struct ip_prefix *prefix);
+int addresses_each(const struct addresses *a, addresses_visit *visit, void *arg);
 void addresses_free(struct addresses *a); /* takes NULL */
 
 size_t addresses_size_bytes(const struct addresses *a);
