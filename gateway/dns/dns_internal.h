@@ -102,6 +102,9 @@ size_t dns_svcb_hints(
  * not fit or there is no question that could own it. The caller counts it. */
 uint8_t *dns_writer_record(struct dns_writer *w, unsigned type, uint32_t ttl_s, size_t size);
 
+/* dns_name_read() with its case kept: for copying, not for comparing or hashing. */
+int dns_name_expand(const uint8_t *msg, size_t len, size_t *off, struct dns_name *ret);
+
 /* dns_name_read() without keeping what was read. Returns how many pointers were followed, or
  * -EBADMSG. */
 int dns_name_check(const uint8_t *msg, size_t len, size_t *off);

@@ -46,10 +46,12 @@ enum dns_type {
 	DNS_TXT = 16,
 	DNS_AAAA = 28,
 	DNS_SRV = 33,
+	DNS_DNAME = 39,
 	DNS_OPT = 41,
 	DNS_SVCB = 64,
 	DNS_HTTPS = 65,
 	DNS_ANY = 255,
+	DNS_CAA = 257,
 };
 
 #define DNS_CLASS_IN 1
@@ -100,6 +102,7 @@ struct dns_writer {
 	const struct dns_query *q;
 	enum dns_rcode rcode; /* its upper bits go into the OPT */
 	uint16_t answers, authorities, additionals;
+	bool in_authority; /* records go there, see record.h */
 	bool full;
 };
 

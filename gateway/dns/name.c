@@ -86,6 +86,13 @@ int dns_name_read(const uint8_t *msg, size_t len, size_t *off, struct dns_name *
 	return 0;
 }
 
+int dns_name_expand(const uint8_t *msg, size_t len, size_t *off, struct dns_name *ret)
+{
+	int r = name_walk(msg, len, off, ret);
+
+	return r < 0 ? r : 0;
+}
+
 int dns_name_check(const uint8_t *msg, size_t len, size_t *off)
 {
 	return name_walk(msg, len, off, NULL);

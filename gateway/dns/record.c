@@ -41,7 +41,7 @@ static const struct shape shapes[] = {
 	{.type = DNS_SVCB, .before = 2, .names = 1, .open = true},
 	{.type = 46 /* RRSIG */, .before = 18, .names = 1, .open = true},
 	{.type = 47 /* NSEC */, .names = 1, .open = true},
-	{.type = 39 /* DNAME */, .names = 1},
+	{.type = DNS_DNAME, .names = 1},
 	{.type = 35 /* NAPTR */, .before = 4, .strings = 3, .names = 1},
 	{.type = 3 /* MD */, .names = 1},
 	{.type = 4 /* MF */, .names = 1},

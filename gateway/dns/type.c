@@ -32,7 +32,7 @@ static const struct {
 	{35, "NAPTR"},
 	{36, "KX"},
 	{37, "CERT"},
-	{39, "DNAME"},
+	{DNS_DNAME, "DNAME"},
 	{42, "APL"},
 	{43, "DS"},
 	{44, "SSHFP"},
@@ -61,7 +61,7 @@ static const struct {
 	{253, "MAILB"},
 	{254, "MAILA"},
 	{256, "URI"},
-	{257, "CAA"},
+	{DNS_CAA, "CAA"},
 };
 
 const char *dns_type_format(uint16_t type, char *buf)
