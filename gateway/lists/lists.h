@@ -101,9 +101,9 @@ struct list_sink {
 	 * NULL; an expression that does not compile) skips the line. All that an entry points to
 	 * lives until the call returns. */
 	int (*entry)(void *arg, const struct list_entry *entry, const char **ret_why);
-	/* A compiled list: takes what it needs; image_fini() follows. NULL: those are read and
-	 * dropped. */
-	int (*image)(void *arg, const struct image *image);
+	/* A compiled list: takes what it needs, and keeps the parts themselves by setting them to
+	 * NULL; image_fini() follows. NULL: those are read and dropped. */
+	int (*image)(void *arg, struct image *image);
 	/* Every file that was read, included ones too; NULL: nobody listens. Other than 0 ends the
 	 * reading with that. */
 	int (*file)(void *arg, const char *path, const struct list_stamp *stamp);

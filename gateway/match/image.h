@@ -23,6 +23,6 @@ struct image {
 int image_write(const char *path, const struct matcher *m, const struct addresses *a);
 /* bytes: the whole file. -EBADMSG and *ret_why: no image, another version, damaged. -ENOMEM. */
 int image_read(const uint8_t *bytes, size_t len, struct image *ret, const char **ret_why);
-void image_fini(struct image *i);
+void image_fini(struct image *i); /* parts that are NULL are fine */
 
 #endif
