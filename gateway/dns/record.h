@@ -12,10 +12,13 @@
  * "10 5 443 a.test" (SRV: priority weight port target), quoted or bare strings (TXT, CAA), "1 .
  * alpn=h2,h3 ipv4hint=192.0.2.1" (SVCB, HTTPS, RFC 9460 2.1), "mname rname serial refresh retry
  * expire minimum" (SOA), and for any type "\# LENGTH HEX" (RFC 3597 5). Names are taken as
- * absolute. Known: A AAAA CNAME NS PTR DNAME MX TXT SRV CAA SOA SVCB HTTPS. Writes at most size
- * bytes; returns how many, -EINVAL and *ret_why (a text of ours), -ENOSPC. */
+ * absolute. A TXT that does not begin with a quote is one text, blanks included; texts of more than
+ * 255 bytes become several strings. Known: A AAAA CNAME NS PTR DNAME MX TXT SRV CAA SOA SVCB HTTPS.
+ * Writes at most size bytes; returns how many, -EINVAL and *ret_why (a text of ours), -ENOSPC. */
 int dns_rdata_parse(uint16_t type, const char *text, size_t len, uint8_t *ret, size_t size,
 	const char **ret_why);
+/* What data of this type looks like, for people: "PREFERENCE EXCHANGE". */
+const char *dns_rdata_form(uint16_t type);
 /* Is this data of the type? Known types are read through, others pass. 0 or -EBADMSG. */
 int dns_rdata_check(uint16_t type, const uint8_t *rdata, size_t len);
 

@@ -3,7 +3,7 @@
  *
  * A record is read whole before anything is made of it: a malformed one is left out, never mended,
  * because what a client would make of it is not known. */
-#include "gateway/dns/dns_internal.h"
+#include "gateway/dns/rdata_internal.h"
 
 #define SVCB_MAX 64 /* records of one answer; no client looks at more */
 
@@ -133,6 +133,14 @@ static bool svcb_read(const uint8_t *msg, const struct dns_record *rec, struct s
 	ret->priority = dns_get16(priority);
 	ret->params = r;
 	return ret->priority == 0 || read_params(ret);
+}
+
+bool dns_svcb_check(const uint8_t *rdata, size_t len)
+{
+	const struct dns_record rec = {.end = len};
+	struct svcb s;
+
+	return svcb_read(rdata, &rec, &s) && read_params(&s);
 }
 
 static size_t visit_hint(
