@@ -1,11 +1,13 @@
-/* Opening and reading a list's file. */
-#include "gateway/lists/lists.h"
+/* Opening a list's file, and telling its states apart. */
+#include "gateway/lists/lists_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "gateway/base/grow.h"
 
 #define PIECE_BYTES 65536
 
@@ -37,8 +39,8 @@ int list_stamp_read(const char *path, struct list_stamp *ret)
 	return 0;
 }
 
-/* Opens path if it is a regular file. O_NONBLOCK: a FIFO must not hold us. */
-static int file_open(const char *path, int *ret_fd, struct list_stamp *ret_stamp)
+/* O_NONBLOCK: a FIFO must not hold us. */
+int list_file_open(const char *path, int *ret_fd, struct list_stamp *ret_stamp)
 {
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), err = 0;
@@ -62,95 +64,37 @@ static int file_open(const char *path, int *ret_fd, struct list_stamp *ret_stamp
 
 /* The size in the stamp is not believed: files grow while they are read, and those of /proc have
  * none. */
-static int file_feed(int fd, struct list_plain *reader)
-{
-	char *piece = malloc(PIECE_BYTES);
-	uint64_t total = 0;
-	int err = 0;
-
-	if (!piece)
-		return -ENOMEM;
-	while (!err) {
-		ssize_t n = read(fd, piece, PIECE_BYTES);
-
-		if (n == 0)
-			break;
-		if (n > 0) {
-			total += (uint64_t)n;
-			err = total > LIST_FILE_MAX ? -EFBIG
-						    : list_plain_feed(reader, piece, (size_t)n);
-		} else if (errno != EINTR) {
-			err = -errno;
-		}
-	}
-	free(piece);
-	return err;
-}
-
-int list_file_read(const char *path, const char *key, const struct list_sink *sink,
-	struct list_counts *ret_counts, struct list_stamp *ret_stamp)
-{
-	struct list_plain *reader = NULL;
-	struct list_counts counts;
-	struct list_stamp stamp;
-	int fd = -1, err = file_open(path, &fd, &stamp);
-
-	if (err)
-		return err;
-	err = list_plain_new(path, key, sink, &reader);
-	if (!err)
-		err = file_feed(fd, reader);
-	if (!err)
-		err = list_plain_end(reader, &counts);
-	list_plain_free(reader);
-	(void)close(fd);
-	if (err)
-		return err;
-	if (ret_counts)
-		*ret_counts = counts;
-	if (ret_stamp)
-		*ret_stamp = stamp;
-	return 0;
-}
-
 int list_text_load(const char *path, size_t max_bytes, char **ret, size_t *ret_len)
 {
+	struct list_bytes *in = NULL;
 	struct list_stamp stamp;
 	size_t room = 0, len = 0;
-	char *text = NULL;
-	int fd = -1, err = file_open(path, &fd, &stamp);
+	void *text = NULL;
+	ssize_t n = 1;
+	int fd, err = list_file_open(path, &fd, &stamp);
 
-	while (!err) {
-		ssize_t n;
-
-		if (len == room) {
-			char *grown = realloc(text, room + PIECE_BYTES + 1);
-
-			if (!grown) {
-				err = -ENOMEM;
-				break;
-			}
-			text = grown;
-			room += PIECE_BYTES;
-		}
-		n = read(fd, text + len, room - len);
-		if (n == 0)
-			break;
-		if (n > 0)
-			len += (size_t)n;
-		else if (errno != EINTR)
-			err = -errno;
-		if (len > max_bytes)
-			err = -EFBIG;
-	}
-	if (fd >= 0)
+	if (err)
+		return err;
+	err = list_bytes_file(fd, max_bytes, &in);
+	if (err)
 		(void)close(fd);
+	while (!err && n > 0) {
+		err = room_grow(&text, &room, len, PIECE_BYTES + 1, 1);
+		if (err)
+			break;
+		n = list_bytes_read(in, (char *)text + len, PIECE_BYTES);
+		if (n < 0)
+			err = (int)n;
+		else
+			len += (size_t)n;
+	}
+	list_bytes_free(in);
 	if (err) {
 		free(text);
 		return err;
 	}
-	text[len] = 0;
 	*ret = text;
+	(*ret)[len] = 0;
 	*ret_len = len;
 	return 0;
 }

@@ -1,0 +1,321 @@
+/* What a line becomes: entries, complaints and counts. */
+#include "gateway/lists/lists_internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAPPED_BITS 96 /* before the IPv4 address in a v4-mapped one (RFC 4291 2.5.5.2) */
+
+const char *list_format_name(enum list_format f)
+{
+	static const char *const names[LIST_FORMATS] = {"auto", "plain", "v2fly", "geosite",
+		"geoip", "dnsmasq", "hosts", "adblock", "gfwlist", "clash", "mrs", "srs", "singbox",
+		"smartdns", "rpz", "cidr", "compiled"};
+
+	return names[f];
+}
+
+const char *list_format_allows(enum list_format f)
+{
+	static const char *const allows[LIST_FORMATS] = {
+		[LIST_PLAIN] = "one domain name, address or prefix a line, 'full:' 'domain:' "
+			       "'keyword:' 'regexp:' before it, '#' comments",
+		[LIST_V2FLY] = "domain:NAME full:NAME keyword:TEXT regexp:TEXT include:FILE, with "
+			       "@ATTRIBUTE, '#' comments",
+		[LIST_DNSMASQ] = "lines of a dnsmasq configuration",
+		[LIST_HOSTS] = "ADDRESS NAME.., '#' comments",
+		[LIST_ADBLOCK] = "AdBlock rules, '!' comments",
+		[LIST_GFWLIST] = "AutoProxy rules, base64",
+		[LIST_CLASH] = "a domain, address or classical rule a line, or YAML with 'payload'",
+		[LIST_SMARTDNS] = "lines of a SmartDNS configuration, or of its domain sets",
+		[LIST_RPZ] = "records of a zone",
+		[LIST_CIDR] = "one address, range or prefix a line, '#' comments",
+	};
+
+	return allows[f] ? allows[f] : list_format_name(f);
+}
+
+/* --- complaints --- */
+
+__attribute__((format(printf, 6, 0))) static void complain(const struct list_reader *r,
+	unsigned line, size_t column, bool is_error, const char *mark, const char *format,
+	va_list args)
+{
+	char text[LIST_COMPLAIN_MAX];
+	int n;
+
+	if (!r->sink->complain)
+		return;
+	n = snprintf(text, sizeof text, "%s:%u:%zu: %s%s: ", r->path, line ? line : 1, column, mark,
+		r->source->key);
+	if (n >= 0 && (size_t)n < sizeof text)
+		(void)vsnprintf(text + n, sizeof text - (size_t)n, format, args);
+	r->sink->complain(r->sink->arg, is_error, text);
+}
+
+__attribute__((format(printf, 4, 5))) static void warn(
+	const struct list_reader *r, size_t column, const char *mark, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	complain(r, r->line, column, false, mark, format, args);
+	va_end(args);
+}
+
+int list_broken(struct list_reader *r, unsigned line, size_t column, const char *format, ...)
+{
+	va_list args;
+
+	r->broken = true;
+	va_start(args, format);
+	complain(r, line, column, true, "", format, args);
+	va_end(args);
+	return -EBADMSG;
+}
+
+void list_bad(struct list_reader *r, size_t column, const char *what)
+{
+	if (r->failed)
+		return;
+	r->failed = true;
+	if (r->own.skipped < LIST_TOLD_MAX)
+		warn(r, r->indent + column, "warning: ", "%s; allowed: %s", what,
+			list_format_allows(r->format));
+}
+
+static size_t column_of(const struct list_reader *r, const char *at)
+{
+	uintptr_t text = (uintptr_t)r->text, place = (uintptr_t)at;
+
+	return r->text && place >= text && place - text <= r->text_len ? place - text + 1 : 1;
+}
+
+void list_bad_at(struct list_reader *r, const char *at, const char *what)
+{
+	list_bad(r, column_of(r, at), what);
+}
+
+void list_unused(struct list_reader *r)
+{
+	r->unused = true;
+}
+
+void list_passed(struct list_reader *r)
+{
+	r->passed = true;
+}
+
+/* --- counts --- */
+
+void list_item_begin(struct list_reader *r)
+{
+	r->gave = r->failed = r->unused = r->passed = false;
+}
+
+void list_item_end(struct list_reader *r)
+{
+	bool unused = r->unused && !r->gave && !r->failed;
+
+	r->own.lines++;
+	r->own.entries += r->gave;
+	r->own.skipped += r->failed;
+	r->own.unused += unused;
+	r->counts->lines++;
+	r->counts->entries += r->gave;
+	r->counts->skipped += r->failed;
+	r->counts->unused += unused;
+	r->read += r->gave || r->passed || unused;
+}
+
+int list_file_end(struct list_reader *r)
+{
+	const struct list_counts *c = &r->own;
+
+	if (c->skipped > LIST_TOLD_MAX)
+		warn(r, 1, "note: ", "%u lines skipped in all, the first %d are told above",
+			c->skipped, LIST_TOLD_MAX);
+	if (c->skipped <= r->read)
+		return 0;
+	return list_broken(r, 1, 1, "%u of %u lines cannot be read; allowed: %s", c->skipped,
+		c->skipped + r->read, list_format_allows(r->format));
+}
+
+/* --- entries --- */
+
+static int emit(struct list_reader *r, struct list_entry *entry, const char *at)
+{
+	const char *why = NULL;
+	int err;
+
+	entry->path = r->path;
+	entry->text = r->text ? r->text : "";
+	entry->text_len = r->text ? r->text_len : 0;
+	entry->line = r->line;
+	err = r->sink->entry(r->sink->arg, entry, &why);
+	if (err == -EINVAL && why) {
+		list_bad_at(r, at, why);
+		return 0;
+	}
+	if (!err)
+		r->gave = true;
+	return err;
+}
+
+/* Names need not be host names (RFC 2181 11): '_', a leading '-' and labels of digits occur.
+ * Everything else is a sign of another format, and taking it would make an entry that no question
+ * can ever meet. */
+static inline bool is_name_byte(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '-' || c == '_' || c == '.' || c == '\\';
+}
+
+static const char *name_fault(const char *text, size_t len, size_t *ret_at)
+{
+	*ret_at = 0;
+	for (size_t i = 0; i < len; i++) {
+		if (is_name_byte(text[i]) || (i > 0 && text[i - 1] == '\\'))
+			continue;
+		*ret_at = i;
+		if (list_is_blank(text[i]))
+			return "more than one word";
+		return (unsigned char)text[i] >= 0x80
+			       ? "not ASCII: a name is written in its xn-- form"
+			       : "not a domain name: this character is not part of one";
+	}
+	return NULL;
+}
+
+int list_emit_name(struct list_reader *r, enum list_part part, enum matcher_kind kind,
+	const char *text, size_t len)
+{
+	struct dns_name name;
+	size_t at;
+	const char *fault = name_fault(text, len, &at);
+
+	if (!fault && dns_name_parse(text, len, &name))
+		fault = "not a domain name: an empty label, one above 63 bytes, or above 255 bytes "
+			"in all";
+	if (fault) {
+		list_bad_at(r, text + at, fault);
+		return 0;
+	}
+	return list_emit_dns_name(r, part, kind, &name);
+}
+
+int list_emit_dns_name(struct list_reader *r, enum list_part part, enum matcher_kind kind,
+	const struct dns_name *name)
+{
+	struct list_entry entry = {.is = LIST_ENTRY_NAME, .part = part, .kind = kind, .name = name};
+
+	return emit(r, &entry, r->text);
+}
+
+int list_emit_keyword(struct list_reader *r, enum list_part part, const char *text, size_t len)
+{
+	struct list_entry entry = {
+		.is = LIST_ENTRY_KEYWORD, .part = part, .pattern = text, .pattern_len = len};
+
+	if (len == 0) {
+		list_bad_at(r, text, "a keyword without text");
+		return 0;
+	}
+	return emit(r, &entry, text);
+}
+
+int list_emit_regexp(struct list_reader *r, enum list_part part, const char *text, size_t len)
+{
+	struct list_entry entry = {
+		.is = LIST_ENTRY_REGEXP, .part = part, .pattern = text, .pattern_len = len};
+
+	if (len == 0) {
+		list_bad_at(r, text, "an expression without text");
+		return 0;
+	}
+	return emit(r, &entry, text);
+}
+
+int list_emit_prefix(struct list_reader *r, const struct ip_prefix *prefix)
+{
+	struct list_entry entry = {.is = LIST_ENTRY_PREFIX, .part = LIST_HOLDS, .prefix = prefix};
+
+	return emit(r, &entry, r->text);
+}
+
+/* --- prefixes --- */
+
+/* Clears the bits behind len; true if there were any. */
+static bool mask(uint8_t *bytes, size_t size, unsigned len)
+{
+	uint8_t cleared = 0;
+
+	for (size_t i = len / 8; i < size; i++) {
+		uint8_t keep = i == len / 8 ? (uint8_t)(0xff00 >> len % 8) : 0;
+
+		cleared |= (uint8_t)(bytes[i] & ~keep);
+		bytes[i] &= keep;
+	}
+	return cleared != 0;
+}
+
+static int length_parse(const char *text, unsigned max, unsigned *ret)
+{
+	unsigned n = 0, digits = 0;
+
+	for (; *text >= '0' && *text <= '9' && digits < 4; text++, digits++)
+		n = n * 10 + (unsigned)(*text - '0');
+	*ret = n;
+	return digits == 0 || *text || n > max ? -EDOM : 0;
+}
+
+int list_prefix_parse_strict(const char *text, size_t len, struct ip_prefix *ret)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	char copy[IP_TEXT_MAX];
+	uint8_t bytes[16];
+	unsigned bits;
+	size_t size;
+	char *slash;
+	bool more;
+	int err = 0;
+
+	if (len >= sizeof copy || memchr(text, 0, len))
+		return -EINVAL;
+	memcpy(copy, text, len);
+	copy[len] = 0;
+	slash = memchr(copy, '/', len);
+	if (slash)
+		*slash = 0;
+	if (inet_pton(AF_INET, copy, bytes) == 1)
+		size = 4;
+	else if (inet_pton(AF_INET6, copy, bytes) == 1)
+		size = 16;
+	else
+		return -EINVAL;
+	bits = (unsigned)size * 8;
+	if (slash)
+		err = length_parse(slash + 1, bits, &bits);
+	if (err)
+		return err;
+	/* A length above that of the mapped block itself is one of the IPv4 address. */
+	if (size == 16 && bits >= MAPPED_BITS && memcmp(bytes, mapped, sizeof mapped) == 0) {
+		memmove(bytes, bytes + 12, 4);
+		size = 4;
+		bits -= MAPPED_BITS;
+	}
+	more = mask(bytes, size, bits);
+	ret->addr = size == 4 ? ip_addr_v4(bytes) : ip_addr_v6(bytes);
+	ret->len = (uint8_t)bits;
+	return more ? -ERANGE : 0;
+}
+
+int list_prefix_parse(const char *text, size_t len, struct ip_prefix *ret)
+{
+	int err = list_prefix_parse_strict(text, len, ret);
+
+	return !err || err == -ERANGE ? 0 : -EINVAL;
+}
