@@ -256,7 +256,7 @@ static bool mask(uint8_t *bytes, size_t size, unsigned len)
 	for (size_t i = len / 8; i < size; i++) {
 		uint8_t keep = i == len / 8 ? (uint8_t)(0xff00 >> len % 8) : 0;
 
-		cleared |= (uint8_t)(bytes[i] & ~keep);
+		cleared = (uint8_t)(cleared | (bytes[i] & ~keep));
 		bytes[i] &= keep;
 	}
 	return cleared != 0;

@@ -1,1 +1,1 @@
-tungate_fuzz(fuzz_list_plain tg_lists)
+tungate_fuzz(fuzz_lists tg_lists)
