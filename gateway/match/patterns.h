@@ -40,5 +40,10 @@ typedef int patterns_visit(
 int patterns_each(const struct patterns *p, patterns_visit *visit, void *arg);
 void patterns_free(struct patterns *p); /* NULL is fine */
 size_t patterns_size_bytes(const struct patterns *p);
+/* Expressions that are tried for each name: no text must occur for them. */
+size_t patterns_always(const struct patterns *p);
+/* How often an expression was given up, because finding it or not would have cost too much; such a
+ * one counts as not found. */
+uint64_t patterns_gave_up(const struct patterns *p);
 
 #endif

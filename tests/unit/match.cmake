@@ -1,2 +1,3 @@
 tungate_test(test_matcher tg_match)
 tungate_test(test_addresses tg_match)
+tungate_test(test_patterns tg_match)
