@@ -2,115 +2,143 @@
 
 #include <stdlib.h>
 
-_Static_assert(MATCHER_SOURCES_MAX << MATCHER_KIND_BITS <= 1 << 16, "an entry is 16 bits");
+#define BUCKET_FEW 24
 
 /* Which kinds hold a question that is 0, 1, or more labels below the name found. */
-static const bool holds[][3] = {
+static const bool holds[MATCHER_NAME_KINDS][3] = {
 	[MATCHER_EXACT] = {true, false, false},
 	[MATCHER_SUFFIX] = {true, true, true},
+	[MATCHER_BELOW] = {false, true, true},
+	[MATCHER_CHILD] = {false, true, false},
 };
 
-struct matcher_slot *matcher_probe(
-	const struct matcher *m, uint64_t hash, const uint8_t *name, size_t len)
+static bool element_holds(uint16_t element, unsigned below)
 {
-	uint32_t at = matcher_home(hash, m->n_slots);
+	return holds[matcher_element_kind(element)][below < 2 ? below : 2];
+}
 
-	/* Ends: a third of the slots are empty, or more. */
-	for (;;) {
-		struct matcher_slot *slot = &m->slots[at];
-		const uint8_t *text = m->text + slot->text;
+/* Of the entries from..end of a bucket those where the one with these upper bits may be. A list of
+ * hashes made to fill one bucket (the key of compiled lists is known) costs no more than this. */
+static void bucket_narrow(
+	const struct matcher_table *t, uint64_t wanted, uint32_t *from, uint32_t *end)
+{
+	while (*end - *from > BUCKET_FEW) {
+		uint32_t middle = *from + (*end - *from) / 2;
 
-		if (!slot->text)
-			return slot;
-		if ((uint8_t)slot->set_tag == matcher_tag(hash) && text[0] == len &&
-			memcmp(text + 1, name, len) == 0)
-			return slot;
-		if (++at == m->n_slots)
-			at = 0;
+		if (t->entries[middle] <= wanted + ((1ULL << t->bits) - 1))
+			*from = middle;
+		else
+			*end = middle;
 	}
 }
 
-static void hits_add(struct matcher_hits *hits, const uint16_t *set, unsigned below)
+/* The set of the name with this hash; 0: none. */
+static inline uint32_t table_find(
+	const struct matcher_table *t, uint64_t hash, uint32_t from, uint32_t end)
 {
-	unsigned how = below < 2 ? below : 2;
+	const uint64_t wanted = hash << t->bits;
 
-	for (unsigned n = *set++; n > 0; n--, set++) {
-		unsigned source = *set >> MATCHER_KIND_BITS;
+	if (end - from > BUCKET_FEW)
+		bucket_narrow(t, wanted, &from, &end);
+	for (; from < end; from++)
+		if ((t->entries[from] ^ wanted) >> t->bits == 0)
+			return matcher_entry_set(t, t->entries[from]);
+	return 0;
+}
 
-		if (holds[*set & ((1u << MATCHER_KIND_BITS) - 1)][how])
+static void hits_add(
+	const struct matcher_sets *s, uint32_t set, unsigned below, struct matcher_hits *hits)
+{
+	for (uint32_t i = s->starts[set]; i < s->starts[set + 1]; i++) {
+		unsigned source = matcher_element_source(s->pool[i]);
+
+		if (element_holds(s->pool[i], below))
 			hits->bits[source / 64] |= 1ULL << source % 64;
 	}
 }
 
-/* Where each label begins, from the left; returns where the root label does. */
-static inline size_t labels_start(const struct dns_name *name, uint8_t ret_start[MATCHER_LABELS])
-{
-	size_t at = 0;
-
-	for (unsigned i = 0; i < name->labels; i++) {
-		ret_start[i] = (uint8_t)at;
-		at += name->b[at] + 1u;
-	}
-	return at;
-}
+/* What one question asks the table for. */
+struct look {
+	uint64_t hash;
+	uint32_t from, end;
+	unsigned below;
+};
 
 void matcher_find(const struct matcher *m, const struct dns_name *name, struct matcher_hits *ret)
 {
+	const struct matcher_table *t = &m->table;
+	struct look looks[MATCHER_LABELS];
 	uint8_t start[MATCHER_LABELS];
-	unsigned labels = name->labels, depth = 0, end = labels < m->deepest ? labels : m->deepest;
-	uint64_t hash[MATCHER_LABELS];
-	size_t at = labels_start(name, start);
+	unsigned labels = matcher_labels(name, start), n = 0;
+	unsigned end = labels < m->deepest ? labels : m->deepest;
+	uint64_t hash = m->key;
 
 	for (unsigned i = 0; i < m->n_words; i++)
 		ret->bits[i] = 0;
-	/* First all hashes, then the table: the cache misses of a large one overlap. */
-	hash[0] = m->key;
-	for (depth = 1; depth <= end; depth++) {
-		hash[depth] = matcher_hash_label(hash[depth - 1], name->b, start[labels - depth]);
-		__builtin_prefetch(&m->slots[matcher_home(hash[depth], m->n_slots)]);
-	}
-	for (depth = 0; depth <= end; depth++) {
-		const struct matcher_slot *slot;
-		size_t from = depth ? start[labels - depth] : at;
-
+	/* First all hashes, then all buckets, then all entries: the cache misses overlap. */
+	for (unsigned depth = 0; depth <= end; depth++) {
+		if (depth)
+			hash = matcher_hash_label(hash, name->b, start[labels - depth]);
 		if (!(m->depths[depth / 64] >> depth % 64 & 1))
 			continue;
-		slot = matcher_probe(m, hash[depth], name->b + from, at - from);
-		if (slot->text)
-			hits_add(ret, m->sets + (slot->set_tag >> 8), labels - depth);
+		__builtin_prefetch(&t->starts[matcher_bucket(t, hash)]);
+		looks[n].hash = hash;
+		looks[n++].below = labels - depth;
 	}
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t bucket = matcher_bucket(t, looks[i].hash);
+
+		looks[i].from = t->starts[bucket];
+		looks[i].end = t->starts[bucket + 1];
+		__builtin_prefetch(&t->entries[looks[i].from]);
+		__builtin_prefetch(&t->entries[looks[i].end]);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t set = table_find(t, looks[i].hash, looks[i].from, looks[i].end);
+
+		if (set)
+			hits_add(&m->sets, set, looks[i].below, ret);
+	}
+	if (m->patterns)
+		patterns_find(m->patterns, name, ret);
 }
 
-static bool set_holds(const uint16_t *set, unsigned source, unsigned below)
+/* 1: the source holds what lies `below` labels below a name with this set; 2: by MATCHER_EXACT. */
+static int set_holds(const struct matcher_sets *s, uint32_t set, unsigned source, unsigned below)
 {
-	unsigned how = below < 2 ? below : 2;
+	int how = 0;
 
-	for (unsigned n = *set++; n > 0; n--, set++)
-		if (*set >> MATCHER_KIND_BITS == source &&
-			holds[*set & ((1u << MATCHER_KIND_BITS) - 1)][how])
-			return true;
-	return false;
+	for (uint32_t i = s->starts[set]; i < s->starts[set + 1]; i++)
+		if (matcher_element_source(s->pool[i]) == source &&
+			element_holds(s->pool[i], below)) {
+			if (matcher_element_kind(s->pool[i]) == MATCHER_EXACT)
+				return 2;
+			how = 1;
+		}
+	return how;
 }
 
 int matcher_closest(const struct matcher *m, const struct dns_name *name, unsigned source)
 {
+	const struct matcher_table *t = &m->table;
 	uint8_t start[MATCHER_LABELS];
-	unsigned labels = name->labels, end = labels < m->deepest ? labels : m->deepest;
+	unsigned labels = matcher_labels(name, start);
+	unsigned end = labels < m->deepest ? labels : m->deepest;
 	uint64_t hash = m->key;
-	size_t at = labels_start(name, start);
 	int closest = -1;
 
 	for (unsigned depth = 0; depth <= end; depth++) {
-		const struct matcher_slot *slot;
-		size_t from = depth ? start[labels - depth] : at;
+		uint64_t bucket;
+		uint32_t set;
+		int how;
 
 		if (depth)
-			hash = matcher_hash_label(hash, name->b, from);
-		if (!(m->depths[depth / 64] >> depth % 64 & 1))
-			continue;
-		slot = matcher_probe(m, hash, name->b + from, at - from);
-		if (slot->text && set_holds(m->sets + (slot->set_tag >> 8), source, labels - depth))
-			closest = (int)depth;
+			hash = matcher_hash_label(hash, name->b, start[labels - depth]);
+		bucket = matcher_bucket(t, hash);
+		set = table_find(t, hash, t->starts[bucket], t->starts[bucket + 1]);
+		how = set_holds(&m->sets, set, source, labels - depth);
+		if (how)
+			closest = (int)(2 * depth) + (how == 2);
 	}
 	return closest;
 }
@@ -119,19 +147,38 @@ void matcher_free(struct matcher *m)
 {
 	if (!m)
 		return;
-	free(m->slots);
-	free(m->text);
-	free(m->sets);
+	matcher_table_free(&m->table);
+	free(m->sets.starts);
+	free(m->sets.pool);
+	free(m->counts);
+	free(m->pattern_counts);
+	patterns_free(m->patterns);
 	free(m);
+}
+
+uint64_t matcher_key(const struct matcher *m)
+{
+	return m->key;
 }
 
 size_t matcher_names(const struct matcher *m)
 {
-	return m->n_names;
+	return m->table.n;
+}
+
+size_t matcher_count(const struct matcher *m, unsigned source)
+{
+	return (size_t)m->counts[source] + (m->pattern_counts ? m->pattern_counts[source] : 0);
 }
 
 size_t matcher_size_bytes(const struct matcher *m)
 {
-	return sizeof *m + m->n_slots * sizeof m->slots[0] + m->text_size +
-	       m->sets_size * sizeof m->sets[0];
+	const struct matcher_sets *s = &m->sets;
+	size_t size = sizeof *m;
+
+	size += m->table.n * sizeof m->table.entries[0];
+	size += ((1u << m->table.bits) + 1u) * sizeof m->table.starts[0];
+	size += (s->n + 1u) * sizeof s->starts[0] + s->starts[s->n] * sizeof s->pool[0];
+	size += m->n_sources * sizeof m->counts[0] * (m->pattern_counts ? 2 : 1);
+	return size + (m->patterns ? patterns_size_bytes(m->patterns) : 0);
 }

@@ -5,267 +5,203 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define SET_ENTRIES_MAX (MATCHER_SOURCES_MAX * 2) /* each source in each of two kinds */
-#define SLOTS_MIN	32
-
-struct matcher_builder {
-	struct matcher *m;
-	size_t text_room, sets_room;
-	uint32_t *interned; /* open addressing: index of a set, 0: empty */
-	size_t n_interned, interned_room;
-	/* The last step from one set to the next: names of one list come one behind the other. */
-	uint32_t from, to;
-	uint16_t by;
-	uint16_t scratch[1 + SET_ENTRIES_MAX];
-};
-
-static uint64_t name_hash(const struct matcher *m, const struct dns_name *name)
-{
-	uint8_t start[MATCHER_LABELS];
-	uint64_t hash = m->key;
-	size_t at = 0;
-	unsigned labels = 0;
-
-	for (; name->b[at] && labels < MATCHER_LABELS; at += name->b[at] + 1u)
-		start[labels++] = (uint8_t)at;
-	while (labels-- > 0)
-		hash = matcher_hash_label(hash, name->b, start[labels]);
-	return hash;
-}
-
-/* Moves all names into a table of n_slots. */
-static int slots_rebuild(struct matcher *m, uint32_t n_slots)
-{
-	struct matcher_slot *old = m->slots, *slots = calloc(n_slots, sizeof *slots);
-	uint32_t n_old = m->n_slots;
-
-	if (!slots)
-		return -ENOMEM;
-	m->slots = slots;
-	m->n_slots = n_slots;
-	for (uint32_t i = 0; i < n_old; i++) {
-		const uint8_t *text = m->text + old[i].text;
-		struct dns_name name = {.len = 0};
-		uint32_t at;
-
-		if (!old[i].text)
-			continue;
-		memcpy(name.b, text + 1, text[0]);
-		at = matcher_home(name_hash(m, &name), n_slots);
-		while (slots[at].text)
-			at = at + 1 == n_slots ? 0 : at + 1;
-		slots[at] = old[i];
-	}
-	free(old);
-	return 0;
-}
+_Static_assert(MATCHER_SOURCES_MAX << MATCHER_KIND_BITS <= 1 << 16, "an element is 16 bits");
+_Static_assert(sizeof(struct matcher_added) == 2 * sizeof(uint64_t), "packed in place to a half");
 
 int matcher_builder_new(uint64_t key, unsigned n_sources, struct matcher_builder **ret)
 {
 	struct matcher_builder *b = calloc(1, sizeof *b);
-	int err = -ENOMEM;
+	uint32_t root;
+	int err;
 
 	assert(n_sources <= MATCHER_SOURCES_MAX);
 	if (!b)
 		return -ENOMEM;
-	b->m = calloc(1, sizeof *b->m);
-	if (!b->m)
-		goto fail;
-	b->m->key = key;
-	b->m->n_words = (n_sources + 63) / 64;
-	err = slots_rebuild(b->m, SLOTS_MIN);
+	b->key = key;
+	b->n_sources = n_sources;
+	b->counts = calloc(n_sources + 1u, sizeof b->counts[0]);
+	err = b->counts ? matcher_interner_init(&b->sets) : -ENOMEM;
 	if (!err)
-		err = room_grow((void **)&b->m->text, &b->text_room, 0, 1, 1);
-	if (!err)
-		err = room_grow((void **)&b->m->sets, &b->sets_room, 0, 1, sizeof b->m->sets[0]);
-	if (err)
-		goto fail;
-	/* Text 0 marks an empty slot, set 0 is the empty set. */
-	b->m->text[0] = 0;
-	b->m->text_size = 1;
-	b->m->sets[0] = 0;
-	b->m->sets_size = 1;
+		err = matcher_above_add(&b->above, key, MATCHER_NONE, &root);
+	if (err) {
+		matcher_builder_free(b);
+		return err;
+	}
 	*ret = b;
-	return 0;
-fail:
-	matcher_builder_free(b);
-	return err;
-}
-
-static uint64_t set_hash(const uint16_t *set)
-{
-	uint64_t h = 0x2545f4914f6cdd1dULL;
-
-	for (unsigned i = 0; i <= set[0]; i++)
-		h = matcher_mix(h ^ set[i], 0x9e3779b97f4a7c15ULL);
-	return h;
-}
-
-static bool set_equal(const uint16_t *a, const uint16_t *b)
-{
-	return a[0] == b[0] && memcmp(a + 1, b + 1, a[0] * sizeof *a) == 0;
-}
-
-/* The place of an equal set in the intern table, or the empty place for it. */
-static size_t interned_place(const struct matcher_builder *b, const uint16_t *set)
-{
-	size_t mask = b->interned_room - 1, at = set_hash(set) & mask;
-
-	while (b->interned[at] && !set_equal(b->m->sets + b->interned[at], set))
-		at = (at + 1) & mask;
-	return at;
-}
-
-static int interned_grow(struct matcher_builder *b)
-{
-	size_t old_room = b->interned_room, room = old_room ? old_room * 2 : 64;
-	uint32_t *old = b->interned, *table;
-
-	if (b->n_interned * 2 < old_room)
-		return 0;
-	table = calloc(room, sizeof *table);
-	if (!table)
-		return -ENOMEM;
-	b->interned = table;
-	b->interned_room = room;
-	for (size_t i = 0; i < old_room; i++)
-		if (old[i])
-			table[interned_place(b, b->m->sets + old[i])] = old[i];
-	free(old);
-	return 0;
-}
-
-/* The index of a set equal to b->scratch. */
-static int set_intern(struct matcher_builder *b, uint32_t *ret)
-{
-	size_t size = b->scratch[0] + 1u, place;
-	int err = interned_grow(b);
-
-	if (err)
-		return err;
-	place = interned_place(b, b->scratch);
-	if (!b->interned[place]) {
-		if (b->m->sets_size + size > MATCHER_SETS_MAX)
-			return -ENOSPC;
-		err = room_grow((void **)&b->m->sets, &b->sets_room, b->m->sets_size, size,
-			sizeof b->m->sets[0]);
-		if (err)
-			return err;
-		memcpy(b->m->sets + b->m->sets_size, b->scratch, size * sizeof b->scratch[0]);
-		b->interned[place] = (uint32_t)b->m->sets_size;
-		b->m->sets_size += size;
-		b->n_interned++;
-	}
-	*ret = b->interned[place];
-	return 0;
-}
-
-/* The set that has entry beside all of `from`; `from` itself if it has it already. */
-static int set_with(struct matcher_builder *b, uint32_t from, uint16_t entry, uint32_t *ret)
-{
-	const uint16_t *old = b->m->sets + from;
-	unsigned n = old[0], at = 0;
-	int err;
-
-	if (b->to && b->from == from && b->by == entry) {
-		*ret = b->to;
-		return 0;
-	}
-	while (at < n && old[1 + at] < entry)
-		at++;
-	if (at < n && old[1 + at] == entry) {
-		*ret = from;
-		return 0;
-	}
-	assert(n < SET_ENTRIES_MAX);
-	b->scratch[0] = (uint16_t)(n + 1);
-	memcpy(b->scratch + 1, old + 1, at * sizeof *old);
-	b->scratch[1 + at] = entry;
-	memcpy(b->scratch + 2 + at, old + 1 + at, (n - at) * sizeof *old);
-	err = set_intern(b, ret);
-	if (err)
-		return err;
-	b->from = from;
-	b->by = entry;
-	b->to = *ret;
-	return 0;
-}
-
-/* Puts the name's text behind the others. */
-static int text_add(struct matcher_builder *b, const struct dns_name *name, uint32_t *ret)
-{
-	size_t len = name->len - 1u;
-	int err;
-
-	if (b->m->text_size + 1 + len > UINT32_MAX)
-		return -ENOSPC;
-	err = room_grow((void **)&b->m->text, &b->text_room, b->m->text_size, 1 + len, 1);
-	if (err)
-		return err;
-	*ret = (uint32_t)b->m->text_size;
-	b->m->text[*ret] = (uint8_t)len;
-	memcpy(b->m->text + *ret + 1, name->b, len);
-	b->m->text_size += 1 + len;
 	return 0;
 }
 
 int matcher_builder_add(struct matcher_builder *b, unsigned source, enum matcher_kind kind,
-	const struct dns_name *name, bool *ret_new)
+	const struct dns_name *name)
 {
-	struct matcher *m = b->m;
-	uint64_t hash = name_hash(m, name);
-	struct matcher_slot *slot;
-	uint32_t old, set, text;
+	uint8_t start[MATCHER_LABELS];
+	unsigned labels = matcher_labels(name, start);
+	uint64_t hash = b->key;
+	uint32_t above = labels ? 0 : MATCHER_NONE, next = above;
 	int err;
 
-	assert(source / 64 < m->n_words);
-	/* Room first: the slot found below must stay where it is. */
-	if ((uint64_t)(m->n_names + 1) * 4 > (uint64_t)m->n_slots * 3) {
-		err = slots_rebuild(m, m->n_slots * 2);
+	assert(source < b->n_sources && kind < MATCHER_NAME_KINDS);
+	if (b->n == MATCHER_NAMES_MAX)
+		return -ENOSPC;
+	for (unsigned depth = 1; depth <= labels; depth++) {
+		hash = matcher_hash_label(hash, name->b, start[labels - depth]);
+		if (depth == labels || next == MATCHER_NONE)
+			continue;
+		err = matcher_above_add(&b->above, hash, above, &next);
 		if (err)
 			return err;
+		if (next != MATCHER_NONE)
+			above = next;
 	}
-	slot = matcher_probe(m, hash, name->b, name->len - 1u);
-	old = slot->text ? slot->set_tag >> 8 : 0;
-	text = slot->text;
-	if (!text && m->n_names == MATCHER_NAMES_MAX)
-		return -ENOSPC;
-	err = set_with(b, old, matcher_entry(source, kind), &set);
+	err = room_grow((void **)&b->added, &b->room, b->n, 1, sizeof b->added[0]);
 	if (err)
 		return err;
-	if (!text) {
-		err = text_add(b, name, &text);
-		if (err)
-			return err;
-		m->n_names++;
-		m->depths[name->labels / 64] |= 1ULL << name->labels % 64;
-		if (name->labels > m->deepest)
-			m->deepest = name->labels;
-	}
-	slot->text = text;
-	slot->set_tag = set << 8 | matcher_tag(hash);
-	if (ret_new)
-		*ret_new = set != old;
+	b->added[b->n++] = (struct matcher_added){.hash = hash,
+		.above = above,
+		.element = matcher_element(source, kind),
+		.labels = (uint8_t)labels};
 	return 0;
+}
+
+static int patterns_need(struct matcher_builder *b)
+{
+	return b->patterns ? 0 : patterns_builder_new(&b->patterns);
+}
+
+int matcher_builder_add_keyword(
+	struct matcher_builder *b, unsigned source, const char *text, size_t len)
+{
+	int err = patterns_need(b);
+
+	assert(source < b->n_sources);
+	return err ? err : patterns_builder_add_keyword(b->patterns, source, text, len);
+}
+
+int matcher_builder_add_regexp(struct matcher_builder *b, unsigned source, const char *pattern,
+	size_t len, char *ret_why, size_t size)
+{
+	int err = patterns_need(b);
+
+	assert(source < b->n_sources);
+	return err ? err
+		   : patterns_builder_add_regexp(b->patterns, source, pattern, len, ret_why, size);
+}
+
+struct patterns_from {
+	struct matcher_builder *b;
+	const int *map;
+};
+
+static int pattern_from(void *arg, unsigned source, bool is_regexp, const char *text, size_t len)
+{
+	const struct patterns_from *from = arg;
+	int to = from->map[source];
+	char why[64]; /* it compiled before */
+
+	if (to < 0)
+		return 0;
+	if (is_regexp)
+		return matcher_builder_add_regexp(
+			from->b, (unsigned)to, text, len, why, sizeof why);
+	return matcher_builder_add_keyword(from->b, (unsigned)to, text, len);
+}
+
+int matcher_builder_add_from(struct matcher_builder *b, const struct matcher *from, const int *map)
+{
+	struct matcher_from *f;
+	int err;
+
+	if (from->key != b->key)
+		return -EXDEV;
+	err = room_grow((void **)&b->froms, &b->froms_room, b->n_froms, 1, sizeof b->froms[0]);
+	if (err)
+		return err;
+	f = &b->froms[b->n_froms];
+	*f = (struct matcher_from){from, malloc((from->n_sources + 1u) * sizeof *map)};
+	if (!f->map)
+		return -ENOMEM;
+	b->n_froms++;
+	for (unsigned s = 0; s < from->n_sources; s++) {
+		assert(map[s] < (int)b->n_sources);
+		f->map[s] = map[s];
+		if (map[s] >= 0)
+			b->counts[map[s]] += from->counts[s];
+	}
+	if (!from->patterns)
+		return 0;
+	return patterns_each(from->patterns, pattern_from, &(struct patterns_from){b, map});
+}
+
+void matcher_builder_keep(struct matcher_builder *b, unsigned source)
+{
+	assert(source < b->n_sources);
+	b->keep[source / 64] |= 1ULL << source % 64;
+}
+
+static int pattern_count(void *arg, unsigned source, bool is_regexp, const char *text, size_t len)
+{
+	uint32_t *counts = arg;
+
+	(void)is_regexp;
+	(void)text;
+	(void)len;
+	counts[source]++;
+	return 0;
+}
+
+/* The builder's patterns are the matcher's now. */
+static int take_patterns(struct matcher_builder *b, struct matcher *m)
+{
+	int err = b->patterns ? patterns_builder_finish(b->patterns, &m->patterns) : 0;
+
+	if (err)
+		return err;
+	b->patterns = NULL;
+	if (!m->patterns)
+		return 0;
+	m->pattern_counts = calloc(b->n_sources + 1u, sizeof m->pattern_counts[0]);
+	if (!m->pattern_counts)
+		return -ENOMEM;
+	return patterns_each(m->patterns, pattern_count, m->pattern_counts);
+}
+
+static void take_depths(struct matcher_builder *b, struct matcher *m)
+{
+	for (unsigned i = 0; i < MATCHER_LABELS / 64; i++) {
+		m->depths[i] = b->depths[i];
+		for (size_t f = 0; f < b->n_froms; f++)
+			m->depths[i] |= b->froms[f].m->depths[i];
+	}
+	m->deepest = matcher_deepest(m->depths);
 }
 
 int matcher_builder_finish(struct matcher_builder *b, struct matcher **ret)
 {
-	struct matcher *m = b->m;
-	void *fit;
-	int err = slots_rebuild(m, m->n_names + m->n_names / 2 + SLOTS_MIN);
+	struct matcher *m = calloc(1, sizeof *m);
+	int err;
 
-	if (err)
+	if (!m)
+		return -ENOMEM;
+	m->key = b->key;
+	m->n_sources = b->n_sources;
+	m->n_words = (b->n_sources + 63) / 64;
+	err = matcher_pack(b, &m->table);
+	if (!err)
+		err = take_patterns(b, m);
+	/* A million names in text have some megabytes of names above them. */
+	matcher_above_fini(&b->above);
+	b->above = (struct matcher_above){.n = 0};
+	if (!err && b->n_froms > 0)
+		err = matcher_merge(b, &m->table);
+	if (err) {
+		matcher_free(m);
 		return err;
-	/* A realloc that cannot shrink leaves the larger block: as good. */
-	fit = realloc(m->text, m->text_size);
-	if (fit)
-		m->text = fit;
-	fit = realloc(m->sets, m->sets_size * sizeof m->sets[0]);
-	if (fit)
-		m->sets = fit;
+	}
+	take_depths(b, m);
+	matcher_interner_take(&b->sets, &m->sets);
+	m->counts = b->counts;
+	b->counts = NULL;
 	*ret = m;
-	b->m = NULL;
 	matcher_builder_free(b);
 	return 0;
 }
@@ -274,7 +210,13 @@ void matcher_builder_free(struct matcher_builder *b)
 {
 	if (!b)
 		return;
-	matcher_free(b->m);
-	free(b->interned);
+	for (size_t i = 0; i < b->n_froms; i++)
+		free(b->froms[i].map);
+	free(b->froms);
+	free(b->added);
+	matcher_above_fini(&b->above);
+	matcher_interner_fini(&b->sets);
+	patterns_builder_free(b->patterns);
+	free(b->counts);
 	free(b);
 }
