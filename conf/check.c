@@ -17,18 +17,6 @@ struct conf_node *conf_item_node(struct conf_reader *r, const char *section, siz
 	return conf_node_at(conf_node_get(r->root, section), i);
 }
 
-bool conf_node_broken(const struct conf_node *node)
-{
-	if (!node)
-		return false;
-	if (node->bad)
-		return true;
-	for (const struct conf_node *c = node->first; c; c = c->next)
-		if (conf_node_broken(c))
-			return true;
-	return false;
-}
-
 /* Bits of the gateway's mark and of the ways in, which are the two above. 0: not known. */
 static uint32_t own_bits(const struct config *c)
 {
@@ -306,5 +294,8 @@ void conf_check(struct conf_reader *r)
 	gateway_check(r);
 	fakeip_check(r);
 	leases_check(r);
+	r->config->records.from = r->config->path;
+	conf_clients_check(r);
 	conf_rules_check(r);
+	conf_lists_check(r);
 }

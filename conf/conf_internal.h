@@ -28,6 +28,7 @@ struct conf_node {
 	unsigned line, column; /* from 1 */
 	char *text;	       /* scalar: the value, variables replaced */
 	bool null;	       /* scalar: nothing, ~ or null was written */
+	bool plain;	       /* scalar: written without quotes */
 	bool bad;
 	char *key; /* in a map: its name there */
 	unsigned key_line, key_column;
@@ -81,6 +82,8 @@ struct conf_node *conf_node_get(const struct conf_node *node, const char *key);
 struct conf_node *conf_node_at(const struct conf_node *node, size_t index);
 /* There, and nothing wrong was found about it. */
 bool conf_node_good(const struct conf_node *node);
+/* Something was found wrong in it or below. NULL is fine. */
+bool conf_node_broken(const struct conf_node *node);
 const char *conf_node_kind_text(const struct conf_node *node);
 
 void conf_tree_read(struct conf_reader *r);

@@ -32,8 +32,8 @@ static int part_copy(char *to, size_t max, const char *from, size_t len, const c
 {
 	if (len > max)
 		return wrong(ret_why, max == CONF_LIST_TAG_MAX
-						? "the tag is longer than 255 bytes"
-						: "the path is longer than 4000 bytes");
+					      ? "the tag is longer than 255 bytes"
+					      : "the path is longer than 4000 bytes");
 	memcpy(to, from, len);
 	to[len] = 0;
 	return 0;

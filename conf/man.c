@@ -122,14 +122,15 @@ static void sentences_write(FILE *out, const char *text)
 static void option_write(FILE *out, const struct conf_option *o)
 {
 	const char *allowed = o->allowed ? o->allowed : o->type ? o->type->allowed : NULL;
-	bool words = o->type == &conf_type_enum;
+	bool words = o->type && o->type->words;
 
 	fputs(".It Cm ", out);
 	argument_write(out, o->path);
 	if (o->type) {
 		fputs(" Ar ", out);
 		argument_write(out, o->type->name);
-		if (o->shape == CONF_MANY || o->shape == CONF_MAP_OR_MANY || o->shape == CONF_FOLD)
+		if (o->shape == CONF_MANY || o->shape == CONF_MAP_OR_MANY ||
+			o->shape == CONF_FOLD || o->shape == CONF_ITEMS)
 			fputs(" ...", out);
 	}
 	fputc('\n', out);

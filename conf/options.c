@@ -2,12 +2,17 @@
 
 #include <string.h>
 
+#include "conf/list_path.h"
+
 #define DAY_S INT64_C(86400)
 
 #define GLOBAL(field)	offsetof(struct config, field)
 #define UPSTREAM(field) offsetof(struct conf_upstream, field)
 #define EGRESS(field)	offsetof(struct conf_egress, field)
 #define LIST(field)	offsetof(struct conf_list, field)
+#define FILE_OF(field)	offsetof(struct conf_list_file, field)
+#define CLIENTS(field)	offsetof(struct conf_clients, field)
+#define LINE(field)	offsetof(struct conf_line, field)
 #define RULE(field)	offsetof(struct conf_rule, field)
 #define UNLESS(field)	offsetof(struct conf_unless, field)
 
@@ -49,13 +54,14 @@ const struct conf_option conf_options[] = {
 		.text = "Traffic to real addresses that rules of your own give this mark is carried by the relay, and the rules "
 			"below decide its egress."},
 	{"gateway.relay_clients", CONF_FOLD, &conf_type_relay_client, GLOBAL(gateway.relay_clients),
-		.items_max = 256, .text = "All traffic of these clients that leaves the LAN is carried by the relay: full-cone UDP for a console."},
+		.items_max = 256, .text = "All traffic of these clients that leaves the LAN is carried by the relay: full-cone UDP for a console. Groups "
+			"of clients may be named that hold nothing but addresses, networks and MAC addresses."},
 	{"gateway.sniff", CONF_FOLD, &conf_type_sniff, GLOBAL(gateway.sniff), .fallback = "tls http quic",
 		.items_max = 3, .text = "Where the relay looks for the name of a connection to a real address that no answer tells: in the "
 			"first bytes of TLS, HTTP, QUIC. off: nowhere, only the address decides."},
 	{"gateway.watch", CONF_ONE, &conf_type_milliseconds, GLOBAL(gateway.watch_ms), .fallback = "2s",
 		.allowed = "0, 100ms to 1h", .zero = true, .min = 100, .max = 3600000,
-		.text = "A changed list or lease file is in force within this time. 0: only by reload."},
+		.text = "A changed file of a list, of records or of leases is in force within this time. 0: only by reload."},
 	{"gateway.lame_duck", CONF_ONE, &conf_type_milliseconds, GLOBAL(gateway.lame_duck_ms), .fallback = "1s",
 		.allowed = "0 to 1m", .min = 0, .max = 60000,
 		.text = "An orderly stop takes so long; names are answered with real addresses meanwhile, and what is under way is "
@@ -63,6 +69,13 @@ const struct conf_option conf_options[] = {
 
 	{"listen", CONF_MANY, &conf_type_listener, GLOBAL(listen),
 		.items_max = 64, .text = "Addresses to answer on, beside interception."},
+
+	{"clients", CONF_NAMED, .offset = GLOBAL(clients), .item_bytes = sizeof(struct conf_clients),
+		.name_offset = CLIENTS(name), .place_offset = CLIENTS(line), .items_max = CONF_KEYS_MAX,
+		.text = "Groups of clients, each with a name of your choice, for client in rules and for gateway.relay_clients."},
+	{"clients.NAME", CONF_FOLD, &conf_type_client, CLIENTS(who), .required = true, .items_max = 4096,
+		.text = "Who belongs to it: addresses and networks, MAC addresses (where the neighbour table knows them), host:NAME for "
+			"the host with a DHCP lease of that name, if:INTERFACE for whoever is on that interface, and other groups."},
 
 	{"upstreams", CONF_NAMED, .offset = GLOBAL(upstreams), .item_bytes = sizeof(struct conf_upstream),
 		.name_offset = UPSTREAM(name), .place_offset = CONF_NOWHERE, .items_max = CONF_KEYS_MAX,
@@ -136,9 +149,27 @@ const struct conf_option conf_options[] = {
 	{"lists", CONF_NAMED, .offset = GLOBAL(lists), .item_bytes = sizeof(struct conf_list),
 		.name_offset = LIST(name), .place_offset = LIST(line), .items_max = CONF_KEYS_MAX,
 		.text = "Lists of names and of networks, each with a name of your choice."},
-	{"lists.NAME", CONF_MANY, &conf_type_path, LIST(paths), .required = true, .min = 1, .max = 4000,
-		.text = "Files of names and networks, one a line. A name covers all names below it. An address, or a network such "
-			"as 192.0.2.0/24 or 2001:db8::/32, counts for resolves_in of unless. # begins a comment."},
+	{"lists.NAME", CONF_ITEMS, &conf_type_list_file, LIST(files), .required = true, .single = true,
+		.item_bytes = sizeof(struct conf_list_file), .name_offset = CONF_NOWHERE, .place_offset = FILE_OF(line), .items_max = 4096,
+		.text = "Its files. PATH:TAG and PATH:TAG@ATTRIBUTE are a category of a file of the format geosite or geoip, and of "
+			"one whose path ends in .dat. Files packed with gzip are read as well. Names are for list and except of "
+			"rules, networks for to and resolves_in."},
+	{"lists.NAME[]", CONF_MAP, .text = NULL},
+	{"lists.NAME[].format", CONF_ONE, &conf_type_enum, FILE_OF(format), .fallback = "auto",
+		.allowed = CONF_LIST_FORMATS,
+		.text = "What the file is; each format means what its home program takes it for. auto: its content tells. plain: one "
+			"name a line, which covers all names below it, or one address or network. v2fly: text with domain:, full:, "
+			"keyword:, regexp: and include:. geosite, geoip: V2Ray's databases. dnsmasq: server=, address=, local=, "
+			"ipset=, nftset=. adblock: rules as ||x^ and @@||x^. gfwlist: AutoProxy, base64 or not. clash: mihomo's rule "
+			"sets as YAML or text, mrs: as binary. srs, singbox: sing-box's rule sets, binary and JSON. rpz: response "
+			"policy zones. cidr: networks. compiled: made by tungate compile."},
+	{"lists.NAME[].path", CONF_ONE, &conf_type_list_path, FILE_OF(path), .required = true,
+		.text = "The file, perhaps with a tag."},
+	{"lists.NAME[].tag", CONF_ONE, &conf_type_list_tag, FILE_OF(tag),
+		.text = "geosite, geoip: the category. With an attribute, or with that alone for v2fly, only the entries that have "
+			"the attribute."},
+	{"lists.NAME[].optional", CONF_ONE, &conf_type_bool, FILE_OF(optional), .fallback = "no",
+		.text = "yes: start without the file if it cannot be read."},
 
 	{"fakeip", CONF_MAP, .text = "The fake addresses."},
 	{"fakeip.pool4", CONF_ONE, &conf_type_pool4, GLOBAL(fakeip.pool4), .fallback = "198.18.0.0/15",
@@ -188,28 +219,100 @@ const struct conf_option conf_options[] = {
 	{"leases.answer", CONF_ONE, &conf_type_bool, GLOBAL(leases.answer), .fallback = "yes",
 		.text = "Answer A, AAAA and PTR of these hosts from the files. no: by the rules."},
 
+	{"records", CONF_MAP,
+		.text = "Local records: names that this host answers itself, before any rule."},
+	{"records.files", CONF_MANY, &conf_type_path, GLOBAL(records.files), .min = 1, .max = 4000,
+		.items_max = 256,
+		.text = "Files of records, as JSON (an array of objects with name, type, ttl, rdata, labels, status) or as hosts."},
+	{"records.lines", CONF_NAMED, .offset = GLOBAL(records.lines), .item_bytes = sizeof(struct conf_line),
+		.name_offset = LINE(name), .place_offset = CONF_NOWHERE, .items_max = CONF_KEYS_MAX,
+		.text = "Groups of clients, each with a name of your choice: a record with a label is for the clients of the line of "
+			"that name only."},
+	{"records.lines.NAME", CONF_MANY, &conf_type_prefix, LINE(clients), .required = true, .items_max = 4096,
+		.text = "The clients of the line."},
+	{"records.lines_file", CONF_ONE, &conf_type_path, GLOBAL(records.lines_file), .min = 1, .max = 4000,
+		.text = "A JSON file with more of them: {\"NAME\": [\"NETWORK/LENGTH\"]}."},
+	{"records.inline", CONF_MANY, &conf_type_record, GLOBAL(records.records), .items_max = 65536,
+		.text = "Records written here, with the same keys as in a file."},
+	{"records.ttl", CONF_ONE, &conf_type_seconds, GLOBAL(records.ttl_s), .fallback = "60s",
+		.allowed = "0 to 365d", .min = 0, .max = 365 * DAY_S,
+		.text = "The TTL of records that have none."},
+	{"records.no_line", CONF_ONE, &conf_type_choice, GLOBAL(records.no_line_none), .fallback = "all",
+		.allowed = "all none",
+		.text = "Which of the records with labels are for clients of no line."},
+	{"records.whole", CONF_ONE, &conf_type_bool, GLOBAL(records.whole), .fallback = "no",
+		.text = "A name that has addresses or a CNAME here has none of the other family and no HTTPS records. yes: nor of any "
+			"other type; no: the rules decide about these."},
+	{"records.store", CONF_ONE, &conf_type_path, GLOBAL(records.store), .fallback = "/var/lib/tungate/records.json",
+		.allowed = "a path, or \"\"", .min = 0, .max = 4000,
+		.text = "The file that keeps the records that are pushed over the control socket. \"\": none can be pushed."},
+
+	{"builtin", CONF_MAP,
+		.text = "Names with an answer of their own, which never leave this host. A rule whose own domain lies at or below such "
+			"a name goes before."},
+	{"builtin.localhost", CONF_ONE, &conf_type_builtin, GLOBAL(builtin), .fallback = "yes", .max = CONF_BUILTIN_LOCALHOST,
+		.text = "localhost and all below: the loopback addresses."},
+	{"builtin.special", CONF_ONE, &conf_type_builtin, GLOBAL(builtin), .fallback = "yes", .max = CONF_BUILTIN_SPECIAL,
+		.text = "invalid, local, onion, alt: NXDOMAIN. lan, internal, home.arpa: too, unless records or leases know the name."},
+	{"builtin.canary", CONF_ONE, &conf_type_builtin, GLOBAL(builtin), .fallback = "yes", .max = CONF_BUILTIN_CANARY,
+		.text = "use-application-dns.net: NXDOMAIN, so that Firefox stays with this host."},
+	{"builtin.relay", CONF_ONE, &conf_type_builtin, GLOBAL(builtin), .fallback = "yes", .max = CONF_BUILTIN_RELAY,
+		.text = "mask.icloud.com, mask-h2.icloud.com: NXDOMAIN, so that iCloud's relay stays off."},
+	{"builtin.ddr", CONF_ONE, &conf_type_builtin, GLOBAL(builtin), .fallback = "yes", .max = CONF_BUILTIN_DDR,
+		.text = "resolver.arpa: no record, so that clients are not led to an encrypted resolver elsewhere."},
+	{"builtin.private_reverse", CONF_ONE, &conf_type_builtin, GLOBAL(builtin), .fallback = "yes", .max = CONF_BUILTIN_PRIVATE_REVERSE,
+		.text = "The reverse zones of private networks (RFC 6303): NXDOMAIN unless records or leases know the address."},
+	{"builtin.ipv4only", CONF_ONE, &conf_type_builtin, GLOBAL(builtin), .fallback = "yes", .max = CONF_BUILTIN_IPV4ONLY,
+		.text = "ipv4only.arpa: its two addresses (RFC 8880)."},
+
 	{"rules", CONF_ITEMS, .offset = GLOBAL(rules), .item_bytes = sizeof(struct conf_rule),
 		.name_offset = CONF_NOWHERE, .place_offset = RULE(line), .items_max = CONF_RULES_MAX,
 		.text = "What is done with which names. The first rule that matches decides. A rule matches if one of its "
-			"domain or list entries does, and its client and type as well; what is not written matches everything."},
+			"domain or list entries does, none of except, and its client, type, listener and to as well; what is not "
+			"written matches everything."},
 	{"rules[]", CONF_MAP, .text = NULL},
 	{"rules[].name", CONF_ONE, &conf_type_text, RULE(name), .allowed = "a name that no other rule has",
 		.required = true, .min = 1, .max = 64,
 		.text = "Its name, in logs and in explain; no two rules share one."},
-	{"rules[].domain", CONF_MANY, &conf_type_domain, RULE(domain),
-		.text = "x is x and all below it, full:x is x alone, \".\" is every name."},
+	{"rules[].domain", CONF_FOLD, &conf_type_domain, RULE(domain),
+		.text = "x is x and all below it, full:x is x alone, keyword:x is any name that contains x, regexp:x any that the "
+			"expression (PCRE2, on the name in lower case) is found in, unqualified a name without a dot, \".\" every name."},
 	{"rules[].list", CONF_MANY, &conf_type_list, RULE(lists),
 		.text = "Names of lists."},
-	{"rules[].client", CONF_MANY, &conf_type_prefix, RULE(client),
-		.text = "Who asks."},
+	{"rules[].except", CONF_FOLD, &conf_type_except, RULE(except_names),
+		.text = "Not the names of these lists, nor these domains. What is the name of a list is the list."},
+	{"rules[].to", CONF_MANY, &conf_type_list, RULE(to),
+		.text = "Names of lists one of whose networks holds the destination. It is for traffic to real addresses that the "
+			"relay carries; no query has a destination, so none matches."},
+	{"rules[].client", CONF_FOLD, &conf_type_rule_client, RULE(client),
+		.text = "Who asks: one of these, and in none of the networks behind an exclamation mark."},
 	{"rules[].type", CONF_MANY, &conf_type_rrtype, RULE(types),
 		.text = "Types of the question."},
-	{"rules[].answer", CONF_ONE, &conf_type_enum, RULE(answer), .allowed = "fake real block", .required = true,
-		.text = "fake: a fake address, whose traffic takes the egress. real: what the upstream says. block: NXDOMAIN."},
+	{"rules[].listener", CONF_FOLD, &conf_type_bits, RULE(listeners), .allowed = "tun tproxy udp tcp", .items_max = 4,
+		.text = "How the query came: taken by one of the two ways of interception, or asked of an address in listen."},
+	{"rules[].also", CONF_ONE, &conf_type_bool, RULE(also), .fallback = "no",
+		.text = "yes: the rule adds its nftset and ipset and decides nothing; the next rules are looked at. At most 64 rules."},
+	{"rules[].answer", CONF_ONE, &conf_type_enum, RULE(answer), .allowed = "fake real block local",
+		.text = "fake: a fake address, whose traffic takes the egress. real: what the upstream says. block: see block. local: "
+			"address, cname or records. Required unless the rule has also."},
+	{"rules[].block", CONF_ONE, &conf_type_enum, RULE(block), .fallback = "nxdomain",
+		.allowed = "nxdomain refused zero nodata",
+		.text = "With answer: block: there is no such name; the query is refused; the address is 0.0.0.0 or ::; there is such a "
+			"name without records."},
+	{"rules[].address", CONF_MANY, &conf_type_address, RULE(addresses), .items_max = 64,
+		.text = "With answer: local: the addresses."},
+	{"rules[].cname", CONF_ONE, &conf_type_name, RULE(cname),
+		.text = "With answer: local: another name, which is resolved on by the rules; safe search is made so."},
+	{"rules[].records", CONF_MANY, &conf_type_rule_record, RULE(records), .items_max = 1024,
+		.text = "With answer: local: records as in records.inline, without a name: each has the name that is asked."},
+	{"rules[].filter", CONF_ONE, &conf_type_enum, RULE(filter), .fallback = "none", .allowed = "none ipv4 ipv6 auto",
+		.text = "The family that is answered without records, hints in HTTPS records included. auto: the one that the egress "
+			"has no route for."},
 	{"rules[].egress", CONF_ONE, &conf_type_egress, RULE(egress),
 		.text = "The way of the traffic; fake needs one. A real address is carried there too, see carry."},
 	{"rules[].upstream", CONF_ONE, &conf_type_upstream, RULE(upstream),
-		.text = "The group that is asked. Default: that of the egress, then that of default, then the first."},
+		.text = "The group that is asked. Default: that of the egress, then that of default, then the first. One that is not the "
+			"egress's gets a warning of check: names would be resolved for another place than the traffic leaves from."},
 	{"rules[].carry", CONF_ONE, &conf_type_bool, RULE(carry), .fallback = "yes",
 		.text = "With answer: real and an egress that is a proxy or has a mark: the traffic to the real addresses takes the "
 			"egress too."},

@@ -18,13 +18,15 @@ struct conf_type {
 	const void *unset; /* the value of an option without default; NULL: zeroes */
 	int (*read)(struct conf_reader *r, const struct conf_option *o,
 		const struct conf_node *node, const char *text, void *ret);
+	bool words; /* the option's `allowed` are words, in the order of the values */
+	bool map;   /* the value is a map, read from node; text is NULL */
 };
 
 enum conf_shape {
 	CONF_MAP,	  /* options below; with a type, a scalar will do too */
 	CONF_MAP_OR_MANY, /* options below, or values as of CONF_MANY */
 	CONF_NAMED,	  /* a map of names; an array of items */
-	CONF_ITEMS,	  /* a list of maps; an array of items */
+	CONF_ITEMS,	  /* a list of maps; an array of items; with a type, scalars will do too */
 	CONF_ONE,
 	CONF_MANY, /* one or a list; a pointer and a count, appended to */
 	CONF_FOLD, /* one or a list, all read into the same value; fallback: words */
@@ -40,7 +42,7 @@ struct conf_option {
 	int64_t min, max;     /* of numbers and times, in the unit stored; of texts, their length */
 	bool zero;	      /* of times: 0 is allowed beside min to max */
 	bool required, discard;
-	bool single;	  /* ITEMS: one map will do too */
+	bool single;	  /* ITEMS: one map (or scalar) will do too */
 	size_t items_max; /* of lists; 0: as many as the file has room for */
 	/* NAMED and ITEMS */
 	size_t item_bytes, name_offset, place_offset; /* CONF_NOWHERE: has none */
@@ -58,15 +60,22 @@ const char *conf_option_below(const struct conf_option *o, const struct conf_opt
 const struct conf_option *conf_option_item(const struct conf_option *o);
 
 extern const struct conf_type conf_type_bool, conf_type_number, conf_type_workers, conf_type_enum,
-	conf_type_seconds, conf_type_milliseconds, conf_type_mark, conf_type_path, conf_type_octal,
-	conf_type_text, conf_type_tun, conf_type_interface, conf_type_uid, conf_type_gid,
-	conf_type_group, conf_type_cgroup, conf_type_prefix, conf_type_pool4, conf_type_pool6,
-	conf_type_listener, conf_type_server, conf_type_domain, conf_type_rrtype, conf_type_nftset,
-	conf_type_ipset, conf_type_set_ttl, conf_type_upstream, conf_type_egress, conf_type_list,
-	conf_type_name, conf_type_relay_client, conf_type_sniff, conf_type_proxy,
-	conf_type_password_file;
+	conf_type_choice, conf_type_bits, conf_type_builtin, conf_type_seconds,
+	conf_type_milliseconds, conf_type_mark, conf_type_path, conf_type_octal, conf_type_text,
+	conf_type_tun, conf_type_interface, conf_type_uid, conf_type_gid, conf_type_group,
+	conf_type_cgroup, conf_type_prefix, conf_type_address, conf_type_pool4, conf_type_pool6,
+	conf_type_listener, conf_type_server, conf_type_domain, conf_type_except, conf_type_rrtype,
+	conf_type_nftset, conf_type_ipset, conf_type_set_ttl, conf_type_upstream, conf_type_egress,
+	conf_type_list, conf_type_list_file, conf_type_list_path, conf_type_list_tag,
+	conf_type_name, conf_type_client, conf_type_rule_client, conf_type_relay_client,
+	conf_type_sniff, conf_type_proxy, conf_type_password_file, conf_type_record,
+	conf_type_rule_record;
 
-enum { CONF_DOMAIN_MAX = 253, CONF_SECRET_MAX = 255 /* RFC 1929, section 2 */ };
+enum {
+	CONF_DOMAIN_MAX = 253,
+	CONF_REGEXP_MAX = 4096,
+	CONF_SECRET_MAX = 255 /* RFC 1929, section 2 */
+};
 
 /* Digits at *p, which moves behind them. -EINVAL: none; -ERANGE: more than max. */
 int conf_digits_read(const char **p, int64_t max, int64_t *ret);
@@ -76,6 +85,19 @@ int conf_text_store(struct conf_reader *r, const char *text, void *ret);
 const char *conf_path_absolute(struct conf_reader *r, const char *text);
 /* A domain name in lower case without trailing dot to out[CONF_DOMAIN_MAX + 1]. */
 int conf_domain_canonical(struct conf_reader *r, const char *text, char *out);
+/* What the kernel takes as the name of a device. */
+bool conf_is_interface(const char *text, size_t len);
+/* Room for one more at the end of v, an array in r->arena that has n and was made by this alone.
+ * NULL: no memory. */
+void *conf_array_room(struct conf_reader *r, void *v, size_t n, size_t size);
+/* Appends a copy in r->arena. -ENOMEM. */
+int conf_strings_add(struct conf_reader *r, struct conf_strings *strings, const char *text);
+int conf_prefix_add(
+	struct conf_reader *r, struct conf_prefixes *prefixes, const struct ip_prefix *prefix);
+int conf_mac_add(struct conf_reader *r, struct conf_who *who, const struct conf_mac *mac);
+/* The index of a group in clients, -1: there is none of that name. Known before `clients` is read.
+ */
+int conf_client_group(struct conf_reader *r, const char *text);
 /* Can something listen there? text is for the message. */
 int conf_address_check(struct conf_reader *r, const char *text, const struct ip_port *at);
 bool conf_address_is_any(const struct ip_addr *a);

@@ -31,7 +31,7 @@ static const char *option_allowed(struct conf_reader *r, const struct conf_optio
 	const char *text = o->allowed ? o->allowed : o->type ? o->type->allowed : NULL;
 	char *list, *space;
 
-	if (!text || o->type != &conf_type_enum || !strchr(text, ' '))
+	if (!text || !o->type || !o->type->words || !strchr(text, ' '))
 		return text;
 	/* "a b c" becomes "a, b, c". */
 	list = arena_strndup(r->scratch, "", 0);
@@ -45,7 +45,8 @@ static void value_read(
 {
 	if (node->bad)
 		return;
-	if (node->kind != CONF_NODE_SCALAR || node->null) {
+	if (o->type->map ? node->kind != CONF_NODE_MAP
+			 : node->kind != CONF_NODE_SCALAR || node->null) {
 		conf_error(r, node, option_allowed(r, o), "is %s", conf_node_kind_text(node));
 		return;
 	}
@@ -87,7 +88,7 @@ static void many_read(
 	if (!node || node->bad)
 		return;
 	n = node->kind == CONF_NODE_LIST ? node->n : node->null ? 0 : 1;
-	if (node->kind == CONF_NODE_MAP) {
+	if (node->kind == CONF_NODE_MAP && !o->type->map) {
 		value_read(r, o, node, NULL);
 		return;
 	}
@@ -114,6 +115,11 @@ static void many_read(
 	memcpy(base + o->offset, &many, sizeof many);
 }
 
+static bool is_empty(const struct conf_node *node)
+{
+	return node->null || (node->kind == CONF_NODE_LIST && node->n == 0);
+}
+
 /* All values into one place. An empty list would be the same as none, unless there is a default. */
 static void fold_read(
 	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
@@ -128,15 +134,18 @@ static void fold_read(
 			o->type->read(r, o, NULL, w, ret);
 		return;
 	}
-	if (node->bad || (node->null && !o->fallback))
+	if (node->bad || (node->null && !o->fallback && !o->required))
 		return;
+	if (is_empty(node) && (o->required || !node->null)) {
+		if (o->required || o->fallback)
+			conf_error(r, node, option_allowed(r, o), "is empty");
+		return;
+	}
 	if (node->kind != CONF_NODE_LIST) {
 		value_read(r, o, node, ret);
 		return;
 	}
-	if (node->n == 0 && o->fallback)
-		conf_error(r, node, option_allowed(r, o), "is empty");
-	else if (node->n > o->items_max)
+	if (o->items_max && node->n > o->items_max)
 		conf_error(r, node, NULL, "has more than %zu entries", o->items_max);
 	else
 		for (struct conf_node *c = node->first; c; c = c->next)
@@ -171,29 +180,62 @@ static void names_read(
 	}
 }
 
-static void items_read(
-	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
+/* What may stand for the items of o instead of a list or a map of names. */
+static bool is_alone(const struct conf_option *o, const struct conf_node *node)
+{
+	return o->single &&
+	       (node->kind == CONF_NODE_MAP || (o->type && node->kind == CONF_NODE_SCALAR));
+}
+
+static bool items_fit(struct conf_reader *r, const struct conf_option *o, struct conf_node *node)
 {
 	enum conf_node_kind kind = o->shape == CONF_NAMED ? CONF_NODE_MAP : CONF_NODE_LIST;
-	const struct conf_option *item_option = conf_option_item(o);
-	bool alone = node && o->single && node->kind == CONF_NODE_MAP;
-	struct many many;
-	char *item;
 
-	if (!node || node->bad || (node->kind == CONF_NODE_SCALAR && node->null))
-		return;
-	if (node->kind != kind && !alone) {
+	if (o->required && is_empty(node))
+		conf_error(r, node, option_allowed(r, o), "is empty");
+	if (node->bad || node->null)
+		return false;
+	if (node->kind != kind && !is_alone(o, node)) {
 		conf_error(r, node,
 			kind == CONF_NODE_MAP ? "a map of names"
 			: o->single	      ? "a map, a list of maps"
 					      : "a list of maps",
 			"is %s", conf_node_kind_text(node));
-		return;
+		return false;
 	}
-	if (!alone && node->n > o->items_max) {
+	if (node->kind == kind && node->n > o->items_max) {
 		conf_error(r, node, NULL, "has more than %zu entries", o->items_max);
+		return false;
+	}
+	return true;
+}
+
+static void item_read(
+	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *item)
+{
+	const struct conf_option *item_option = conf_option_item(o);
+
+	if (o->place_offset != CONF_NOWHERE)
+		memcpy(item + o->place_offset, &(unsigned[2]){node->line, node->column},
+			2 * sizeof(unsigned));
+	if (!o->type || node->kind == CONF_NODE_MAP) {
+		option_read(r, item_option, node, item);
 		return;
 	}
+	section_read(r, item_option, NULL, item); /* the defaults */
+	value_read(r, o, node, item);
+}
+
+static void items_read(
+	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
+{
+	struct many many;
+	bool alone;
+	char *item;
+
+	if (!node || node->bad || !items_fit(r, o, node))
+		return;
+	alone = is_alone(o, node);
 	many.n = alone ? 1 : node->n;
 	many.v = item = arena_alloc(r->arena, many.n * o->item_bytes);
 	if (!item)
@@ -201,10 +243,7 @@ static void items_read(
 	memcpy(base + o->offset, &many, sizeof many);
 	names_read(r, o, node, item);
 	for (struct conf_node *c = alone ? node : node->first; c; c = alone ? NULL : c->next) {
-		if (o->place_offset != CONF_NOWHERE)
-			memcpy(item + o->place_offset, &(unsigned[2]){c->line, c->column},
-				2 * sizeof(unsigned));
-		option_read(r, item_option, c, item);
+		item_read(r, o, c, item);
 		item += o->item_bytes;
 	}
 }

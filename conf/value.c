@@ -43,7 +43,7 @@ static int bool_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_bool = {
-	"boolean", "yes, no, true, false, on, off", sizeof(bool), NULL, bool_read};
+	"boolean", "yes, no, true, false, on, off", sizeof(bool), NULL, .read = bool_read};
 
 static int number_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -67,7 +67,7 @@ static int number_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_number = {
-	"number", "a number", sizeof(unsigned), NULL, number_read};
+	"number", "a number", sizeof(unsigned), NULL, .read = number_read};
 
 static int workers_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -79,29 +79,7 @@ static int workers_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_workers = {
-	"number", "auto, a number", sizeof(unsigned), NULL, workers_read};
-
-/* The words of o->allowed stand in the order of the enum's values. */
-static int enum_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	size_t len = strlen(text);
-	int value = 0;
-
-	(void)node;
-	for (const char *word = o->allowed; word; value++) {
-		size_t n = strcspn(word, " ");
-
-		if (n == len && memcmp(word, text, n) == 0) {
-			*(int *)ret = value;
-			return 0;
-		}
-		word = word[n] ? word + n + 1 : NULL;
-	}
-	return conf_wrong(r, "%s is unknown", conf_quote(r, text));
-}
-
-const struct conf_type conf_type_enum = {"word", NULL, sizeof(int), NULL, enum_read};
+	"number", "auto, a number", sizeof(unsigned), NULL, .read = workers_read};
 
 enum { DAY_MS = 86400000 };
 static const int64_t time_max_ms = INT64_C(36500) * DAY_MS;
@@ -158,7 +136,8 @@ static int seconds_read(struct conf_reader *r, const struct conf_option *o,
 	return 0;
 }
 
-const struct conf_type conf_type_seconds = {"time", "a time", sizeof(uint32_t), NULL, seconds_read};
+const struct conf_type conf_type_seconds = {
+	"time", "a time", sizeof(uint32_t), NULL, .read = seconds_read};
 
 static int milliseconds_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -176,7 +155,7 @@ static int milliseconds_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_milliseconds = {
-	"time", "a time", sizeof(unsigned), NULL, milliseconds_read};
+	"time", "a time", sizeof(unsigned), NULL, .read = milliseconds_read};
 
 static int set_ttl_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -190,7 +169,7 @@ static int set_ttl_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_set_ttl = {
-	"time", NULL, sizeof(struct conf_set_ttl), NULL, set_ttl_read};
+	"time", NULL, sizeof(struct conf_set_ttl), NULL, .read = set_ttl_read};
 
 static int u32_read(const char **p, uint32_t *ret)
 {
@@ -246,7 +225,7 @@ static int mark_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_mark = {"mark",
 	"VALUE or VALUE/MASK, each decimal or 0x and hexadecimal", sizeof(struct conf_mark), NULL,
-	mark_read};
+	.read = mark_read};
 
 static int octal_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -261,7 +240,7 @@ static int octal_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_octal = {
-	"mode", "three octal digits such as 0660", sizeof(unsigned), NULL, octal_read};
+	"mode", "three octal digits such as 0660", sizeof(unsigned), NULL, .read = octal_read};
 
 /* The index of a name in an array of structs that begin with it; r->allowed is set to all names if
  * it is not there. */
@@ -300,7 +279,7 @@ static int upstream_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_upstream = {
-	"group", "a name in upstreams", sizeof(int), &no_reference, upstream_read};
+	"group", "a name in upstreams", sizeof(int), &no_reference, .read = upstream_read};
 
 static int egress_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -311,7 +290,7 @@ static int egress_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_egress = {
-	"egress", "a name in egress", sizeof(int), &no_reference, egress_read};
+	"egress", "a name in egress", sizeof(int), &no_reference, .read = egress_read};
 
 static int list_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -322,4 +301,4 @@ static int list_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_list = {
-	"list", "a name in lists", sizeof(int), &no_reference, list_read};
+	"list", "a name in lists", sizeof(int), &no_reference, .read = list_read};

@@ -79,7 +79,7 @@ static int proxy_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_proxy = {"server",
 	"ADDRESS[:PORT], HOST[:PORT]; IPv6 as [ADDRESS]:PORT, link-local ones with %INTERFACE",
-	sizeof(struct conf_proxy), NULL, proxy_read};
+	sizeof(struct conf_proxy), NULL, .read = proxy_read};
 
 /* Its beginning, at most size bytes. A FIFO or device could make us wait, and is refused. */
 static ssize_t file_head_read(const char *path, char *buf, size_t size, const char **ret_why)
@@ -149,4 +149,4 @@ static int password_file_read(struct conf_reader *r, const struct conf_option *o
 
 const struct conf_type conf_type_password_file = {"path",
 	"a file whose first line is the password, 1 to 255 bytes", sizeof(char *), NULL,
-	password_file_read};
+	.read = password_file_read};

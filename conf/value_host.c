@@ -19,6 +19,31 @@ int conf_text_store(struct conf_reader *r, const char *text, void *ret)
 	return 0;
 }
 
+void *conf_array_room(struct conf_reader *r, void *v, size_t n, size_t size)
+{
+	void *more;
+
+	/* There is room up to the next power of two. */
+	if (n & (n - 1))
+		return v;
+	more = arena_array(r->arena, n ? 2 * n : 1, size);
+	if (more && n)
+		memcpy(more, v, n * size);
+	return more;
+}
+
+int conf_strings_add(struct conf_reader *r, struct conf_strings *strings, const char *text)
+{
+	char **v = conf_array_room(r, strings->v, strings->n, sizeof *v);
+	char *copy = arena_strdup(r->arena, text);
+
+	if (!v || !copy)
+		return -ENOMEM;
+	v[strings->n++] = copy;
+	strings->v = v;
+	return 0;
+}
+
 const char *conf_path_absolute(struct conf_reader *r, const char *text)
 {
 	return text[0] == '/' ? text
@@ -41,7 +66,7 @@ static int path_read(struct conf_reader *r, const struct conf_option *o,
 	return conf_text_store(r, path, ret);
 }
 
-const struct conf_type conf_type_path = {"path", "a path", sizeof(char *), NULL, path_read};
+const struct conf_type conf_type_path = {"path", "a path", sizeof(char *), NULL, .read = path_read};
 
 static int text_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -58,10 +83,10 @@ static int text_read(struct conf_reader *r, const struct conf_option *o,
 	return conf_text_store(r, text, ret);
 }
 
-const struct conf_type conf_type_text = {"text", NULL, sizeof(char *), NULL, text_read};
+const struct conf_type conf_type_text = {"text", NULL, sizeof(char *), NULL, .read = text_read};
 
-/* What the kernel takes as the name of a device; '%' would be a pattern to it. */
-static bool is_interface(const char *text, size_t len)
+/* '%' would be a pattern to the kernel. */
+bool conf_is_interface(const char *text, size_t len)
 {
 	if (len == 0 || len >= IFNAMSIZ || strcspn(text, "/:% \t\r\n\v\f*\"\\") < len)
 		return false;
@@ -75,13 +100,14 @@ static int tun_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
 	(void)o, (void)node;
-	if (!is_interface(text, strlen(text)))
+	if (!conf_is_interface(text, strlen(text)))
 		return conf_wrong(r, "%s is not the name of an interface", conf_quote(r, text));
 	return conf_text_store(r, text, ret);
 }
 
 const struct conf_type conf_type_tun = {"name",
-	"1 to 15 characters without space, '/', ':', '%', '*'", sizeof(char *), NULL, tun_read};
+	"1 to 15 characters without space, '/', ':', '%', '*'", sizeof(char *), NULL,
+	.read = tun_read};
 
 static int interface_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -91,14 +117,14 @@ static int interface_read(struct conf_reader *r, const struct conf_option *o,
 	(void)o, (void)node;
 	if (n && text[n - 1] == '*')
 		n--;
-	if (!is_interface(text, n))
+	if (!conf_is_interface(text, n))
 		return conf_wrong(r, "%s is not the name of an interface", conf_quote(r, text));
 	return conf_text_store(r, text, ret);
 }
 
 const struct conf_type conf_type_interface = {"interface",
 	"an interface name of 1 to 15 characters, or its beginning and '*'", sizeof(char *), NULL,
-	interface_read};
+	.read = interface_read};
 
 /* A number as it is; 4294967295 means "no change" to the kernel. */
 static int id_number(const char *text, uint32_t *ret)
@@ -128,7 +154,7 @@ static int uid_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_uid = {
-	"user", "a user's name or number", sizeof(uint32_t), NULL, uid_read};
+	"user", "a user's name or number", sizeof(uint32_t), NULL, .read = uid_read};
 
 static int gid_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -146,7 +172,7 @@ static int gid_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_gid = {
-	"group", "a group's name or number", sizeof(uint32_t), NULL, gid_read};
+	"group", "a group's name or number", sizeof(uint32_t), NULL, .read = gid_read};
 
 /* Kept as a name, whichever was written. */
 static int group_read(struct conf_reader *r, const struct conf_option *o,
@@ -162,7 +188,7 @@ static int group_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_group = {
-	"group", "a group's name or number", sizeof(char *), NULL, group_read};
+	"group", "a group's name or number", sizeof(char *), NULL, .read = group_read};
 
 static int cgroup_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -194,4 +220,4 @@ static int cgroup_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_cgroup = {
-	"path", "a path below the cgroup2 mount", sizeof(char *), NULL, cgroup_read};
+	"path", "a path below the cgroup2 mount", sizeof(char *), NULL, .read = cgroup_read};

@@ -1,5 +1,4 @@
-/* Readers of single values of the network: addresses, pools, URLs, domain names, record types,
- * kernel sets. */
+/* Readers of single values of the network: addresses, pools, URLs, record types, kernel sets. */
 #include "conf/options.h"
 
 #include <errno.h>
@@ -8,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { SET_NAME_MAX = 255, IPSET_NAME_MAX = 31, LABEL_MAX = 63 };
+enum { SET_NAME_MAX = 255, IPSET_NAME_MAX = 31 };
 
 /* "a.b.c.d/n" whose host bits are set, with these cleared; NULL if it is no such thing. */
 static const char *network_text(struct conf_reader *r, const char *text)
@@ -48,7 +47,18 @@ static int prefix_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_prefix = {"network", "ADDRESS or NETWORK/LENGTH, IPv4 or IPv6",
-	sizeof(struct ip_prefix), NULL, prefix_read};
+	sizeof(struct ip_prefix), NULL, .read = prefix_read};
+
+static int address_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	(void)o, (void)node;
+	return ip_addr_parse(text, ret) ? conf_wrong(r, "%s is not an address", conf_quote(r, text))
+					: 0;
+}
+
+const struct conf_type conf_type_address = {
+	"address", "an address, IPv4 or IPv6", sizeof(struct ip_addr), NULL, .read = address_read};
 
 static int pool_read(struct conf_reader *r, const struct conf_option *o, const char *text,
 	uint8_t family, unsigned len_min, unsigned len_max, struct ip_prefix *ret)
@@ -80,7 +90,7 @@ static int pool4_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_pool4 = {"network", "an IPv4 network from /8 to /30, off",
-	sizeof(struct ip_prefix), NULL, pool4_read};
+	sizeof(struct ip_prefix), NULL, .read = pool4_read};
 
 static int pool6_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -90,7 +100,7 @@ static int pool6_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_pool6 = {"network", "an IPv6 network from /16 to /120, off",
-	sizeof(struct ip_prefix), NULL, pool6_read};
+	sizeof(struct ip_prefix), NULL, .read = pool6_read};
 
 bool conf_address_is_any(const struct ip_addr *a)
 {
@@ -156,7 +166,7 @@ static int listener_read(struct conf_reader *r, const struct conf_option *o,
 const struct conf_type conf_type_listener = {"URL",
 	"udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT]; IPv6 as [ADDRESS]:PORT, link-local ones with "
 	"%INTERFACE",
-	sizeof(struct conf_endpoint), NULL, listener_read};
+	sizeof(struct conf_endpoint), NULL, .read = listener_read};
 
 static int server_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -173,82 +183,7 @@ static int server_read(struct conf_reader *r, const struct conf_option *o,
 const struct conf_type conf_type_server = {"URL",
 	"udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT] with a literal address; IPv6 as "
 	"[ADDRESS]:PORT, link-local ones with %INTERFACE",
-	sizeof(struct conf_endpoint), NULL, server_read};
-
-/* Lower case, no trailing dot, every label there and of the right length. */
-int conf_domain_canonical(struct conf_reader *r, const char *text, char *out)
-{
-	size_t n = strlen(text), label = 0;
-
-	if (n && text[n - 1] == '.')
-		n--;
-	if (n == 0 || n > CONF_DOMAIN_MAX)
-		return conf_wrong(r, "%s is %s for a domain name", conf_quote(r, text),
-			n ? "too long" : "too short");
-	for (size_t i = 0; i <= n; i++) {
-		char c = i < n ? text[i] : '.';
-
-		if (c == '.' && (label == 0 || label > LABEL_MAX))
-			return conf_wrong(
-				r, "%s has a label of %zu characters", conf_quote(r, text), label);
-		if ((unsigned char)c >= 0x80)
-			return conf_wrong(
-				r, "%s is not in its ASCII form (xn--)", conf_quote(r, text));
-		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_/+.",
-			    c))
-			return conf_wrong(r, "%s has a character that no domain name has",
-				conf_quote(r, text));
-		label = c == '.' ? 0 : label + 1;
-		if (i < n)
-			out[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-	}
-	out[n] = 0;
-	return 0;
-}
-
-static int domain_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	const char *colon = strchr(text, ':');
-	char name[CONF_DOMAIN_MAX + 1], *copy;
-	bool full = strncmp(text, "full:", 5) == 0;
-	int err;
-
-	(void)o, (void)node;
-	if (strcmp(text, ".") == 0) {
-		strcpy(name, ".");
-	} else if (colon && !full) {
-		return conf_wrong(r, "%s has an unknown prefix", conf_quote(r, text));
-	} else {
-		err = conf_domain_canonical(r, full ? text + 5 : text, name);
-		if (err)
-			return err;
-	}
-	/* A word of its own in a later version: no configuration of today may change its meaning
-	 * then. */
-	if (!full && strcmp(name, "unqualified") == 0)
-		return conf_wrong(r, "'unqualified' is reserved");
-	copy = arena_printf(r->arena, "%s%s", full ? "full:" : "", name);
-	if (!copy)
-		return -ENOMEM;
-	memcpy(ret, &copy, sizeof copy);
-	return 0;
-}
-
-const struct conf_type conf_type_domain = {"domain",
-	"NAME (it and all below), full:NAME, '.' (every name)", sizeof(char *), NULL, domain_read};
-
-/* A domain name that is no pattern. */
-static int name_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	char name[CONF_DOMAIN_MAX + 1];
-
-	(void)o, (void)node;
-	return conf_domain_canonical(r, text, name) ? -EINVAL : conf_text_store(r, name, ret);
-}
-
-const struct conf_type conf_type_name = {"name", "a domain name", sizeof(char *), NULL, name_read};
+	sizeof(struct conf_endpoint), NULL, .read = server_read};
 
 /* The types that a query may ask for, by the IANA registry. */
 static const struct {
@@ -285,7 +220,7 @@ static int rrtype_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_rrtype = {"type", "A, AAAA, HTTPS, MX, ... or TYPE1 to TYPE65535",
-	sizeof(uint16_t), NULL, rrtype_read};
+	sizeof(uint16_t), NULL, .read = rrtype_read};
 
 /* Splits at '#' into at most max parts; returns their number, 0 if there are more. */
 static size_t parts_split(char *text, char *parts[], size_t max)
@@ -365,7 +300,7 @@ static int nftset_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_nftset = {"set",
 	"4#inet#TABLE#SET, 6#inet#TABLE#SET, inet#TABLE#SET; inet, ip or ip6",
-	sizeof(struct conf_set), NULL, nftset_read};
+	sizeof(struct conf_set), NULL, .read = nftset_read};
 
 static int ipset_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -392,4 +327,4 @@ static int ipset_read(struct conf_reader *r, const struct conf_option *o,
 }
 
 const struct conf_type conf_type_ipset = {
-	"set", "SET, 4#SET, 6#SET", sizeof(struct conf_set), NULL, ipset_read};
+	"set", "SET, 4#SET, 6#SET", sizeof(struct conf_set), NULL, .read = ipset_read};

@@ -41,6 +41,18 @@ bool conf_node_good(const struct conf_node *node)
 	return node && !node->bad && !node->null;
 }
 
+bool conf_node_broken(const struct conf_node *node)
+{
+	if (!node)
+		return false;
+	if (node->bad)
+		return true;
+	for (const struct conf_node *c = node->first; c; c = c->next)
+		if (conf_node_broken(c))
+			return true;
+	return false;
+}
+
 const char *conf_node_kind_text(const struct conf_node *node)
 {
 	switch (node->kind) {
@@ -193,6 +205,7 @@ static void scalar_build(struct conf_reader *r, struct conf_node *node, const ya
 
 	node->text = arena_strndup(r->scratch, "", 0);
 	node->null = is_null(event);
+	node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 	if (memchr(text, 0, len))
 		conf_error(r, node, NULL, "contains a NUL character");
 	else

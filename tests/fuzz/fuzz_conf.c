@@ -56,6 +56,101 @@ static size_t egress_walk(const struct config *c, const struct conf_egress *e)
 	abort();
 }
 
+static size_t strings_walk(const struct conf_strings *strings)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < strings->n; i++)
+		sum += strlen(strings->v[i]);
+	return sum;
+}
+
+static size_t who_walk(const struct conf_who *who)
+{
+	size_t sum = strings_walk(&who->hosts) + strings_walk(&who->interfaces);
+
+	for (size_t i = 0; i < who->prefixes.n; i++)
+		sum += who->prefixes.v[i].len;
+	for (size_t i = 0; i < who->n_macs; i++)
+		sum += who->macs[i].b[0];
+	return sum;
+}
+
+/* The text is one object, its quotes in pairs and its brackets too; what is read of it elsewhere
+ * does not have to be valid. */
+static size_t record_walk(const struct conf_record *record)
+{
+	const char *p = record->json;
+	unsigned depth = 0;
+	bool quoted = false;
+
+	for (; *p; p++) {
+		if ((unsigned char)*p < 0x20)
+			abort();
+		if (quoted && *p == '\\' && p[1])
+			p++;
+		else if (*p == '"')
+			quoted = !quoted;
+		else if (!quoted && (*p == '{' || *p == '['))
+			depth++;
+		else if (!quoted && (*p == '}' || *p == ']'))
+			depth--;
+	}
+	if (record->json[0] != '{' || p[-1] != '}' || quoted || depth)
+		abort();
+	return (size_t)(p - record->json);
+}
+
+static size_t lists_walk(const struct config *c)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < c->n_lists; i++)
+		for (size_t j = 0; j < c->lists[i].n_files; j++) {
+			const struct conf_list_file *f = &c->lists[i].files[j];
+
+			if (f->path[0] != '/' || f->line == 0)
+				abort();
+			sum += (f->tag ? strlen(f->tag) : 0) +
+			       (f->attribute ? strlen(f->attribute) : 0);
+		}
+	return sum;
+}
+
+static size_t records_walk(const struct conf_records *records)
+{
+	size_t sum = strings_walk(&records->files) + strlen(records->store) + strlen(records->from);
+
+	for (size_t i = 0; i < records->n_records; i++)
+		sum += record_walk(&records->records[i]);
+	for (size_t i = 0; i < records->n_lines; i++)
+		sum += strlen(records->lines[i].name) + records->lines[i].clients.n;
+	return sum;
+}
+
+/* What a rule has beside its answer, egress and upstream. */
+static size_t rule_walk(const struct config *c, const struct conf_rule *r)
+{
+	size_t sum = strings_walk(&r->domain) + strings_walk(&r->except_names) +
+		     who_walk(&r->client) + r->not_client.n + (r->cname ? strlen(r->cname) : 0);
+
+	for (size_t i = 0; i < r->n_lists; i++)
+		sum += strlen(c->lists[r->lists[i]].files[0].path);
+	for (size_t i = 0; i < r->n_except_lists; i++)
+		sum += strlen(c->lists[r->except_lists[i]].name);
+	for (size_t i = 0; i < r->n_to; i++)
+		sum += strlen(c->lists[r->to[i]].name);
+	for (size_t i = 0; i < r->n_sets; i++)
+		sum += strlen(r->sets[i].name);
+	for (size_t i = 0; i < r->n_records; i++)
+		sum += record_walk(&r->records[i]);
+	if (r->also ? !r->n_sets
+		    : r->answer == CONF_ANSWER_LOCAL && !r->n_addresses && !r->n_records &&
+				!r->cname)
+		abort();
+	return sum;
+}
+
 /* Reads every reference and string, for ASan. */
 static size_t config_walk(const struct config *c)
 {
@@ -71,7 +166,7 @@ static size_t config_walk(const struct config *c)
 		const struct conf_rule *r = &c->rules[i];
 
 		sum += strlen(r->name);
-		if (r->answer == CONF_ANSWER_REAL || r->upstream >= 0)
+		if ((r->answer == CONF_ANSWER_REAL && !r->also) || r->upstream >= 0)
 			sum += strlen(c->upstreams[r->upstream].name);
 		if (r->answer == CONF_ANSWER_FAKE)
 			sum += egress_walk(c, &c->egresses[r->egress]);
@@ -84,14 +179,12 @@ static size_t config_walk(const struct config *c)
 			       strlen(c->upstreams[u->upstream].name) +
 			       strlen(c->egresses[u->egress].name);
 		}
-		for (size_t j = 0; j < r->domain.n; j++)
-			sum += strlen(r->domain.v[j]);
-		for (size_t j = 0; j < r->n_lists; j++)
-			sum += strlen(c->lists[r->lists[j]].paths.v[0]);
-		for (size_t j = 0; j < r->n_sets; j++)
-			sum += strlen(r->sets[j].name);
+		sum += rule_walk(c, r);
 	}
-	return sum;
+	for (size_t i = 0; i < c->n_clients; i++)
+		sum += strlen(c->clients[i].name) + who_walk(&c->clients[i].who);
+	return sum + lists_walk(c) + records_walk(&c->records) +
+	       who_walk(&c->gateway.relay_clients);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

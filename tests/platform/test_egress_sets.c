@@ -430,7 +430,7 @@ static void listing(void **state)
 		CONF_INTERCEPT_TUN, CONF_INTERCEPT_TPROXY, CONF_INTERCEPT_OFF};
 	struct ip_prefix from[] = {prefix("10.9.0.0/24"), prefix("2001:db8::/32")};
 	struct conf_mac mac = {{2, 0, 0, 0, 0, 0x99}};
-	struct conf_relay_clients clients = {.prefixes = {from, 2}, .macs = &mac, .n_macs = 1};
+	struct conf_who clients = {.prefixes = {from, 2}, .macs = &mac, .n_macs = 1};
 	struct conf_mark marks[] = {{0x7, 0xf}};
 	uint32_t uid[] = {0};
 	struct conf_exempt e = {.uid = {uid, 1}, .mark = marks, .n_mark = 1};

@@ -680,7 +680,7 @@ static void by_client(void **state)
 	int inside, fd;
 	struct ip_prefix from[] = {prefix("10.9.0.2/32")};
 	struct conf_mac mac = {{2, 0, 0, 0, 0, 0x99}};
-	struct conf_relay_clients clients = {.prefixes = {from, 1}};
+	struct conf_who clients = {.prefixes = {from, 1}};
 
 	(void)state;
 	config.relay_clients = &clients;
@@ -714,7 +714,7 @@ static void by_client(void **state)
 		close(fd);
 		close(end);
 	}
-	clients = (struct conf_relay_clients){.macs = &mac, .n_macs = 1};
+	clients = (struct conf_who){.macs = &mac, .n_macs = 1};
 	set_table();
 	assert_shows("nft list chain inet tungate relay_new", "ether saddr 02:00:00:00:00:99");
 	assert_int_equal(goes(&net.client, "192.0.2.2:8080", listener), RELAY);

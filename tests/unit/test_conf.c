@@ -353,10 +353,11 @@ static void section_values(void **state)
 	assert_int_equal(c->egresses[1].mark.value, 0x20);
 	assert_int_equal(c->egresses[1].mark.mask, 0x20);
 	assert_int_equal(c->n_lists, 2);
-	assert_string_equal(c->lists[0].paths.v[0], "/etc/t/a.txt");
-	assert_int_equal(c->lists[1].paths.n, 2);
-	assert_string_equal(c->lists[1].paths.v[0], "/b.txt");
-	assert_string_equal(c->lists[1].paths.v[1], "/etc/t/c/d.txt");
+	assert_int_equal(c->lists[0].n_files, 1);
+	assert_string_equal(c->lists[0].files[0].path, "/etc/t/a.txt");
+	assert_int_equal(c->lists[1].n_files, 2);
+	assert_string_equal(c->lists[1].files[0].path, "/b.txt");
+	assert_string_equal(c->lists[1].files[1].path, "/etc/t/c/d.txt");
 	assert_int_equal(c->lists[1].line, 68);
 	assert_int_equal(c->lists[1].column, 8);
 	assert_int_equal(c->default_upstream, 1);
@@ -384,8 +385,8 @@ static void rule_values(void **state)
 	assert_int_equal(r->domain.n, 2);
 	assert_string_equal(r->domain.v[0], "example.com");
 	assert_string_equal(r->domain.v[1], "full:a.b");
-	assert_int_equal(r->client.n, 2);
-	assert_prefix(&r->client.v[0], "192.168.0.0/16");
+	assert_int_equal(r->client.prefixes.n, 2);
+	assert_prefix(&r->client.prefixes.v[0], "192.168.0.0/16");
 	assert_int_equal(r->n_types, 3);
 	assert_int_equal(r->types[0], 1);
 	assert_int_equal(r->types[1], 28);

@@ -593,9 +593,11 @@ static void what_fake_needs(void **state)
 
 /* Six lines before the rule. */
 #define RULE(keys)                                                                                 \
-	GROUPS "egress: {d: {type: direct, upstream: v}, n: {type: direct}, p: {type: socks5, "    \
-	       "server: 192.0.2.9}, m: {type: direct, mark: 4}}\n"                                 \
-	       "lists: {l: x, k: y}\nrules:\n- {name: r, domain: x, " keys "}\n"
+	"upstreams: {u: {servers: udp://192.0.2.1}, v: {servers: udp://192.0.2.2}}\n"              \
+	"default: {upstream: u}\nfakeip: {pool6: off, except: [l, k]}\n"                           \
+	"egress: {d: {type: direct, upstream: v}, n: {type: direct}, p: {type: socks5, "           \
+	"server: 192.0.2.9}, m: {type: direct, mark: 4}}\n"                                        \
+	"lists: {l: x, k: y}\nrules:\n- {name: r, domain: x, " keys "}\n"
 
 static void unless(void **state)
 {
@@ -666,15 +668,15 @@ static void relay(void **state)
 {
 #define CLIENTS                                                                                    \
 	"; allowed: ADDRESS or NETWORK/LENGTH, IPv4 or IPv6; a MAC address such as "               \
-	"02:00:5e:10:00:01\n"
+	"02:00:5e:10:00:01; a name in clients\n"
 #define WORDS "; allowed: a list of tls, http, quic; or off\n"
 	static const struct wrong cases[] = {
 		{GROUPS "gateway: {relay_clients: [192.0.2.1/24, xbox, '02:00:5e:10:00', "
 			"'03:00:5e:10:00:01', '02:00:5e:10:00:0g']}\n",
 			"4:27: gateway.relay_clients[0]: '192.0.2.1/24' has host bits set, the "
 			"network is 192.0.2.0/24" CLIENTS
-			"4:41: gateway.relay_clients[1]: 'xbox' is not an address or a "
-			"network" CLIENTS
+			"4:41: gateway.relay_clients[1]: there is no group in clients named "
+			"'xbox'" CLIENTS
 			"4:47: gateway.relay_clients[2]: '02:00:5e:10:00' is not an address or a "
 			"network" CLIENTS
 			"4:65: gateway.relay_clients[3]: '03:00:5e:10:00:01' is the address of a "
@@ -734,9 +736,9 @@ static void fakeip(void **state)
 			"4:33: fakeip.exhausted: 'nodata' is unknown; allowed: real, servfail\n"
 			"4:48: fakeip.https: 'keep' is unknown; allowed: empty, rewrite\n"
 			"4:59: fakeip.ech: 'no' is unknown; allowed: keep, drop\n"},
-		{FAKEIP("ech: drop"), "4:27: warning: fakeip.ech: has no effect with https: "
-				      "empty\n"},
-		{FAKEIP("store: '', sync: 1s"),
+		{FAKEIP("ech: drop, except: l"),
+			"4:27: warning: fakeip.ech: has no effect with https: empty\n"},
+		{FAKEIP("store: '', sync: 1s, except: l"),
 			"4:39: warning: fakeip.sync: has no effect with store: \"\"\n"},
 		{FAKEIP("except: m"), "4:30: fakeip.except: there is no list named 'm'; allowed: "
 				      "l\n"},
@@ -749,7 +751,9 @@ static void fakeip(void **state)
 		{FAKEIP("except: [[l]]"),
 			"4:31: fakeip.except[0]: is a list; allowed: names in lists, {builtin, "
 			"lists}\n"},
-		{FAKEIP("except: []"), ""},
+		{FAKEIP("except: []"),
+			"3:12: note: lists.l: neither a rule nor fakeip.except names this "
+			"list\n"},
 	};
 
 	(void)state;
