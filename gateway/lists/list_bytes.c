@@ -25,6 +25,9 @@ struct list_bytes {
 	int fd;
 	const uint8_t *at;
 	size_t at_left;
+	/* What somebody makes. */
+	ssize_t (*make)(void *arg, void *buf, size_t len);
+	void *make_arg;
 	/* Something packed. */
 	struct list_bytes *from;
 	bool owns_from, is_gzip;
@@ -104,6 +107,25 @@ int list_bytes_memory(const void *bytes, size_t len, struct list_bytes **ret)
 	in->pull = memory_pull;
 	in->at = bytes;
 	in->at_left = len;
+	*ret = in;
+	return 0;
+}
+
+static ssize_t make_pull(struct list_bytes *in, void *buf, size_t len)
+{
+	return in->make(in->make_arg, buf, len);
+}
+
+int list_bytes_make(ssize_t (*make)(void *arg, void *buf, size_t len), void *arg, uint64_t total,
+	struct list_bytes **ret)
+{
+	struct list_bytes *in = bytes_new(total, 0);
+
+	if (!in)
+		return -ENOMEM;
+	in->pull = make_pull;
+	in->make = make;
+	in->make_arg = arg;
 	*ret = in;
 	return 0;
 }

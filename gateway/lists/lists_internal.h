@@ -18,6 +18,9 @@ struct list_bytes;
  * comes out; LIST_FILE_MAX for a file. -ENOMEM leaves fd open. */
 int list_bytes_file(int fd, uint64_t total, struct list_bytes **ret);
 int list_bytes_memory(const void *bytes, size_t len, struct list_bytes **ret);
+/* What make() gives, as list_bytes_read() would; arg lives as long. -ENOMEM. */
+int list_bytes_make(ssize_t (*make)(void *arg, void *buf, size_t len), void *arg, uint64_t total,
+	struct list_bytes **ret);
 /* Puts gunzip before *in if its first bytes are gzip's; *in is still freed by the one call. What
  * comes out is at most LIST_FILE_MAX. -ENOMEM, or the errors of reading. */
 int list_bytes_look_through(struct list_bytes **in);
