@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_patterns tg_match)
