@@ -150,6 +150,70 @@ const uint16_t *addresses_find(
 	return a->lists + a->starts[set];
 }
 
+/* --- every prefix --- */
+
+static struct ip_prefix prefix_at(const struct table *t, uint32_t i, enum ip_family family)
+{
+	struct ip_prefix p = {.addr.family = (uint8_t)family, .len = t->len[i]};
+	uint64_t high = htobe64(t->high[i]), low = htobe64(t->low ? t->low[i] : 0);
+
+	memcpy(p.addr.b, &high, sizeof high);
+	memcpy(p.addr.b + sizeof high, &low, sizeof low);
+	return p;
+}
+
+/* The set of the closest prefix around this one. */
+static uint16_t set_around(const struct addresses *a, unsigned table, uint32_t i)
+{
+	const struct table *t = &a->tables[table], *v6 = &a->tables[TABLE_V6];
+	uint32_t at = t->around[i];
+
+	if (at != NONE)
+		return t->set[at];
+	if (table == TABLE_V6_LONG) {
+		at = table_find(v6, key_at(t, i));
+		if (at != NONE)
+			return v6->set[at];
+	}
+	return 0;
+}
+
+/* Those of its lists that do not hold all around it. */
+static int visit_prefix(
+	const struct addresses *a, unsigned table, uint32_t i, addresses_visit *visit, void *arg)
+{
+	uint16_t set = a->tables[table].set[i], around = set_around(a, table, i);
+	struct ip_prefix p = prefix_at(&a->tables[table], i, table == TABLE_V4 ? IP_V4 : IP_V6);
+	uint32_t outer = a->starts[around], outer_end = a->starts[around + 1];
+	int r = 0;
+
+	for (uint32_t at = a->starts[set]; at < a->starts[set + 1] && !r; at++) {
+		while (outer < outer_end && a->lists[outer] < a->lists[at])
+			outer++;
+		if (outer == outer_end || a->lists[outer] != a->lists[at])
+			r = visit(arg, a->lists[at], &p);
+	}
+	return r;
+}
+
+int addresses_each(const struct addresses *a, addresses_visit *visit, void *arg)
+{
+	const struct table *v4 = &a->tables[TABLE_V4], *v6 = &a->tables[TABLE_V6];
+	const struct table *v6_long = &a->tables[TABLE_V6_LONG];
+	uint32_t at = 0, at_long = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < v4->n && !r; i++)
+		r = visit_prefix(a, TABLE_V4, i, visit, arg);
+	while ((at < v6->n || at_long < v6_long->n) && !r) {
+		if (at < v6->n && (at_long == v6_long->n || v6->high[at] <= v6_long->high[at_long]))
+			r = visit_prefix(a, TABLE_V6, at++, visit, arg);
+		else
+			r = visit_prefix(a, TABLE_V6_LONG, at_long++, visit, arg);
+	}
+	return r;
+}
+
 static void table_free(struct table *t)
 {
 	free(t->index);
@@ -322,6 +386,26 @@ int addresses_builder_add(
 		.is_v6 = prefix->addr.family == IP_V6,
 	};
 	return 0;
+}
+
+struct add_from {
+	struct addresses_builder *b;
+	const int *map;
+};
+
+static int add_mapped(void *arg, unsigned list, const struct ip_prefix *prefix)
+{
+	const struct add_from *from = arg;
+
+	return from->map[list] < 0
+		       ? 0
+		       : addresses_builder_add(from->b, (unsigned)from->map[list], prefix);
+}
+
+int addresses_builder_add_from(
+	struct addresses_builder *b, const struct addresses *from, const int *map)
+{
+	return addresses_each(from, add_mapped, &(struct add_from){b, map});
 }
 
 /* Both families apart; a prefix comes before those inside it, and right before the same one of

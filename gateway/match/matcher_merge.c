@@ -10,6 +10,7 @@
 struct run {
 	const struct matcher_table *t;
 	uint32_t *map;	  /* its sets to ours, 0: left out; NULL: they are ours */
+	bool is_whole;	  /* nothing is left out */
 	uint32_t at, set; /* set: ours */
 	uint64_t bucket, hash;
 };
@@ -200,6 +201,17 @@ static void heap_make(struct merge *m)
 		heap_sink(m, i);
 }
 
+/* How many entries come before the hash. */
+static uint32_t table_rank(const struct matcher_table *t, uint64_t hash)
+{
+	uint64_t bucket = matcher_bucket(t, hash);
+	uint32_t at = t->starts[bucket];
+
+	while (at < t->starts[bucket + 1] && matcher_entry_hash(t, bucket, t->entries[at]) < hash)
+		at++;
+	return at;
+}
+
 /* All that the first run has before the next one's hash: of one large table among small ones,
  * nearly everything. */
 static void merge_stretch(struct merge *m)
@@ -211,6 +223,13 @@ static void merge_stretch(struct merge *m)
 	for (size_t i = 1; i < 3 && i < m->n_live; i++)
 		if (m->runs[i].hash < limit)
 			limit = m->runs[i].hash;
+	if (!m->w.t && r.is_whole && r.hash < limit) {
+		uint32_t end = table_rank(r.t, limit);
+
+		m->n += end - r.at;
+		r.at = end;
+		more = run_load(&r);
+	}
 	while (more && r.hash < limit) {
 		if (m->w.t)
 			matcher_write(&m->w, r.hash, r.set);
@@ -274,7 +293,8 @@ static int merge_init(struct merge *m, struct matcher_table *own)
 	m->runs = calloc(b->n_froms + 1, sizeof m->runs[0]);
 	if (!m->runs)
 		return -ENOMEM;
-	m->runs[m->n_runs++].t = own;
+	m->runs[0] = (struct run){.t = own, .is_whole = true};
+	m->n_runs = 1;
 	for (size_t i = 0; i < b->n_froms; i++) {
 		const struct matcher_from *from = &b->froms[i];
 		struct run *r = &m->runs[m->n_runs];
@@ -283,6 +303,9 @@ static int merge_init(struct merge *m, struct matcher_table *own)
 		if (err)
 			return err;
 		r->t = &from->m->table;
+		r->is_whole = true;
+		for (uint32_t set = 1; set < from->m->sets.n; set++)
+			r->is_whole &= r->map[set] != 0;
 		m->n_runs++;
 	}
 	return 0;

@@ -1,1 +1,2 @@
 tungate_test(test_lists_plain tg_lists)
+tungate_test(test_list_parts tg_lists)

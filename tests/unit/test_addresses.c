@@ -177,6 +177,78 @@ static void test_deep(void **state)
 	addresses_free(a);
 }
 
+struct seen {
+	char text[1024];
+	size_t len;
+	unsigned left; /* visits until it ends */
+};
+
+static int see(void *arg, unsigned list, const struct ip_prefix *prefix)
+{
+	struct seen *seen = arg;
+	char buf[IP_TEXT_MAX];
+
+	seen->len += (size_t)snprintf(seen->text + seen->len, sizeof seen->text - seen->len,
+		"%s%u:%s", seen->len ? " " : "", list, ip_prefix_format(prefix, buf));
+	assert_true(seen->len < sizeof seen->text);
+	return --seen->left ? 0 : 7;
+}
+
+static void test_each(void **state)
+{
+	struct addresses *a = build_text(
+		"1:2001:db8::1 0:10.1.0.0/16 0:10.0.0.0/8 1:10.1.0.0/16 2:10.1.2.3 0:10.1.2.3 "
+		"1:2001:db8::/32 0:2001:db8::1 0:2001:db8::/33 2:2001:db8::/96 2:2001:db8::/64 "
+		"2:::/0",
+		NULL);
+	struct seen seen = {.left = 100}, two = {.left = 2};
+
+	(void)state;
+	assert_int_equal(addresses_each(a, see, &seen), 0);
+	/* What a list holds around it anyway is not told. */
+	assert_string_equal(seen.text,
+		"0:10.0.0.0/8 1:10.1.0.0/16 2:10.1.2.3/32 2:::/0 1:2001:db8::/32 0:2001:db8::/33");
+	assert_int_equal(addresses_each(a, see, &two), 7);
+	assert_string_equal(two.text, "0:10.0.0.0/8 1:10.1.0.0/16");
+	addresses_free(a);
+	a = build_text("0:2001:db8:0:1::2 0:2001:db8::/65 0:2001:db8:0:1::/127 1:2001:db8::/64 "
+		       "1:2001:db8::8 0:2001:db8:0:1::/64 1:2001:db8:0:1::2",
+		NULL);
+	seen = (struct seen){.left = 100};
+	assert_int_equal(addresses_each(a, see, &seen), 0);
+	assert_string_equal(seen.text, "1:2001:db8::/64 0:2001:db8::/65 0:2001:db8:0:1::/64 "
+				       "1:2001:db8:0:1::2/128");
+	addresses_free(a);
+	a = build(NULL, 0, NULL);
+	assert_int_equal(addresses_each(a, see, &seen), 0);
+	addresses_free(a);
+}
+
+static void test_joined(void **state)
+{
+	struct addresses *one = build_text("0:10.0.0.0/8 1:10.1.0.0/16 2:2001:db8::/32", NULL);
+	struct addresses *two = build_text("0:10.1.2.0/24 0:2001:db8::1", NULL), *a;
+	static const int map_one[] = {3, 0, -1}, map_two[] = {0};
+	struct addresses_builder *b = NULL;
+	struct ip_prefix own;
+
+	(void)state;
+	assert_int_equal(addresses_builder_new(&b), 0);
+	assert_int_equal(addresses_builder_add_from(b, one, map_one), 0);
+	assert_int_equal(addresses_builder_add_from(b, two, map_two), 0);
+	assert_int_equal(ip_prefix_parse("10.1.2.3", &own), 0);
+	assert_int_equal(addresses_builder_add(b, 2, &own), 0);
+	addresses_free(one);
+	addresses_free(two);
+	assert_int_equal(addresses_builder_finish(b, NULL, &a), 0);
+	assert_string_equal(held(a, "10.0.0.1"), "3");
+	assert_string_equal(held(a, "10.1.0.1"), "0 3");
+	assert_string_equal(held(a, "10.1.2.3"), "0 2 3");
+	assert_string_equal(held(a, "2001:db8::1"), "0");
+	assert_string_equal(held(a, "2001:db8::2"), "");
+	addresses_free(a);
+}
+
 /* --- against a model --- */
 
 static uint64_t random_state = 88172645463325252ULL;
@@ -232,6 +304,21 @@ static void compare(const struct addresses *a, const struct entry *entries, size
 	assert_true(model == found);
 }
 
+/* The same, made of what addresses_each() tells. */
+static struct addresses *rebuilt(struct addresses *a)
+{
+	static const int map[] = {0, 1, 2, 3, 4, 5, 6, 7};
+	struct addresses_builder *b = NULL;
+	struct addresses *again = NULL;
+
+	assert_int_equal(addresses_builder_new(&b), 0);
+	assert_int_equal(addresses_builder_add_from(b, a, map), 0);
+	assert_int_equal(addresses_builder_finish(b, NULL, &again), 0);
+	assert_int_equal(addresses_size_bytes(again), addresses_size_bytes(a));
+	addresses_free(a);
+	return again;
+}
+
 static void test_model(void **state)
 {
 	enum { ROUNDS = 50, LOOKUPS = 20000, ENTRIES_MAX = 120 };
@@ -248,6 +335,8 @@ static void test_model(void **state)
 			entries[i] = (struct entry){(unsigned)(random_next() % lists),
 				random_prefix(random_next() % 2, spread)};
 		a = build(entries, n, NULL);
+		if (round % 2)
+			a = rebuilt(a);
 		for (unsigned i = 0; i < LOOKUPS; i++) {
 			struct ip_addr address = random_address(random_next() % 2, spread);
 
@@ -327,6 +416,8 @@ int main(void)
 		cmocka_unit_test(test_holds),
 		cmocka_unit_test(test_edges),
 		cmocka_unit_test(test_deep),
+		cmocka_unit_test(test_each),
+		cmocka_unit_test(test_joined),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_cost),
 	};
