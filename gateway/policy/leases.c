@@ -24,13 +24,16 @@
 #define FILE_MAX_BYTES (4u << 20)
 #define LEASES_MAX     16384u /* of all files; the largest DHCP pool of a home is 65536 >> 2 */
 #define WORDS_MAX      64u
-#define ADDRESSES_MAX  64u /* of one name; more are left out */
+#define OF_NAME_MAX    64u /* of one name; more are left out */
 #define ALLOWED	       "lines as dnsmasq and odhcpd write them"
+#define MAC_SIZE       6u
 
 struct lease {
 	struct dns_name name; /* with the domain */
 	struct ip_addr addr;
 	uint32_t order; /* in which it was read */
+	bool has_mac;
+	uint8_t mac[MAC_SIZE];
 };
 
 struct lease_address {
@@ -153,6 +156,55 @@ static bool word_address(struct word w, struct ip_addr *ret)
 	       (ret->family == IP_V4 ? ret->b[0] < 224 : ret->b[0] != 0xff);
 }
 
+/* Pairs of hexadecimal digits, with or without ":" between them; 0: something else, or more than
+ * max. */
+static size_t word_hex(struct word w, uint8_t *ret, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t at = 0; at < w.len; n++) {
+		uint8_t value = 0;
+
+		at += n > 0 && w.text[at] == ':';
+		if (n == max || w.len - at < 2)
+			return 0;
+		for (size_t end = at + 2; at < end; at++) {
+			char c = w.text[at];
+
+			if (c >= '0' && c <= '9')
+				value = (uint8_t)(value << 4 | (c - '0'));
+			else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+				value = (uint8_t)(value << 4 | ((c | 0x20) - 'a' + 10));
+			else
+				return 0;
+		}
+		ret[n] = value;
+	}
+	return n;
+}
+
+/* The MAC address that a word is, or that a DUID has in it (RFC 8415 11.2 and 11.4: of an Ethernet
+ * interface, with or without the time). False: none. */
+static bool word_mac(struct word w, uint8_t ret[MAC_SIZE])
+{
+	static const uint8_t with_time[] = {0, 1, 0, 1}, without[] = {0, 3, 0, 1},
+			     none[MAC_SIZE] = {0};
+	uint8_t b[32];
+	size_t n = word_hex(w, b, sizeof b), at;
+
+	if (n == MAC_SIZE)
+		at = 0;
+	else if (n == sizeof without + MAC_SIZE && memcmp(b, without, sizeof without) == 0)
+		at = sizeof without;
+	else if (n == sizeof with_time + 4 + MAC_SIZE &&
+		 memcmp(b, with_time, sizeof with_time) == 0)
+		at = sizeof with_time + 4;
+	else
+		return false;
+	memcpy(ret, b + at, MAC_SIZE);
+	return memcmp(ret, none, sizeof none) != 0;
+}
+
 /* --- names --- */
 
 /* A host name's bytes (RFC 1123 2.1), and the '_' that many have. */
@@ -200,9 +252,12 @@ static bool name_read(const struct leases *l, struct word w, struct dns_name *re
 
 /* --- lines --- */
 
-static int lease_add(struct read *r, const struct dns_name *name, const struct ip_addr *addr)
+/* who: the word that may tell the MAC address; NULL: there is none. */
+static int lease_add(struct read *r, const struct dns_name *name, const struct ip_addr *addr,
+	const struct word *who)
 {
 	struct leases *l = r->l;
+	struct lease *lease;
 
 	if (l->n == LEASES_MAX) {
 		if (!r->full)
@@ -220,7 +275,9 @@ static int lease_add(struct read *r, const struct dns_name *name, const struct i
 		l->leases = grown;
 		r->room = room;
 	}
-	l->leases[l->n] = (struct lease){*name, *addr, (uint32_t)l->n};
+	lease = &l->leases[l->n];
+	*lease = (struct lease){.name = *name, .addr = *addr, .order = (uint32_t)l->n};
+	lease->has_mac = who && word_mac(*who, lease->mac);
 	l->n++;
 	return 0;
 }
@@ -240,7 +297,8 @@ static int line_dnsmasq(struct read *r, const struct word *w, size_t n, int64_t 
 		line_skip(r, "the name is no host name, or outside of leases.domain");
 		return 0;
 	}
-	return lease_add(r, &name, &addr);
+	/* Of IPv6 the second word is the IAID. */
+	return lease_add(r, &name, &addr, addr.family == IP_V4 ? &w[1] : n > 4 ? &w[4] : NULL);
 }
 
 /* The names that lie elsewhere are odhcpd's idea of a domain; HOST alone stands beside them. */
@@ -255,7 +313,7 @@ static int line_hosts(struct read *r, const struct word *w, size_t n, const stru
 		if (!name_read(r->l, w[i], &name))
 			continue;
 		any = true;
-		err = lease_add(r, &name, addr);
+		err = lease_add(r, &name, addr, NULL);
 		if (err)
 			return err;
 	}
@@ -302,7 +360,8 @@ static int line_odhcpd(struct read *r, const struct word *w, size_t n)
 		}
 		if (!word_is(bits, addr.family == IP_V4 ? "32" : "128"))
 			continue; /* a delegated prefix */
-		err = lease_add(r, &name, &addr);
+		/* Of IPv4 the MAC address stands where the DUID does. */
+		err = lease_add(r, &name, &addr, &w[2]);
 		if (err)
 			return err;
 	}
@@ -418,6 +477,15 @@ static int by_address_compare(const void *a, const void *b)
 	return order ? order : p->order < q->order ? -1 : p->order > q->order;
 }
 
+/* A hosts line knows no MAC address, its lease does. */
+static void lease_learn(struct lease *l, const struct lease *same)
+{
+	if (l->has_mac || !same->has_mac)
+		return;
+	l->has_mac = true;
+	memcpy(l->mac, same->mac, sizeof l->mac);
+}
+
 /* The same name and address twice (a hosts line and its lease) is one. Those of one name are few.
  */
 static void leases_unique(struct leases *l)
@@ -425,14 +493,18 @@ static void leases_unique(struct leases *l)
 	size_t kept = 0, group = 0;
 
 	for (size_t i = 0; i < l->n; i++) {
-		bool again = false;
+		const struct lease *lease = &l->leases[i];
+		size_t j;
 
-		if (kept == 0 || name_compare(&l->leases[kept - 1].name, &l->leases[i].name) != 0)
+		if (kept == 0 || name_compare(&l->leases[kept - 1].name, &lease->name) != 0)
 			group = kept;
-		for (size_t j = group; j < kept && !again; j++)
-			again = ip_addr_equal(&l->leases[j].addr, &l->leases[i].addr);
-		if (!again && kept - group < ADDRESSES_MAX)
-			l->leases[kept++] = l->leases[i];
+		for (j = group; j < kept; j++)
+			if (ip_addr_equal(&l->leases[j].addr, &lease->addr))
+				break;
+		if (j < kept)
+			lease_learn(&l->leases[j], lease);
+		else if (kept - group < OF_NAME_MAX)
+			l->leases[kept++] = *lease;
 	}
 	l->n = kept;
 }
@@ -584,6 +656,27 @@ const struct dns_name *leases_name(const struct leases *l, const struct ip_addr 
 	if (from == l->n || !ip_addr_equal(&l->by_address[from].addr, a))
 		return NULL;
 	return &l->leases[l->by_address[from].lease].name;
+}
+
+bool leases_client_is(
+	const struct leases *l, const char *host, const struct ip_addr *addr, const uint8_t *mac)
+{
+	struct dns_name name;
+	size_t first;
+
+	if (!l || dns_name_parse(host, strlen(host), &name))
+		return false;
+	first = name_find(l, &name);
+	for (size_t i = first; i < l->n; i++) {
+		const struct lease *lease = &l->leases[i];
+
+		if (name_compare(&lease->name, &l->leases[first].name) != 0)
+			break;
+		if (ip_addr_equal(&lease->addr, addr) ||
+			(mac && lease->has_mac && memcmp(lease->mac, mac, MAC_SIZE) == 0))
+			return true;
+	}
+	return false;
 }
 
 bool leases_answer(const struct leases *l)

@@ -32,6 +32,12 @@ size_t leases_addresses(const struct leases *l, const struct dns_name *name, uin
 	struct ip_addr *ret, size_t max);
 /* The name (with the domain) that has this address, NULL: none. For PTR. */
 const struct dns_name *leases_name(const struct leases *l, const struct ip_addr *a);
+/* Does a host of this name (with or without the domain) have this address, or one of its leases
+ * this MAC address (6 bytes; NULL: not known)? So a client is known by its IPv4 lease also when it
+ * asks from an IPv6 address that it made itself. Whoever asks for a lease chooses its name. l NULL:
+ * no. */
+bool leases_client_is(
+	const struct leases *l, const char *host, const struct ip_addr *addr, const uint8_t *mac);
 bool leases_answer(const struct leases *l); /* `answer: yes` */
 size_t leases_count(const struct leases *l);
 

@@ -68,7 +68,7 @@ static struct leases *read_files(char **paths, size_t n, const char *domain)
 {
 	char copy[64];
 	struct conf_leases c = {.files = {paths, n}, .domain = copy, .answer = true};
-	const struct list_sink sink = {told, NULL, tell};
+	const struct list_sink sink = {.arg = told, .complain = tell};
 	struct leases *l = NULL;
 
 	(void)snprintf(copy, sizeof copy, "%s", domain);
@@ -197,6 +197,72 @@ static void test_odhcpd(void **state)
 	assert_string_equal(name_at(l, "192.168.1.7"), "phone.lan");
 	assert_string_equal(name_at(l, "192.168.1.8"), "");
 	assert_int_equal(leases_count(l), 5);
+	leases_unref(l);
+}
+
+static bool client_is(
+	const struct leases *l, const char *host, const char *address, const char *mac_text)
+{
+	unsigned m[6] = {0};
+	uint8_t mac[6];
+	struct ip_addr a;
+
+	assert_int_equal(ip_addr_parse(address, &a), 0);
+	if (mac_text)
+		assert_int_equal(sscanf(mac_text, "%x:%x:%x:%x:%x:%x", &m[0], &m[1], &m[2], &m[3],
+					 &m[4], &m[5]),
+			6);
+	for (size_t i = 0; i < 6; i++)
+		mac[i] = (uint8_t)m[i];
+	return leases_client_is(l, host, &a, mac_text ? mac : NULL);
+}
+
+/* `host:NAME`: by the addresses of its leases, and by the MAC that one of them tells. */
+static void test_clients(void **state)
+{
+	struct leases *l =
+		read_text("1700003600 AA:bb:cc:dd:ee:01 192.168.1.50 nas *\n"
+			  "1700003600 123456789 fd00:1::50 nas 00:03:00:01:aa:bb:cc:dd:ee:02\n"
+			  "1700003600 06-aa:bb:cc:dd:ee:03 192.168.1.51 odd *\n"
+			  "1700003600 00:00:00:00:00:00 192.168.1.52 zero *\n"
+			  "1700003600 aa:bb:cc:dd:ee 192.168.1.53 short *\n"
+			  "1700003600 aa:bb:cc:dd:ee:0 192.168.1.54 half *\n"
+			  "1700003600 1 fd00:1::60 llt 00:01:00:01:2c:3d:4e:5f:aa:bb:cc:dd:ee:04\n"
+			  "1700003600 2 fd00:1::61 uuid 00:04:00:01:2c:3d:4e:5f:aa:bb:cc:dd:ee:05\n"
+			  "1700003600 3 fd00:1::62 token 00:03:00:06:aa:bb:cc:dd:ee:06\n"
+			  "1700003600 4 fd00:1::63 bare\n"
+			  "192.168.1.7\tphone.lan\tphone\n"
+			  "# br-lan aabbccddeeff ipv4 phone 1700003600 c0a80107 32 192.168.1.7/32\n"
+			  "# br-lan 000100012c3d4e5faabbccddee07 aa00 laptop 1700003600 5 128 "
+			  "fd00:1::5/128\n",
+			"lan");
+
+	(void)state;
+	assert_string_equal(told, "");
+	assert_true(client_is(l, "nas", "192.168.1.50", NULL));
+	assert_true(client_is(l, "NAS.lan", "fd00:1::50", NULL));
+	assert_false(client_is(l, "nas", "192.168.1.51", NULL));
+	assert_false(client_is(l, "nas.home", "192.168.1.50", NULL));
+	assert_false(client_is(l, "other", "192.168.1.50", NULL));
+	/* An address of its own making, and its MAC. */
+	assert_true(client_is(l, "nas", "2001:db8::1", "aa:bb:cc:dd:ee:01"));
+	assert_true(client_is(l, "nas", "2001:db8::1", "aa:bb:cc:dd:ee:02"));
+	assert_false(client_is(l, "nas", "2001:db8::1", "aa:bb:cc:dd:ee:ff"));
+	assert_false(client_is(l, "nas", "2001:db8::1", NULL));
+	assert_true(client_is(l, "llt", "::9", "aa:bb:cc:dd:ee:04"));
+	assert_true(client_is(l, "phone", "::9", "aa:bb:cc:dd:ee:ff"));
+	assert_true(client_is(l, "laptop.lan", "::9", "aa:bb:cc:dd:ee:07"));
+	/* What tells no MAC of an Ethernet interface. */
+	assert_false(client_is(l, "odd", "::9", "aa:bb:cc:dd:ee:03"));
+	assert_false(client_is(l, "zero", "::9", "0:0:0:0:0:0"));
+	assert_false(client_is(l, "short", "::9", "aa:bb:cc:dd:ee:0"));
+	assert_false(client_is(l, "half", "::9", "aa:bb:cc:dd:ee:0"));
+	assert_false(client_is(l, "uuid", "::9", "aa:bb:cc:dd:ee:05"));
+	assert_false(client_is(l, "token", "::9", "aa:bb:cc:dd:ee:06"));
+	assert_true(client_is(l, "bare", "fd00:1::63", NULL));
+	assert_false(client_is(l, "a..b", "192.168.1.50", NULL));
+	assert_false(client_is(l, ".", "192.168.1.50", NULL));
+	assert_false(client_is(NULL, "nas", "192.168.1.50", NULL));
 	leases_unref(l);
 }
 
@@ -333,6 +399,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dnsmasq),
 		cmocka_unit_test(test_odhcpd),
+		cmocka_unit_test(test_clients),
 		cmocka_unit_test(test_names_are_not_believed),
 		cmocka_unit_test(test_bad_lines),
 		cmocka_unit_test(test_lying_files),
