@@ -7,6 +7,7 @@
 
 #include "conf/conf.h"
 #include "gateway/policy/policy.h"
+#include "gateway/policy/records.h"
 
 static void print_conf(void *arg, enum conf_severity severity, const char *text)
 {
@@ -26,12 +27,20 @@ int cmd_check(const struct cmd_args *a)
 {
 	struct config *config;
 	struct policy *policy;
+	struct records *records;
 	int err = conf_load(a->config, print_conf, NULL, &config);
 
 	if (!err) {
-		err = policy_build(config, print_policy, NULL, &policy);
+		const struct list_sink complain = {.complain = print_policy};
+		const struct policy_build_config pc = {.config = config, .report = print_policy};
+		int records_err = records_read(&config->records, &complain, &records);
+
+		err = policy_build(&pc, &policy);
 		if (!err)
 			policy_unref(policy);
+		if (!records_err)
+			records_unref(records);
+		err = err ? err : records_err;
 		conf_free(config);
 	}
 	if (err && err != -EINVAL) /* else the reasons are told */

@@ -97,7 +97,7 @@ static void signalled(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 	(void)last;
 	while (read(d->signal_fd, &info, sizeof info) == sizeof info) {
 		if (info.ssi_signo == SIGHUP)
-			daemon_reload(d, tell_log, NULL);
+			(void)daemon_reload(d, tell_log, NULL, NULL);
 		else
 			stop_asked(d);
 	}
@@ -148,6 +148,8 @@ static void finish(struct daemon *d)
 		control_stop(d->control);
 	daemon_watch_stop(d);
 	daemon_upkeep_stop(d);
+	daemon_files_stop(d);
+	daemon_reload_stop(d);
 	loop_op_cancel(&d->signal_op);
 	if (d->loop)
 		drain_loop(d);
@@ -164,6 +166,8 @@ static void finish(struct daemon *d)
 	plumbing_down(&d->plumbing);
 	inject_free(d->inject);
 	hosts_free(d->hosts);
+	neighbours_free(d->neighbours);
+	ways_free(d->ways);
 	control_free(d->control);
 	daemon_watch_free(d);
 	store_close(d->store);

@@ -1,18 +1,21 @@
 /* What the files of the daemon share: daemon.c (signals, stop), daemon_start.c, daemon_reload.c,
  * daemon_watch.c (the kernel's news, repair, the firewall probe), daemon_upkeep.c (the table's file
- * and free addresses, leases), daemon_view.c (what daemon.h
- * tells the control room). Main thread only. */
+ * and free addresses), daemon_files.c (lists, records, leases), daemon_view.c (what daemon.h tells
+ * the control room). Main thread only. */
 #ifndef TUNGATE_DAEMON_INTERNAL_H
 #define TUNGATE_DAEMON_INTERNAL_H
 
 #include "conf/conf.h"
 #include "gateway/control/control.h"
 #include "gateway/daemon.h"
+#include "gateway/loader.h"
 #include "gateway/plumbing.h"
 #include "gateway/probe.h"
 #include "gateway/store.h"
 #include "gateway/worker.h"
 #include "netlink/monitor.h"
+#include "netlink/neighbours.h"
+#include "netlink/ways.h"
 
 #include <pthread.h>
 
@@ -29,6 +32,8 @@ struct daemon {
 	uint64_t hash_key;
 	struct store *store;
 	struct hosts *hosts;
+	struct neighbours *neighbours; /* NULL: the kernel does not tell them */
+	struct ways *ways;
 	struct inject *inject;
 	struct plumbing plumbing;
 	struct writer *writer;
@@ -52,11 +57,21 @@ struct daemon {
 	size_t n_sockets;
 
 	int signal_fd;
-	struct loop_op signal_op, nft_op, route_op;
+	struct loop_op signal_op, nft_op, route_op, neighbour_op;
 	struct loop_timer settle;  /* the kernel's news are acted on when they pause */
 	struct loop_timer remake;  /* the TUN device could not be made again yet */
 	struct loop_timer reprobe; /* the firewall let the probe not through, or nobody knows */
-	struct loop_timer upkeep, leases;
+	struct loop_timer upkeep, files;
+	struct loader *loader;
+	struct { /* of the configuration: config NULL: none is under way */
+		struct config *config;
+		daemon_tell *tell;
+		daemon_reloaded *done;
+		void *arg;
+	} reload;
+	/* States of files (list_stamp_mix): of the lists when last seen, and when they could not be
+	 * read; of the records when last seen, and when last read. */
+	uint64_t files_state, files_failed, records_seen, records_read;
 	uint64_t exhausted;	/* names so far that found no address, */
 	uint32_t exhausted_s;	/* and when that number last grew */
 	uint32_t table_ttl_s;	/* the longest one that may still be answered */
@@ -85,6 +100,9 @@ enum daemon_problem {
 	PROBLEM_BRIDGE,
 	PROBLEM_EXHAUSTED,
 	PROBLEM_LEASES,
+	PROBLEM_LISTS,
+	PROBLEM_RECORDS,
+	PROBLEM_NEIGHBOURS,
 };
 void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -104,6 +122,16 @@ int daemon_start(struct daemon *d);
 int daemon_sweep(struct daemon *d);
 void daemon_upkeep_start(struct daemon *d);
 void daemon_upkeep_stop(struct daemon *d);
+/* daemon_files.c */
+void daemon_files_start(struct daemon *d); /* also after a reload, which may change the pace */
+void daemon_files_stop(struct daemon *d);
+/* The files of this configuration are as they are being read. */
+void daemon_files_seen(struct daemon *d, const struct config *config);
+void daemon_note_lists(struct daemon *d); /* lists that could not be read, into the problems */
+int daemon_renew_records(struct daemon *d);
+/* daemon_reload.c: the loader is free: a reload that waits may go on. */
+void daemon_reload_next(struct daemon *d);
+void daemon_reload_stop(struct daemon *d);
 /* From now on all decide by gen, whose reference is the daemon's. */
 void daemon_use(struct daemon *d, struct generation *gen);
 
@@ -112,6 +140,7 @@ int daemon_watch_start(struct daemon *d);
 void daemon_watch_stop(struct daemon *d); /* the loop must run on until daemon_watch_idle() */
 bool daemon_watch_idle(const struct daemon *d);
 void daemon_watch_free(struct daemon *d);
+void daemon_set_ways(struct daemon *d); /* the egresses of the configuration */
 void daemon_check_routes(
 	struct daemon *d); /* foreign routes inside the pools, forwarding: into the problems */
 /* Chooses the way of interception by probing, or as configured, and commits the table if it changes

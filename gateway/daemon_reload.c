@@ -1,10 +1,11 @@
 /* A reload builds everything new beside what runs and then swaps; errors leave the running
- * configuration in force. */
+ * configuration in force. The lists are read by the loader's thread meanwhile. */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,36 +95,12 @@ static void keep_fixed(const struct daemon *d, struct config *fresh)
 	fresh->fakeip.pool6 = old->fakeip.pool6;
 }
 
-int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
-{
-	struct reload r = {tell, arg};
-	struct config *fresh, *old = d->config;
-	struct generation *gen;
-	int error = conf_load(d->config_path, tell_conf, &r, &fresh);
+/* --- the new configuration takes over --- */
 
-	if (error) {
-		log_error("reload: %s has errors; the running configuration stays in force",
-			d->config_path);
-		return -EINVAL;
-	}
-	tell_kept(d, fresh, &r);
-	keep_fixed(d, fresh);
-	error = generation_new(
-		&(struct generation_config){
-			.config = fresh,
-			.writer = d->writer,
-			.own_mark = plumbing_marks(&fresh->gateway).value,
-			.previous = d->gen,
-			.report = tell_lists,
-			.report_arg = &r,
-		},
-		&gen);
-	if (error) {
-		log_error(
-			"reload: the lists have errors; the running configuration stays in force");
-		conf_free(fresh);
-		return -EINVAL;
-	}
+static void take_over(struct daemon *d, struct config *fresh, struct generation *gen)
+{
+	struct config *old = d->config;
+
 	/* A longer TTL is the table's before anybody answers with it, a shorter one when nobody
 	 * answers with the longer one any more (daemon_upkeep.c). */
 	if (fresh->fakeip.ttl_s > d->table_ttl_s)
@@ -133,13 +110,123 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 	d->config = fresh;
 	if (d->store)
 		store_set_sync(d->store, fresh->fakeip.sync_s);
-	daemon_upkeep_start(d);
+	daemon_note_lists(d);
+	daemon_files_start(d);
+	daemon_set_ways(d);
 	log_set_level((enum log_level)fresh->log_level);
 	d->plumbing.forget = true; /* new connections go the new way */
 	daemon_choose_again(d, true);
 	conf_free(old);
-	r.tell(r.arg, false,
-		"rules, lists, upstreams, egresses and interception are in force as configured");
-	log_info("reloaded %s", d->config_path);
+}
+
+static int finish(struct daemon *d, struct config *fresh, struct policy *policy, struct reload *r)
+{
+	struct generation *gen;
+	int error;
+
+	daemon_files_seen(d, fresh);
+	error = generation_new(
+		&(struct generation_config){
+			.config = fresh,
+			.policy = policy,
+			.writer = d->writer,
+			.own_mark = plumbing_marks(&fresh->gateway).value,
+			.previous = d->gen,
+			.report = tell_lists,
+			.report_arg = r,
+		},
+		&gen);
+	if (error)
+		return error;
+	take_over(d, fresh, gen);
+	(void)malloc_trim(0); /* building took several times what stays */
+	return 0;
+}
+
+static void end(struct daemon *d, int error)
+{
+	daemon_reloaded *done = d->reload.done;
+	void *arg = d->reload.arg;
+
+	if (error) {
+		log_error("reload: the lists or records have errors; the running configuration "
+			  "stays in force");
+		conf_free(d->reload.config);
+	} else {
+		d->reload.tell(arg, false,
+			"rules, lists, records, upstreams, egresses and interception are in force "
+			"as configured");
+		log_info("reloaded %s", d->config_path);
+	}
+	d->reload.config = NULL;
+	if (done)
+		done(arg, error);
+}
+
+static void built(void *arg, struct policy *policy, int error)
+{
+	struct daemon *d = arg;
+	struct reload r = {d->reload.tell, d->reload.arg};
+
+	if (!error)
+		error = finish(d, d->reload.config, policy, &r);
+	end(d, error);
+}
+
+static void report_built(void *arg, bool is_error, const char *text)
+{
+	struct daemon *d = arg;
+
+	d->reload.tell(d->reload.arg, is_error, text);
+}
+
+void daemon_reload_next(struct daemon *d)
+{
+	const struct loader_job job = {
+		.config = d->reload.config,
+		.previous = d->gen->policy,
+		.report = report_built,
+		.done = built,
+		.arg = d,
+	};
+	int error;
+
+	if (!d->reload.config || loader_busy(d->loader))
+		return;
+	error = loader_start(d->loader, &job);
+	if (error)
+		end(d, error);
+}
+
+/* The daemon ends. */
+void daemon_reload_stop(struct daemon *d)
+{
+	if (!d->reload.config)
+		return;
+	conf_free(d->reload.config);
+	d->reload.config = NULL;
+	if (d->reload.done)
+		d->reload.done(d->reload.arg, -ECANCELED);
+}
+
+int daemon_reload(struct daemon *d, daemon_tell *tell, daemon_reloaded *done, void *arg)
+{
+	struct reload r = {tell, arg};
+	struct config *fresh;
+
+	if (d->reload.config)
+		return -EBUSY;
+	if (conf_load(d->config_path, tell_conf, &r, &fresh)) {
+		log_error("reload: %s has errors; the running configuration stays in force",
+			d->config_path);
+		return -EINVAL;
+	}
+	tell_kept(d, fresh, &r);
+	keep_fixed(d, fresh);
+	d->reload.config = fresh;
+	d->reload.tell = tell;
+	d->reload.done = done;
+	d->reload.arg = arg;
+	daemon_reload_next(d);
 	return 0;
 }

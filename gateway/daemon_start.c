@@ -8,6 +8,7 @@
 #include "netlink/conntrack.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -333,6 +334,8 @@ static int start_workers(struct daemon *d)
 			.max_flows = d->max_flows,
 			.sniff = d->config->gateway.sniff,
 			.hosts = d->hosts,
+			.neighbours = d->neighbours,
+			.ways = d->ways,
 			.probe = &d->probe_target,
 			.gen = d->gen,
 			.clock_s = daemon_clock_s,
@@ -431,6 +434,21 @@ static int start_writer(struct daemon *d)
 	return error;
 }
 
+/* What rules may ask about clients and routes. Without it they still work, by addresses. */
+static void start_looking(struct daemon *d)
+{
+	int error = neighbours_new(&d->neighbours);
+
+	if (!error)
+		error = neighbours_reload(d->neighbours, d->plumbing.rt);
+	if (error)
+		daemon_set_problem(d, PROBLEM_NEIGHBOURS,
+			"the neighbour table cannot be read: %s; clients are known by their "
+			"addresses only",
+			strerror(-error));
+	daemon_set_ways(d);
+}
+
 static int start_kernel(struct daemon *d)
 {
 	const char *what = "";
@@ -445,6 +463,7 @@ static int start_kernel(struct daemon *d)
 		return error;
 	}
 	d->probe_target.to = d->plumbing.probe;
+	start_looking(d);
 	return hosts_reload(d->hosts, d->plumbing.rt);
 }
 
@@ -470,9 +489,19 @@ static int start_shared(struct daemon *d)
 static int start_threads(struct daemon *d)
 {
 	struct generation *gen;
-	int error = generation_new(
+	const struct policy_build_config pc = {
+		.config = d->config, .report = report_lists, .report_arg = d};
+	struct policy *policy;
+	int error = policy_build(&pc, &policy);
+
+	if (error)
+		return error;
+	(void)malloc_trim(0); /* building took several times what stays */
+	daemon_files_seen(d, d->config);
+	error = generation_new(
 		&(struct generation_config){
 			.config = d->config,
+			.policy = policy,
 			.writer = d->writer,
 			.own_mark = plumbing_marks(&d->config->gateway).value,
 			.report = report_lists,
@@ -552,6 +581,10 @@ int daemon_start(struct daemon *d)
 	if (!error)
 		error = hosts_new(&d->hosts);
 	if (!error)
+		error = ways_new(&d->ways);
+	if (!error)
+		error = loader_new(d->loop, &d->loader);
+	if (!error)
 		error = start_privileged(d);
 	if (!error)
 		error = start_writer(d);
@@ -567,5 +600,7 @@ int daemon_start(struct daemon *d)
 		error = daemon_watch_start(d);
 	if (!error)
 		daemon_upkeep_start(d);
+	if (!error)
+		daemon_files_start(d);
 	return error;
 }

@@ -1,5 +1,5 @@
 /* What the daemon looks after while it runs: that the table's file is written in time and does not
- * grow, that addresses become free again, that DHCP leases are known. */
+ * grow, that addresses become free again. */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/container.h"
 #include "gateway/base/log.h"
@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #define UPKEEP_MS   1000
 #define EXHAUSTED_S 10 /* a pool is called full so long after a name found no address */
@@ -122,14 +121,7 @@ static void upkeep(struct loop_timer *t)
 	loop_timer_set(d->loop, t, loop_now_ms(d->loop) + UPKEEP_MS);
 }
 
-/* --- leases --- */
-
-static void complain(void *arg, bool is_error, const char *text)
-{
-	(void)arg;
-	(void)is_error;
-	log_warn("%s", text);
-}
+/* --- generations --- */
 
 /* What our table has to know of real answers. */
 static void note_carried(struct daemon *d)
@@ -148,54 +140,14 @@ void daemon_use(struct daemon *d, struct generation *gen)
 	note_carried(d);
 }
 
-static int renew_leases(struct daemon *d)
-{
-	const struct list_sink sink = {.complain = complain};
-	struct generation *gen;
-	struct leases *leases;
-	int error = leases_read(&d->config->leases, time(NULL), &sink, &leases);
-
-	if (error)
-		return error;
-	error = generation_new_leases(d->gen, leases, &gen);
-	leases_unref(leases);
-	if (!error)
-		daemon_use(d, gen);
-	return error;
-}
-
-static void look_at_leases(struct loop_timer *t)
-{
-	struct daemon *d = container_of(t, struct daemon, leases);
-	int error = 0;
-
-	if (d->state == DAEMON_RUNNING && d->gen->leases && leases_changed(d->gen->leases))
-		error = renew_leases(d);
-	if (error)
-		daemon_set_problem(d, PROBLEM_LEASES, "leases: %s; those of before stay in force",
-			strerror(-error));
-	else
-		daemon_clear_problem(d, PROBLEM_LEASES);
-	daemon_upkeep_start(d);
-}
-
-/* Also after a reload, which may have changed gateway.watch. */
 void daemon_upkeep_start(struct daemon *d)
 {
 	d->upkeep.fire = upkeep;
-	d->leases.fire = look_at_leases;
-	if (!d->upkeep.slot)
-		loop_timer_set(d->loop, &d->upkeep, loop_now_ms(d->loop) + UPKEEP_MS);
-	loop_timer_cancel(d->loop, &d->leases);
-	if (d->config->gateway.watch_ms && d->config->leases.files.n)
-		loop_timer_set(
-			d->loop, &d->leases, loop_now_ms(d->loop) + d->config->gateway.watch_ms);
+	loop_timer_set(d->loop, &d->upkeep, loop_now_ms(d->loop) + UPKEEP_MS);
 }
 
 void daemon_upkeep_stop(struct daemon *d)
 {
-	if (!d->loop)
-		return;
-	loop_timer_cancel(d->loop, &d->upkeep);
-	loop_timer_cancel(d->loop, &d->leases);
+	if (d->loop)
+		loop_timer_cancel(d->loop, &d->upkeep);
 }

@@ -240,6 +240,29 @@ void daemon_choose_again(struct daemon *d, bool force)
 			what ? what : "", strerror(-error));
 }
 
+static void look_at_ways(struct daemon *d)
+{
+	bool changed = false;
+	int error = ways_reload(d->ways, d->plumbing.rt, &changed);
+
+	if (error)
+		log_warn("routes cannot be asked for: %s; `filter: auto` goes by those of before",
+			strerror(-error));
+	else if (changed)
+		log_info("what families the egresses have a route for has changed");
+}
+
+void daemon_set_ways(struct daemon *d)
+{
+	struct plumbing_marks marks = plumbing_marks(&d->config->gateway);
+	const struct conf_mark own = {.value = marks.value, .mask = marks.value};
+	int error = ways_set(d->ways, d->plumbing.rt, d->config, own);
+
+	if (error)
+		log_warn("routes cannot be asked for: %s; `filter: auto` filters nothing",
+			strerror(-error));
+}
+
 static void settled(struct loop_timer *t)
 {
 	struct daemon *d = container_of(t, struct daemon, settle);
@@ -250,8 +273,12 @@ static void settled(struct loop_timer *t)
 		return;
 	if (news.nft_sets || news.lost)
 		writer_sets_changed(d->writer);
+	if (news.routes || news.addresses || news.links || news.lost)
+		look_at_ways(d);
 	if (news.addresses || news.links || news.lost) {
 		hosts_reload(d->hosts, d->plumbing.rt);
+		if (d->neighbours)
+			(void)neighbours_reload(d->neighbours, d->plumbing.rt);
 		daemon_check_routes(d);
 	}
 	if ((news.ours_removed || news.lost) && !d->tun_failed) {
@@ -295,6 +322,18 @@ static void route_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool l
 	arrived(container_of(op, struct daemon, route_op));
 }
 
+static void neighbour_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+{
+	struct daemon *d = container_of(op, struct daemon, neighbour_op);
+	int error = neighbours_read(d->neighbours);
+
+	(void)res;
+	(void)data;
+	(void)last;
+	if (error)
+		log_warn("the neighbour table cannot be read: %s", strerror(-error));
+}
+
 static void reprobe_due(struct loop_timer *t)
 {
 	struct daemon *d = container_of(t, struct daemon, reprobe);
@@ -325,6 +364,9 @@ int daemon_watch_start(struct daemon *d)
 	if (!error)
 		error = loop_poll_start(
 			d->loop, &d->route_op, monitor_route_fd(d->monitor), POLLIN, route_arrived);
+	if (!error && d->neighbours)
+		error = loop_poll_start(d->loop, &d->neighbour_op, neighbours_fd(d->neighbours),
+			POLLIN, neighbour_arrived);
 	return error;
 }
 
@@ -337,11 +379,13 @@ void daemon_watch_stop(struct daemon *d)
 	loop_timer_cancel(d->loop, &d->reprobe);
 	loop_op_cancel(&d->nft_op);
 	loop_op_cancel(&d->route_op);
+	loop_op_cancel(&d->neighbour_op);
 }
 
 bool daemon_watch_idle(const struct daemon *d)
 {
-	return !loop_op_busy(&d->nft_op) && !loop_op_busy(&d->route_op);
+	return !loop_op_busy(&d->nft_op) && !loop_op_busy(&d->route_op) &&
+	       !loop_op_busy(&d->neighbour_op);
 }
 
 void daemon_watch_free(struct daemon *d)

@@ -8,7 +8,9 @@
 #include "gateway/egress/egress.h"
 #include "gateway/policy/leases.h"
 #include "gateway/policy/policy.h"
+#include "gateway/policy/records.h"
 #include "gateway/resolve/resolve.h"
+#include "netlink/neighbours.h"
 #include "netlink/writer.h"
 
 struct generation {
@@ -16,6 +18,7 @@ struct generation {
 	struct resolve_groups *groups;
 	struct egress_set *egresses; /* egress i of the configuration is egress i here */
 	struct leases *leases;	     /* NULL: none are configured */
+	struct records *records;     /* NULL: there are none */
 	struct nl_set **sets; /* the handle of set i of policy_sets(), see policy_rule.set_base */
 	uint32_t fake_ttl_s;
 	enum conf_exhausted exhausted;
@@ -24,11 +27,13 @@ struct generation {
 	_Atomic unsigned refs;
 };
 
-/* Builds from config; the list files' errors go through report. The sets' handles come from writer.
- * The new generation has one reference. 0, -EINVAL after errors were reported, -ENOMEM, -ENOSPC
- * (too many sets). Main thread. */
+/* Builds from config, around a policy that was built from the same (its reference is taken, also
+ * after an error); leases and records are read here, and their errors go through report. The sets'
+ * handles come from writer. The new generation has one reference. 0, -EINVAL after errors were
+ * reported, -ENOMEM, -ENOSPC (too many sets). Main thread. */
 struct generation_config {
 	const struct config *config;
+	struct policy *policy;
 	struct writer *writer;
 	uint32_t own_mark;
 	struct generation *previous; /* NULL: none; hands on what lives longer */
@@ -36,9 +41,17 @@ struct generation_config {
 	void *report_arg;
 };
 int generation_new(const struct generation_config *config, struct generation **ret);
-/* The same with other leases, of which it takes a reference of its own (NULL: none); everything
- * else is shared with `from`. -ENOMEM. */
+/* The same as `from` with another part; everything else is shared. The new part's reference is
+ * taken, also after an error. -ENOMEM; a policy also as above: it must come from the same
+ * configuration. */
+int generation_new_policy(struct generation *from, struct policy *policy, struct writer *writer,
+	struct generation **ret);
 int generation_new_leases(struct generation *from, struct leases *leases, struct generation **ret);
+int generation_new_records(
+	struct generation *from, struct records *records, struct generation **ret);
+/* What is known of a client, for policy_question.who: ret, or NULL if no rule asks. Any thread. */
+const struct policy_who *generation_who(const struct generation *g,
+	const struct neighbours *neighbours, const struct ip_addr *client, struct policy_who *ret);
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g); /* NULL is fine; any thread */
 

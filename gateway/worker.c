@@ -248,6 +248,8 @@ static int make_rooms(struct worker *w)
 		.writer = w->c.writer,
 		.writer_client = w->writer_client,
 		.hosts = w->c.hosts,
+		.neighbours = w->c.neighbours,
+		.ways = w->c.ways,
 		.clock_s = w->c.clock_s,
 		.hooks = {.arg = w, .faked = hook_faked, .told = hook_told},
 	};
@@ -260,6 +262,7 @@ static int make_rooms(struct worker *w)
 		.inject = w->c.inject,
 		.shared = w->c.carry_shared,
 		.hosts = w->c.hosts,
+		.neighbours = w->c.neighbours,
 		.own_ports = w->c.own_ports,
 		.n_own_ports = w->c.n_own_ports,
 		.clock_s = w->c.clock_s,

@@ -42,6 +42,8 @@ struct worker_config {
 	unsigned max_flows;
 	unsigned sniff;
 	const struct hosts *hosts;
+	const struct neighbours *neighbours; /* or NULL */
+	const struct ways *ways;
 	struct worker_probe *probe;
 	struct generation *gen;
 	uint32_t (*clock_s)(void);

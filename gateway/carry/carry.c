@@ -192,6 +192,7 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 		.source = tun_packet_source(p),
 		.target = tun_packet_target(p)};
 	struct fakeip_mapping m;
+	struct policy_who who;
 	struct dns_name name;
 	struct deciding *d;
 	struct verdict v;
@@ -220,7 +221,8 @@ void carry_arrived(struct carry *c, const struct tun_packet *p, unsigned ifindex
 	a.m = &m;
 	name = verdict_name(&m);
 	a.key = decisions_key(c->c.shared->decisions, a.index, &name, m.view);
-	v = verdict_fake(c->gen->policy, &m, &a.source);
+	v = verdict_fake(c->gen->policy, &m, &a.source,
+		generation_who(c->gen, c->c.neighbours, &a.source, &who));
 	if (v.egress && v.rule->n_unless && !unless_apply(c, &a, &v))
 		return;
 	go(c, &a, &v);

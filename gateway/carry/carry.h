@@ -26,6 +26,7 @@ struct carry_config {
 	struct writer_client *writer_client;
 	struct inject *inject;
 	const struct hosts *hosts;
+	const struct neighbours *neighbours; /* NULL: nothing is known of clients but addresses */
 	/* TCP and UDP ports that we listen on: they are not dialled on this host's addresses. Lives
 	 * as long as we. */
 	const uint16_t *own_ports;

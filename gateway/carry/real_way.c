@@ -70,7 +70,9 @@ static void unless_apply_address(
 bool real_way_find(struct carry *c, const struct ip_addr *client, const struct ip_addr *address,
 	const struct real_name *name, struct real_way *ret)
 {
-	struct verdict v = verdict_real(c->gen->policy, name->known ? &name->name : NULL, client);
+	struct policy_who who;
+	struct verdict v = verdict_real(c->gen->policy, name->known ? &name->name : NULL, client,
+		generation_who(c->gen, c->c.neighbours, client, &who), address);
 
 	if (!carry_is_far(c, address))
 		return false;

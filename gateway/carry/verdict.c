@@ -21,34 +21,52 @@ void verdict_set_egress(struct verdict *v, const struct policy_egress *egress, i
 					      : v->rule->upstream;
 }
 
-struct verdict verdict_fake(
-	const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client)
+/* Traffic to what the rule answers goes nowhere through us: it blocks, or tells addresses of the
+ * house. */
+static bool has_no_way(const struct policy_rule *rule)
+{
+	return rule->answer == CONF_ANSWER_BLOCK || rule->answer == CONF_ANSWER_LOCAL;
+}
+
+struct verdict verdict_fake(const struct policy *p, const struct fakeip_mapping *m,
+	const struct ip_addr *client, const struct policy_who *who)
 {
 	struct dns_name name = verdict_name(m);
 	struct policy_question question = {
-		.name = &name, .type = m->has4 ? DNS_A : DNS_AAAA, .client = *client};
+		.name = &name,
+		.type = m->has4 ? DNS_A : DNS_AAAA,
+		.client = *client,
+		.who = who,
+		.maker = m->rule,
+	};
 	const struct policy_rule *rule = policy_decide(p, &question).rule;
 	struct verdict v = {.rule = rule, .upstream = -1};
 
 	/* A rule that has changed its mind about faking still says where the name's traffic goes.
 	 * One that has no egress leaves the traffic to the rule that made the mapping. */
-	if (rule->answer != CONF_ANSWER_BLOCK && !rule->egress) {
+	if (!has_no_way(rule) && !rule->egress) {
 		const struct policy_rule *maker = policy_rule_by_id(p, m->rule);
 
-		if (maker && maker->answer != CONF_ANSWER_BLOCK && maker->egress)
+		if (maker && !has_no_way(maker) && maker->egress)
 			rule = maker;
 	}
-	if (rule->answer == CONF_ANSWER_BLOCK || !rule->egress)
+	if (has_no_way(rule) || !rule->egress)
 		return v;
 	v.rule = rule;
 	verdict_set_egress(&v, rule->egress, -1);
 	return v;
 }
 
-struct verdict verdict_real(
-	const struct policy *p, const struct dns_name *name, const struct ip_addr *client)
+struct verdict verdict_real(const struct policy *p, const struct dns_name *name,
+	const struct ip_addr *client, const struct policy_who *who, const struct ip_addr *to)
 {
-	struct policy_question question = {.name = name, .type = DNS_A, .client = *client};
+	const struct policy_question question = {
+		.name = name,
+		.type = to->family == IP_V6 ? DNS_AAAA : DNS_A,
+		.client = *client,
+		.who = who,
+		.to = to,
+	};
 	const struct policy_rule *rule = policy_decide(p, &question).rule;
 	struct verdict v = {.rule = rule, .upstream = -1};
 

@@ -17,11 +17,12 @@ struct verdict {
 };
 
 struct dns_name verdict_name(const struct fakeip_mapping *m);
-struct verdict verdict_fake(
-	const struct policy *p, const struct fakeip_mapping *m, const struct ip_addr *client);
-/* name NULL: not known. */
-struct verdict verdict_real(
-	const struct policy *p, const struct dns_name *name, const struct ip_addr *client);
+/* who: what else is known of the client, NULL: nothing. */
+struct verdict verdict_fake(const struct policy *p, const struct fakeip_mapping *m,
+	const struct ip_addr *client, const struct policy_who *who);
+/* name NULL: not known. to: where the traffic goes. */
+struct verdict verdict_real(const struct policy *p, const struct dns_name *name,
+	const struct ip_addr *client, const struct policy_who *who, const struct ip_addr *to);
 /* Another egress for the same rule (`unless`). upstream -1: the egress's, else the rule's. */
 void verdict_set_egress(struct verdict *v, const struct policy_egress *egress, int upstream);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <json-c/json.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gateway/control/input.h"
@@ -109,36 +110,83 @@ void control_command_too_long(struct control_reply *r)
 
 #define TOLD_MAX 1000 /* lines */
 
-struct told {
+struct reloading {
 	struct json_object *changed, *errors;
+	struct control_reply *reply; /* NULL: nobody reads it any more */
 };
 
 static void tell(void *arg, bool is_error, const char *text)
 {
-	struct told *t = arg;
-	struct json_object *lines = is_error ? t->errors : t->changed;
+	struct reloading *l = arg;
+	struct json_object *lines = is_error ? l->errors : l->changed;
 
 	if (json_object_array_length(lines) < TOLD_MAX)
 		json_object_array_add(lines, reply_string(text));
 }
 
-void command_reload(struct daemon *d, const struct control_request *q, struct control_reply *r)
+/* Takes what was told. */
+static void reply_reloaded(struct reloading *l, int error, struct control_reply *r)
 {
-	struct told t = {json_object_new_array(), json_object_new_array()};
 	struct json_object *result;
 
-	(void)q;
-	if (daemon_reload(d, tell, &t)) {
-		if (json_object_array_length(t.errors) == 0)
-			json_object_array_add(t.errors,
-				json_object_new_string("the configuration could not be read again; "
-						       "the running one stays in force"));
-		json_object_put(t.changed);
-		reply_errors(r, CONTROL_REFUSED, t.errors);
+	if (error == -EBUSY)
+		json_object_array_add(
+			l->errors, json_object_new_string("a reload is under way already"));
+	else if (error && json_object_array_length(l->errors) == 0)
+		json_object_array_add(l->errors,
+			json_object_new_string("the configuration could not be read again; the "
+					       "running one stays in force"));
+	if (error) {
+		json_object_put(l->changed);
+		reply_errors(r, error == -EBUSY ? CONTROL_BUSY : CONTROL_REFUSED, l->errors);
 		return;
 	}
-	json_object_put(t.errors);
+	json_object_put(l->errors);
 	result = json_object_new_object();
-	json_object_object_add(result, "changed", t.changed);
+	json_object_object_add(result, "changed", l->changed);
 	reply_result(r, result);
+}
+
+static void reloaded(void *arg, int error)
+{
+	struct reloading *l = arg;
+	struct control_reply *r = l->reply;
+
+	if (r) {
+		r->waits = NULL;
+		reply_reloaded(l, error, r);
+		r->ready(r);
+	} else {
+		json_object_put(l->changed);
+		json_object_put(l->errors);
+	}
+	free(l);
+}
+
+void control_command_forget(struct control_reply *r)
+{
+	struct reloading *l = r->waits;
+
+	l->reply = NULL;
+	r->waits = NULL;
+}
+
+void command_reload(struct daemon *d, const struct control_request *q, struct control_reply *r)
+{
+	struct reloading *l = malloc(sizeof *l);
+	int error;
+
+	(void)q;
+	if (!l) {
+		reply_error(r, CONTROL_FAILED, "no memory");
+		return;
+	}
+	*l = (struct reloading){json_object_new_array(), json_object_new_array(), r};
+	error = daemon_reload(d, tell, reloaded, l);
+	if (!error) {
+		r->waits = l;
+		return;
+	}
+	reply_reloaded(l, error, r);
+	free(l);
 }

@@ -11,6 +11,8 @@ void control_command_run(struct daemon *d, const char *line, size_t len, struct 
 /* With r->more: appends the next piece, of some CONTROL_PIECE_TARGET bytes. */
 #define CONTROL_PIECE_TARGET (64u << 10)
 void control_command_more(struct daemon *d, struct control_reply *r);
+/* With r->waits: nobody will read the reply, ready must not be called. */
+void control_command_forget(struct control_reply *r);
 /* For a line over CONTROL_LINE_MAX. */
 void control_command_too_long(struct control_reply *r);
 

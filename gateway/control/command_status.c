@@ -200,7 +200,9 @@ static struct json_object *lists_json(struct daemon *d)
 		reply_add_number(j, "cidrs", lists[i].cidrs);
 		reply_add_number(j, "files", lists[i].files);
 		json_object_object_add(j, "loaded_at", json_object_new_int64(lists[i].loaded_at_s));
-		reply_add_text(j, "error", NULL);
+		reply_add_number(j, "skipped", lists[i].skipped);
+		reply_add_number(j, "unused", lists[i].unused);
+		reply_add_text(j, "error", lists[i].error);
 		json_object_array_add(all, j);
 	}
 	return all;

@@ -63,6 +63,8 @@ static void connection_close(struct connection *c)
 	if (c->closing)
 		return;
 	c->closing = true;
+	if (c->out.waits)
+		control_command_forget(&c->out);
 	loop_op_cancel(&c->recv);
 	loop_op_cancel(&c->send);
 	free_if_done(c);
@@ -103,17 +105,11 @@ static void out_reset(struct control_reply *out)
 	}
 }
 
-/* Nothing is being read or sent: what comes next? */
-static void step(struct connection *c)
+static void advance(struct connection *c)
 {
 	struct control *control = c->control;
 	int err;
 
-	out_reset(&c->out);
-	if (c->out.more)
-		control_command_more(control->d, &c->out);
-	else
-		answer_next(c);
 	if (c->out.broken)
 		err = -ENOMEM;
 	else if (c->out.len > 0)
@@ -124,6 +120,26 @@ static void step(struct connection *c)
 		err = loop_recv_once(control->loop, &c->recv, c->fd, control->buffers, received);
 	if (err)
 		connection_close(c);
+}
+
+/* Nothing is being read or sent: what comes next? */
+static void step(struct connection *c)
+{
+	out_reset(&c->out);
+	if (c->out.more)
+		control_command_more(c->control->d, &c->out);
+	else
+		answer_next(c);
+	if (!c->out.waits)
+		advance(c);
+}
+
+static void ready(struct control_reply *out)
+{
+	struct connection *c = container_of(out, struct connection, out);
+
+	c->last_ms = loop_now_ms(c->control->loop);
+	advance(c);
 }
 
 static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
@@ -210,6 +226,7 @@ static void connection_start(struct control *control, int fd)
 		.fd = fd,
 		.open = true,
 		.last_ms = loop_now_ms(control->loop),
+		.out = {.ready = ready},
 	};
 	step(c);
 }

@@ -16,6 +16,10 @@ struct control_reply { /* zero-initialise */
 	/* fakeip.list is made piece by piece as the client reads, see control_command_more(). */
 	bool more, listed;
 	uint32_t after, left;
+	/* A command that ends later: what it holds. The reply is appended then, and `ready` called.
+	 */
+	void *waits;
+	void (*ready)(struct control_reply *r);
 };
 
 void reply_bytes(struct control_reply *r, const char *bytes, size_t len);

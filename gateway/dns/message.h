@@ -62,6 +62,8 @@ enum dns_ede {
 	DNS_EDE_OTHER = 0,
 	DNS_EDE_FORGED = 4, /* what a fake answer is */
 	DNS_EDE_BLOCKED = 15,
+	DNS_EDE_FILTERED = 17,
+	DNS_EDE_PROHIBITED = 18,
 	DNS_EDE_NO_REACHABLE_AUTHORITY = 22,
 	DNS_EDE_NETWORK_ERROR = 23,
 };
@@ -164,6 +166,9 @@ size_t dns_response_addresses(const uint8_t *msg, size_t len, dns_address_visit 
 struct dns_svcb_rewrite {
 	bool has4, has6; /* the fake pair: families that are faked; neither: hints only go */
 	uint8_t v4[4], v6[16];
+	/* Instead: hints of this family stay as they are (`filter`, for a name that is not faked).
+	 */
+	bool own4, own6;
 	bool drop_ech;
 	uint32_t ttl_max_s;
 };

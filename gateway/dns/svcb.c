@@ -177,9 +177,9 @@ static bool keeps(const struct plan *p, unsigned key)
 {
 	switch (key) {
 	case KEY_IPV4HINT:
-		return p->hint4;
+		return p->hint4 || p->how->own4;
 	case KEY_IPV6HINT:
-		return p->hint6;
+		return p->hint6 || p->how->own6;
 	case KEY_ECH:
 		return !p->how->drop_ech;
 	default:
@@ -254,7 +254,8 @@ static void put_params(struct sink *k, const struct plan *p)
 		}
 		if (key == KEY_MANDATORY)
 			put_mandatory(k, p);
-		else if (more && key != KEY_IPV4HINT && key != KEY_IPV6HINT && keeps(p, key))
+		else if (more && !(key == KEY_IPV4HINT && p->hint4) &&
+			 !(key == KEY_IPV6HINT && p->hint6) && keeps(p, key))
 			put_param(k, key, param.value, param.size);
 	}
 }

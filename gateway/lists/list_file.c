@@ -39,6 +39,16 @@ int list_stamp_read(const char *path, struct list_stamp *ret)
 	return 0;
 }
 
+uint64_t list_stamp_mix(uint64_t state, const char *path)
+{
+	struct list_stamp now;
+
+	(void)list_stamp_read(path, &now);
+	state ^= now.inode ^ now.size << 20 ^ (uint64_t)now.mtime_s << 30 ^ (uint64_t)now.mtime_ns;
+	state *= 0x9e3779b97f4a7c15ULL;
+	return state ^ state >> 29;
+}
+
 /* O_NONBLOCK: a FIFO must not hold us. */
 int list_file_open(const char *path, int *ret_fd, struct list_stamp *ret_stamp)
 {

@@ -1,6 +1,5 @@
-/* The decision once more, in words. Slower than policy_decide() and by the same conditions; reads
- * the sources of lists again to find the line, so that a policy need not keep them. */
-#include "gateway/policy/policy_internal.h"
+/* The decision once more, in words. Slower than policy_decide() and by the same conditions. */
+#include "gateway/policy/explain.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,8 +7,7 @@
 
 #include "gateway/dns/message.h"
 
-#define WHY_MAX	 1536 /* a name as text fits, with words around it */
-#define TEXT_MAX 1100 /* so does one in a line of a list */
+#define WHY_MAX 1536 /* a name as text fits, with words around it */
 
 /* --- text that is built piece by piece and cut at its end --- */
 
@@ -31,179 +29,168 @@ __attribute__((format(printf, 2, 3))) static void why_add(struct why *w, const c
 		w->len += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-/* --- lists --- */
-
-struct search {
-	const struct dns_name *name;
-	bool found;
-	unsigned labels; /* of the closest entry so far */
-	unsigned line;
-	char text[TEXT_MAX];
-};
-
-static bool entry_holds(
-	enum matcher_kind kind, const struct dns_name *held, const struct dns_name *name)
-{
-	return kind == MATCHER_EXACT ? dns_name_equal(name, held) : dns_name_is_below(name, held);
-}
-
-static int search_entry(void *arg, const struct list_entry *entry)
-{
-	struct search *s = arg;
-	size_t n = entry->text_len < sizeof s->text ? entry->text_len : sizeof s->text - 1;
-
-	if (entry->prefix || !entry_holds(entry->kind, entry->name, s->name) ||
-		(s->found && entry->name->labels <= s->labels))
-		return 0;
-	s->found = true;
-	s->labels = entry->name->labels;
-	s->line = entry->line;
-	memcpy(s->text, entry->text, n);
-	s->text[n] = 0;
-	return 0;
-}
-
-/* The closest entry of the first file that holds the name and is still the one that was loaded. */
-static void list_explain(const struct policy_list *list, const struct dns_name *name,
-	const struct policy_explain_sink *sink)
-{
-	struct policy_explain_list found = {.list = list->name, .text = ""};
-	struct search s;
-
-	for (size_t i = 0; i < list->n_files; i++) {
-		const struct policy_file *file = &list->files[i];
-		const struct list_sink reader = {&s, search_entry, NULL};
-		struct list_stamp stamp;
-
-		s = (struct search){.name = name};
-		if (list_file_read(file->path, list->key, &reader, NULL, &stamp) ||
-			!list_stamp_equal(&stamp, &file->stamp)) {
-			/* It may be this one: told, unless another file has the name for certain.
-			 */
-			if (!found.file)
-				found.file = file->path;
-		} else if (s.found) {
-			found.file = file->path;
-			found.line = s.line;
-			found.text = s.text;
-			break;
-		}
-	}
-	if (!found.file && list->n_files > 0)
-		found.file = list->files[0].path;
-	sink->list(sink->arg, &found);
-}
-
 /* --- rules --- */
 
-/* Which of the rule's own domains holds the name; NULL: none. */
-static const char *domain_match(
-	const struct policy_condition *c, const struct dns_name *name, enum matcher_kind *ret_kind)
+/* Which of the texts holds the name; NULL: none. */
+static const char *domain_match(const char *const *domains, size_t n, const struct dns_name *name)
 {
-	for (size_t i = 0; i < c->n_domains; i++) {
-		struct dns_name held;
+	struct policy_domain d;
 
-		if (policy_domain_parse(c->domains[i], ret_kind, &held) == 0 &&
-			entry_holds(*ret_kind, &held, name))
-			return c->domains[i];
-	}
+	for (size_t i = 0; i < n; i++)
+		if (policy_domain_parse(domains[i], &d) == 0 && policy_domain_holds(&d, name))
+			return domains[i];
 	return NULL;
+}
+
+static const char *how_it_holds(const char *domain, const struct dns_name *name)
+{
+	struct policy_domain d;
+
+	if (policy_domain_parse(domain, &d) || d.is != LIST_ENTRY_NAME)
+		return "in";
+	return d.kind == MATCHER_EXACT || dns_name_equal(&d.name, name) ? "exactly" : "above";
 }
 
 static const char *names_of(const struct policy_condition *c)
 {
-	if (c->n_domains == 0)
-		return "list";
-	return c->n_sources > 1 ? "domain or list" : "domain";
+	size_t n_lists = c->n_sources - (c->n_domains > 0);
+
+	if (n_lists == 0)
+		return "domain";
+	return c->n_domains > 0 || c->unqualified ? "domain or list" : "list";
 }
 
-static void name_explain(const struct policy *p, const struct policy_condition *c,
+static bool is_list(const struct policy *p, unsigned source)
+{
+	return source >= POLICY_FIRST_LIST && source - POLICY_FIRST_LIST < p->n_lists;
+}
+
+/* The lists among the sources that hold the name; returns how many. */
+static unsigned lists_add(const struct policy *p, const uint16_t *sources, size_t n,
+	const struct matcher_hits *hits, struct why *w)
+{
+	unsigned told = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!is_list(p, sources[i]) || !matcher_hits_has(hits, sources[i]))
+			continue;
+		why_add(w, " %s", p->lists[sources[i] - POLICY_FIRST_LIST].name);
+		told++;
+	}
+	return told;
+}
+
+static bool name_explain(const struct policy *p, const struct policy_condition *c,
 	const struct dns_name *name, const struct matcher_hits *hits, struct why *w)
 {
-	enum matcher_kind kind;
-	const char *domain = c->any_name ? NULL : domain_match(c, name, &kind);
+	const char *domain = c->any_name ? NULL : domain_match(c->domains, c->n_domains, name);
 
 	if (c->any_name) {
 		why_add(w, "matches every name");
 	} else if (domain) {
-		why_add(w, "domain: %s is %s the name", domain,
-			kind == MATCHER_EXACT ? "exactly" : "at or above");
-	} else if (!policy_name_matches(c, hits)) {
+		why_add(w, "domain: %s is %s the name", domain, how_it_holds(domain, name));
+	} else if (c->unqualified && name->labels == 1) {
+		why_add(w, "domain: unqualified: the name has one label");
+	} else if (!policy_name_matches(c, name, hits)) {
 		why_add(w, "no %s of the rule holds the name", names_of(c));
+		return false;
 	} else {
-		const char *before = "list: ";
-
-		for (size_t i = 0; i < c->n_sources; i++) {
-			if (c->sources[i] >= p->n_lists || !matcher_hits_has(hits, c->sources[i]))
-				continue;
-			why_add(w, "%s%s", before, p->lists[c->sources[i]].name);
-			before = " ";
-		}
+		why_add(w, "list:");
+		lists_add(p, c->sources, c->n_sources, hits, w);
 		why_add(w, " holds the name");
 	}
+	return true;
 }
 
-static void client_explain(
-	const struct policy_condition *c, const struct ip_addr *client, struct why *w)
+static bool except_list_explain(const struct policy *p, const struct policy_condition *c,
+	const struct dns_name *name, const struct matcher_hits *hits, struct why *w)
 {
-	const struct ip_prefix *match = policy_client_match(c, client);
-	char text[IP_TEXT_MAX], prefix[IP_TEXT_MAX];
+	const char *domain = domain_match(c->except_names, c->n_except_names, name);
 
-	if (client->family == IP_NONE) {
-		why_add(w, "the client is not known, the rule is for");
-	} else if (match) {
-		why_add(w, "client %s is in %s", ip_addr_format(client, text),
-			ip_prefix_format(match, prefix));
-		return;
-	} else {
-		why_add(w, "client %s is not in", ip_addr_format(client, text));
-	}
-	for (size_t i = 0; i < c->n_clients; i++)
-		why_add(w, " %s", ip_prefix_format(&c->clients[i], prefix));
+	if (!policy_except_matches(c, hits))
+		return true;
+	why_add(w, "except:");
+	if (lists_add(p, c->except, c->n_except, hits, w) == 0)
+		why_add(w, " %s", domain ? domain : "a name");
+	why_add(w, " holds the name");
+	return false;
 }
 
-static void type_explain(const struct policy_condition *c, uint16_t type, struct why *w)
+static bool client_explain(
+	const struct policy_condition *c, const struct policy_question *q, struct why *w)
+{
+	char text[IP_TEXT_MAX], whom[POLICY_WHOM_TEXT] = "";
+	bool holds = policy_whom_matches(&c->whom, q, whom);
+
+	if (q->client.family == IP_NONE)
+		why_add(w, "the client is not known, the rule is for ");
+	else if (holds || whom[0])
+		why_add(w, "client %s is %s", ip_addr_format(&q->client, text),
+			holds ? "in " : "excluded by ");
+	else
+		why_add(w, "client %s is not in ", ip_addr_format(&q->client, text));
+	if (!whom[0])
+		policy_whom_format(&c->whom, whom, sizeof whom);
+	why_add(w, "%s", whom);
+	return holds;
+}
+
+static bool type_explain(const struct policy_condition *c, uint16_t type, struct why *w)
 {
 	char text[16];
+	bool holds = policy_type_matches(c, type);
 
-	why_add(w, "type %s is %s", dns_type_format(type, text),
-		policy_type_matches(c, type) ? "in" : "not in");
+	why_add(w, "type %s is %s", dns_type_format(type, text), holds ? "in" : "not in");
 	for (size_t i = 0; i < c->n_types; i++)
 		why_add(w, " %s", dns_type_format(c->types[i], text));
+	return holds;
 }
 
-/* The first condition that fails, or all that hold. */
-static bool rule_explain(const struct policy *p, size_t index,
-	const struct policy_question *question, const struct matcher_hits *hits, struct why *w)
+/* A query by explain came from no listener: any will do, and it is told which. */
+static void listener_explain(const struct policy_condition *c, struct why *w)
+{
+	static const char *const names[] = {"tun", "tproxy", "udp", "tcp"};
+
+	why_add(w, ", if the query comes by");
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (c->listeners >> i & 1)
+			why_add(w, " %s", names[i]);
+}
+
+/* The first condition that fails alone, or all that hold. */
+static bool rule_explain(const struct policy *p, size_t index, const struct policy_question *q,
+	const struct matcher_hits *hits, struct why *w)
 {
 	const struct policy_condition *c = &p->conditions[index];
+	struct why next = {.len = 0};
 
 	w->len = 0;
-	name_explain(p, c, question->name, hits, w);
-	if (!policy_name_matches(c, hits))
+	w->text[0] = 0;
+	if (!name_explain(p, c, q->name, hits, w))
 		return false;
-	if (c->n_clients > 0) {
-		bool holds = policy_client_match(c, &question->client) != NULL;
-
-		if (holds)
-			why_add(w, ", ");
-		else
-			w->len = 0;
-		client_explain(c, &question->client, w);
-		if (!holds)
-			return false;
+	if (!except_list_explain(p, c, q->name, hits, &next))
+		goto fails;
+	if (c->n_to > 0) {
+		why_add(&next, "to: is for traffic to real addresses, never for a query");
+		goto fails;
+	}
+	if (!policy_whom_any(&c->whom)) {
+		if (!client_explain(c, q, &next))
+			goto fails;
+		why_add(w, ", %s", next.text);
+		next.len = 0;
 	}
 	if (c->n_types > 0) {
-		bool holds = policy_type_matches(c, question->type);
-
-		if (holds)
-			why_add(w, ", ");
-		else
-			w->len = 0;
-		type_explain(c, question->type, w);
-		return holds;
+		if (!type_explain(c, q->type, &next))
+			goto fails;
+		why_add(w, ", %s", next.text);
 	}
+	if (c->listeners)
+		listener_explain(c, w);
 	return true;
+fails:
+	*w = next;
+	return false;
 }
 
 /* In the order in which they are tried. */
@@ -234,8 +221,10 @@ static bool except_explain(const struct policy *p, size_t index, const struct dn
 		policy_except_labels(p, name, hits, &source) < 0)
 		return false;
 	never = policy_never_fake(p, c, name, hits);
-	who = source >= 0 && (size_t)source < p->n_lists ? p->lists[source].name : "built-in";
-	if (source >= 0 && (size_t)source < p->n_lists)
+	who = source >= 0 && is_list(p, (unsigned)source)
+		      ? p->lists[(unsigned)source - POLICY_FIRST_LIST].name
+		      : "built-in";
+	if (source >= 0 && is_list(p, (unsigned)source))
 		how = "list ";
 	why_add(&note, "%s%s is in fakeip.except (%s%s%s)", never ? "never fake: " : "",
 		dns_name_format(name->b, text), how, who,
@@ -248,27 +237,62 @@ static bool except_explain(const struct policy *p, size_t index, const struct dn
 	return never;
 }
 
+static void also_explain(const struct policy_rule *rule, struct why *w)
+{
+	char text[512];
+
+	why_add(w, "; goes on, and adds");
+	for (size_t i = 0; i < rule->n_sets; i++)
+		why_add(w, " %s", conf_set_format(&rule->sets[i], text, sizeof text));
+}
+
+static void builtin_explain(const struct policy *p, const struct policy_condition *c,
+	const struct policy_question *q, const struct matcher_hits *hits,
+	const struct policy_explain_sink *sink, struct policy_decision *d)
+{
+	struct why note = {.len = 0};
+
+	d->builtin = policy_builtin_find(p, c, q->name, hits, &d->builtin_zone);
+	if (d->builtin == POLICY_BUILTIN_NONE || !sink->note)
+		return;
+	why_add(&note, "a built-in name (builtin.%s): answered by ourselves, before the rule",
+		d->builtin_zone);
+	sink->note(sink->arg, note.text);
+}
+
 struct policy_decision policy_explain(const struct policy *p,
 	const struct policy_question *question, const struct policy_explain_sink *sink)
 {
-	struct matcher_hits hits;
+	struct policy_decision d = {.rule = &p->fallback};
+	const struct policy_condition *winner = NULL;
+	struct matcher_hits plain, hits;
 	struct why why;
 
-	matcher_find(p->matcher, question->name, &hits);
-	for (unsigned i = 0; i < p->n_lists; i++)
-		if (matcher_hits_has(&hits, i))
-			list_explain(&p->lists[i], question->name, sink);
-	for (size_t i = 0; i < p->n_rules; i++) {
+	matcher_find(p->matcher, question->name, &plain);
+	policy_find(p, question->name, &hits);
+	for (unsigned i = 0; i < p->n_lists; i++) {
+		unsigned source = policy_list_source(i);
+		bool held = matcher_hits_has(&hits, source);
+
+		if (held || matcher_hits_has(&plain, source))
+			explain_list(&p->lists[i], question->name, held, sink);
+	}
+	for (size_t i = 0; i < p->n_rules && !winner; i++) {
 		struct policy_explain_rule rule = {.name = p->rules[i].name};
 
 		rule.matched = rule_explain(p, i, question, &hits, &why);
-		if (rule.matched)
+		if (rule.matched && p->conditions[i].also) {
+			d.also |= 1ULL << p->conditions[i].also_bit;
+			also_explain(&p->rules[i], &why);
+		} else if (rule.matched) {
+			winner = &p->conditions[i];
+			d.rule = &p->rules[i];
 			unless_explain(p, &p->rules[i], &why);
+			d.never_fake = except_explain(p, i, question->name, &hits, sink);
+		}
 		rule.why = why.text;
 		sink->rule(sink->arg, &rule);
-		if (rule.matched)
-			return (struct policy_decision){
-				&p->rules[i], except_explain(p, i, question->name, &hits, sink)};
 	}
-	return (struct policy_decision){&p->fallback, false};
+	builtin_explain(p, winner, question, &hits, sink, &d);
+	return d;
 }

@@ -2,6 +2,7 @@
  * kept in files, so what is here must not change. */
 #include "gateway/policy/policy_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,15 +58,33 @@ size_t policy_clients_normalise(struct ip_prefix *v, size_t n)
 	return kept;
 }
 
-uint64_t policy_view_id(const struct ip_prefix *v, size_t n)
+/* The text of what a view was before there were other clients than prefixes is still the same. */
+static uint64_t view_add(uint64_t h, const char *kind, const char *text)
+{
+	if (h != FNV_START)
+		h = id_add(h, ",");
+	return id_add(id_add(h, kind), text);
+}
+
+uint64_t policy_view_id(const struct policy_whom *w)
 {
 	uint64_t h = FNV_START;
 	char text[IP_TEXT_MAX];
 
-	for (size_t i = 0; i < n; i++) {
-		if (i > 0)
-			h = id_add(h, ",");
-		h = id_add(h, ip_prefix_format(&v[i], text));
+	for (size_t i = 0; i < w->n_prefixes; i++)
+		h = view_add(h, "", ip_prefix_format(&w->prefixes[i], text));
+	for (size_t i = 0; i < w->n_macs; i++) {
+		const uint8_t *b = w->macs[i].b;
+
+		(void)snprintf(text, sizeof text, "%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
+			b[3], b[4], b[5]);
+		h = view_add(h, "mac:", text);
 	}
-	return n > 0 ? id_end(h) : 0;
+	for (size_t i = 0; i < w->n_hosts; i++)
+		h = view_add(h, "host:", w->hosts[i]);
+	for (size_t i = 0; i < w->n_interfaces; i++)
+		h = view_add(h, "if:", w->interfaces[i]);
+	for (size_t i = 0; i < w->n_not; i++)
+		h = view_add(h, "!", ip_prefix_format(&w->not [i], text));
+	return h == FNV_START ? 0 : id_end(h);
 }

@@ -4,6 +4,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "gateway/policy/records.h"
+
+/* --- conditions --- */
+
 bool policy_type_matches(const struct policy_condition *c, uint16_t type)
 {
 	if (c->n_types == 0)
@@ -14,25 +18,54 @@ bool policy_type_matches(const struct policy_condition *c, uint16_t type)
 	return false;
 }
 
-const struct ip_prefix *policy_client_match(
-	const struct policy_condition *c, const struct ip_addr *client)
+static bool any_source(const uint16_t *sources, size_t n, const struct matcher_hits *hits)
 {
-	if (client->family == IP_NONE)
-		return NULL;
-	for (size_t i = 0; i < c->n_clients; i++)
-		if (ip_prefix_contains(&c->clients[i], client))
-			return &c->clients[i];
-	return NULL;
-}
-
-bool policy_name_matches(const struct policy_condition *c, const struct matcher_hits *hits)
-{
-	if (c->any_name)
-		return true;
-	for (size_t i = 0; i < c->n_sources; i++)
-		if (matcher_hits_has(hits, c->sources[i]))
+	for (size_t i = 0; i < n; i++)
+		if (matcher_hits_has(hits, sources[i]))
 			return true;
 	return false;
+}
+
+bool policy_name_matches(const struct policy_condition *c, const struct dns_name *name,
+	const struct matcher_hits *hits)
+{
+	return c->any_name || (c->unqualified && name->labels == 1) ||
+	       any_source(c->sources, c->n_sources, hits);
+}
+
+bool policy_except_matches(const struct policy_condition *c, const struct matcher_hits *hits)
+{
+	return any_source(c->except, c->n_except, hits);
+}
+
+static bool list_holds_address(
+	const struct policy *p, const uint16_t *lists, size_t n, const struct ip_addr *a, int *ret)
+{
+	size_t n_held;
+	const uint16_t *held = addresses_find(p->addresses, a, &n_held);
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < n_held; j++)
+			if (lists[i] == held[j]) {
+				*ret = lists[i];
+				return true;
+			}
+	return false;
+}
+
+bool policy_to_matches(
+	const struct policy *p, const struct policy_condition *c, const struct ip_addr *to)
+{
+	int list;
+
+	return c->n_to == 0 || (to && list_holds_address(p, c->to, c->n_to, to, &list));
+}
+
+bool policy_listener_matches(
+	const struct policy_condition *c, uint64_t rule, const struct policy_question *q)
+{
+	return c->listeners == 0 || c->listeners & q->listener ||
+	       (q->maker == rule && q->listener == 0);
 }
 
 /* --- never faked --- */
@@ -48,6 +81,9 @@ int policy_except_labels(const struct policy *p, const struct dns_name *name,
 				   ? matcher_closest(p->matcher, name, e->sources[i])
 				   : -1;
 
+		/* A keyword or an expression holds the name itself. */
+		if (matcher_hits_has(hits, e->sources[i]))
+			held = held < 0 ? name->labels : held / 2;
 		if (held > labels) {
 			labels = held;
 			*ret_source = e->sources[i];
@@ -60,6 +96,19 @@ int policy_except_labels(const struct policy *p, const struct dns_name *name,
 	return labels;
 }
 
+/* Labels of the closest of the rule's own domains; -1: it has none that is a name and holds this
+ * one. */
+static int own_labels(const struct policy *p, const struct policy_condition *c,
+	const struct dns_name *name, const struct matcher_hits *hits)
+{
+	int closest;
+
+	if (!c || c->own < 0 || !matcher_hits_has(hits, (unsigned)c->own))
+		return -1;
+	closest = matcher_closest(p->matcher, name, (unsigned)c->own);
+	return closest < 0 ? -1 : closest / 2;
+}
+
 bool policy_never_fake(const struct policy *p, const struct policy_condition *c,
 	const struct dns_name *name, const struct matcher_hits *hits)
 {
@@ -67,74 +116,125 @@ bool policy_never_fake(const struct policy *p, const struct policy_condition *c,
 	bool held = e->builtin && name->labels <= 1;
 	int source;
 
-	for (size_t i = 0; i < e->n_sources && !held; i++)
-		held = matcher_hits_has(hits, e->sources[i]);
-	if (!held)
+	if (!held && !any_source(e->sources, e->n_sources, hits))
 		return false;
 	/* Both are above the name or the name itself: the one with more labels lies below. */
-	return c->own < 0 || !matcher_hits_has(hits, (unsigned)c->own) ||
-	       matcher_closest(p->matcher, name, (unsigned)c->own) <
-		       policy_except_labels(p, name, hits, &source);
+	return own_labels(p, c, name, hits) < policy_except_labels(p, name, hits, &source);
+}
+
+/* --- built-in names --- */
+
+enum policy_builtin policy_builtin_find(const struct policy *p, const struct policy_condition *c,
+	const struct dns_name *name, const struct matcher_hits *hits, const char **ret_zone)
+{
+	static const struct {
+		enum policy_builtin answer;
+		const char *name;
+	} zones[POLICY_ZONES] = {
+		[POLICY_ZONE_LOCALHOST] = {POLICY_BUILTIN_LOCALHOST, "localhost"},
+		[POLICY_ZONE_SPECIAL] = {POLICY_BUILTIN_NXDOMAIN, "special"},
+		[POLICY_ZONE_HOUSE] = {POLICY_BUILTIN_HOUSE, "special"},
+		[POLICY_ZONE_CANARY] = {POLICY_BUILTIN_NXDOMAIN, "canary"},
+		[POLICY_ZONE_RELAY] = {POLICY_BUILTIN_NXDOMAIN, "relay"},
+		[POLICY_ZONE_DDR] = {POLICY_BUILTIN_NODATA, "ddr"},
+		[POLICY_ZONE_REVERSE] = {POLICY_BUILTIN_HOUSE, "private_reverse"},
+		[POLICY_ZONE_IPV4ONLY] = {POLICY_BUILTIN_IPV4ONLY, "ipv4only"},
+	};
+	unsigned held = hits->bits[0] & ((1u << POLICY_ZONES) - 1);
+
+	if (!held)
+		return POLICY_BUILTIN_NONE;
+	for (unsigned i = 0; i < POLICY_ZONES; i++)
+		if (held >> i & 1 &&
+			own_labels(p, c, name, hits) < matcher_closest(p->matcher, name, i) / 2) {
+			*ret_zone = zones[i].name;
+			return zones[i].answer;
+		}
+	return POLICY_BUILTIN_NONE;
 }
 
 /* --- deciding --- */
 
-struct policy_decision policy_decide(const struct policy *p, const struct policy_question *question)
+void policy_find(const struct policy *p, const struct dns_name *name, struct matcher_hits *ret)
 {
-	const struct dns_name *name = question->name;
-	struct matcher_hits hits;
-	bool looked_up = false;
+	matcher_find(p->matcher, name, ret);
+	for (size_t i = 0; i < p->n_excepting; i++) {
+		unsigned list = p->excepting[i], source = policy_list_source(list);
+		uint64_t bit = 1ULL << source % 64;
 
-	for (size_t i = 0; i < p->n_rules; i++) {
-		const struct policy_condition *c = &p->conditions[i];
-		bool fakes = p->rules[i].answer == CONF_ANSWER_FAKE;
-
-		if (!policy_type_matches(c, question->type))
-			continue;
-		if (c->n_clients > 0 && !policy_client_match(c, &question->client))
-			continue;
-		if (!c->any_name && !name)
-			continue;
-		if ((!c->any_name || fakes) && name && !looked_up) {
-			matcher_find(p->matcher, name, &hits);
-			looked_up = true;
-		}
-		if (c->any_name || policy_name_matches(c, &hits))
-			return (struct policy_decision){.rule = &p->rules[i],
-				.never_fake =
-					fakes && name && policy_never_fake(p, c, name, &hits)};
+		if (list_parts_hold(p->matcher, p->lists[list].parts, name, ret))
+			ret->bits[source / 64] |= bit;
+		else
+			ret->bits[source / 64] &= ~bit;
 	}
-	return (struct policy_decision){.rule = &p->fallback};
+}
+
+static bool matches(const struct policy *p, size_t rule, const struct policy_question *q,
+	const struct matcher_hits *hits)
+{
+	const struct policy_condition *c = &p->conditions[rule];
+
+	if (!c->any_name && (!q->name || !policy_name_matches(c, q->name, hits)))
+		return false;
+	return policy_type_matches(c, q->type) &&
+	       policy_listener_matches(c, p->rules[rule].id, q) &&
+	       (policy_whom_any(&c->whom) || policy_whom_matches(&c->whom, q, NULL)) &&
+	       (!q->name || !policy_except_matches(c, hits)) && policy_to_matches(p, c, q->to);
+}
+
+struct policy_decision policy_decide(const struct policy *p, const struct policy_question *q)
+{
+	struct policy_decision d = {.rule = &p->fallback};
+	const struct policy_condition *winner = NULL;
+	struct matcher_hits hits;
+
+	if (q->name)
+		policy_find(p, q->name, &hits);
+	for (size_t i = 0; i < p->n_rules; i++) {
+		if (!matches(p, i, q, &hits))
+			continue;
+		if (p->conditions[i].also) {
+			d.also |= 1ULL << p->conditions[i].also_bit;
+			continue;
+		}
+		winner = &p->conditions[i];
+		d.rule = &p->rules[i];
+		break;
+	}
+	if (!q->name)
+		return d;
+	d.builtin = policy_builtin_find(p, winner, q->name, &hits, &d.builtin_zone);
+	d.never_fake =
+		d.rule->answer == CONF_ANSWER_FAKE && policy_never_fake(p, winner, q->name, &hits);
+	return d;
+}
+
+const struct policy_rule *policy_also(const struct policy *p, unsigned i)
+{
+	return p->also[i];
+}
+
+bool policy_asks_who(const struct policy *p)
+{
+	return p->asks_who;
 }
 
 /* --- addresses --- */
 
-/* The first list of u that holds the address, -1: none. */
-static int unless_list(
-	const struct policy *p, const struct policy_unless *u, const struct ip_addr *a)
-{
-	size_t n_held;
-	const uint16_t *held = addresses_find(p->addresses, a, &n_held);
-
-	for (size_t i = 0; i < u->n_lists; i++)
-		for (size_t j = 0; j < n_held; j++)
-			if (u->lists[i] == held[j])
-				return u->lists[i];
-	return -1;
-}
-
 bool policy_unless_holds(
 	const struct policy *p, const struct policy_unless *u, const struct ip_addr *a)
 {
-	return unless_list(p, u, a) >= 0;
+	int list;
+
+	return list_holds_address(p, u->lists, u->n_lists, a, &list);
 }
 
 const char *policy_unless_list(
 	const struct policy *p, const struct policy_unless *u, const struct ip_addr *a)
 {
-	int list = unless_list(p, u, a);
+	int list;
 
-	return list >= 0 ? p->lists[list].name : NULL;
+	return list_holds_address(p, u->lists, u->n_lists, a, &list) ? p->lists[list].name : NULL;
 }
 
 /* A rule that fakes may have to answer with real addresses, too. */
@@ -173,6 +273,8 @@ void policy_unref(struct policy *p)
 {
 	if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	for (size_t i = 0; i < p->n_rules; i++)
+		records_unref((struct records *)p->rules[i].records);
 	matcher_free(p->matcher);
 	addresses_free(p->addresses);
 	arena_free(p->arena);
@@ -180,6 +282,24 @@ void policy_unref(struct policy *p)
 }
 
 /* --- what others ask --- */
+
+bool policy_changed(const struct policy *p, uint64_t *ret_state)
+{
+	uint64_t state = 0;
+	bool changed = false;
+
+	for (size_t i = 0; i < p->n_lists; i++)
+		for (size_t j = 0; j < p->lists[i].n_files; j++) {
+			const struct policy_file *f = &p->lists[i].files[j];
+			struct list_stamp now;
+
+			(void)list_stamp_read(f->path, &now);
+			changed |= !list_stamp_equal(&now, &f->stamp);
+			state = list_stamp_mix(state, f->path);
+		}
+	*ret_state = state;
+	return changed;
+}
 
 const struct policy_egress *policy_egress_by_id(const struct policy *p, uint64_t id)
 {

@@ -1,9 +1,9 @@
 /* The policy: which rule takes a name, and what follows from it.
  *
  * A policy is immutable, built from one configuration beside the current one and swapped in
- * (daemon.c). Any thread reads it without a lock. One look-up of a name tells every list and every
- * rule's own domains that the name is in (policy/matcher.h); the rules are then bit tests, first
- * match wins.
+ * (daemon.c). Any thread reads it without a lock. One look-up of a name tells every list, every
+ * rule's own domains and every built-in zone that the name is in (match/matcher.h); the rules are
+ * then bit tests, first match wins.
  *
  * What lives longer than a generation (mappings, flows) keeps ids, never pointers: hashes of names
  * (policy_id). */
@@ -11,10 +11,16 @@
 #define TUNGATE_POLICY_POLICY_H
 
 #include "conf/config.h"
+#include <net/if.h>
+
 #include "gateway/base/addr.h"
 #include "gateway/dns/name.h"
 
+#define POLICY_ALSO_MAX 64 /* rules with `also: yes` */
+
 struct policy;
+struct leases;
+struct records;
 
 /* Stable id of a name of a rule, egress, upstream or view: never 0 for a text, 0 for NULL. */
 uint64_t policy_id(const char *text);
@@ -47,6 +53,14 @@ struct policy_rule {
 	uint64_t id;   /* 0: the default */
 	uint64_t view; /* id of the rule's `client` condition, sorted and joined; 0: it has none */
 	enum conf_answer answer;
+	enum conf_block block;
+	enum conf_filter filter;
+	/* answer: local */
+	const struct ip_addr *addresses;
+	size_t n_addresses;
+	const struct dns_name *cname;	    /* NULL: none */
+	const struct records *records;	    /* NULL: none */
+	uint32_t ttl_s;
 	const struct policy_egress *egress; /* NULL: none */
 	int upstream;			    /* -1: none */
 	const struct conf_set *sets;	    /* owned by the policy */
@@ -60,20 +74,58 @@ struct policy_rule {
 	unsigned set_base; /* index of sets[0] among all sets of the policy, see policy_sets() */
 };
 
+/* What is known of a client beside its address, for rules that ask (policy_asks_who()). */
+struct policy_who {
+	bool has_mac;
+	uint8_t mac[6];
+	char interface[IF_NAMESIZE]; /* that it is behind; "": not known */
+	const struct leases *leases; /* NULL: none */
+};
+
 struct policy_question {
 	const struct dns_name
 		*name; /* NULL: not known (real traffic); matches only rules without names */
 	uint16_t type;
 	struct ip_addr client; /* family IP_NONE: unknown, matches only rules without `client` */
+	const struct policy_who *who; /* NULL: nothing more is known */
+	unsigned listener;	      /* a bit of enum conf_listener; 0: traffic */
+	/* Traffic to a fake address: the rule that made the mapping (its id) has met its `listener`
+	 * already. */
+	uint64_t maker;
+	const struct ip_addr
+		*to; /* destination of real traffic; NULL: a query, or a fake address */
+};
+
+/* Names with an answer of their own (RFC 6761, 6762, 7686, 8375, 8880, 9462, 9476 and what vendors
+ * use as signals). */
+enum policy_builtin {
+	POLICY_BUILTIN_NONE,
+	POLICY_BUILTIN_LOCALHOST, /* the loopback addresses */
+	POLICY_BUILTIN_NXDOMAIN,
+	/* The same, unless records or leases know the name. */
+	POLICY_BUILTIN_HOUSE,
+	POLICY_BUILTIN_NODATA,
+	POLICY_BUILTIN_IPV4ONLY, /* RFC 8880 7.1 */
 };
 
 /* Reads the lists and builds. The policy copies what it needs; config may go afterwards. What is
  * wrong in list files ("FILE:LINE:COLUMN: KEY: what is wrong; allowed: …", and warnings about
  * skipped lines, at most five a file) goes through report, is_error false for warnings and notes.
- * -EINVAL after at least one error; -ENOMEM. */
+ * -EINVAL after at least one error; -ENOMEM. Any thread. */
 typedef void policy_report(void *arg, bool is_error, const char *text);
-int policy_build(
-	const struct config *config, policy_report *report, void *arg, struct policy **ret);
+struct policy_build_config {
+	const struct config *config;
+	/* NULL: none. Lists whose files are as they were are taken from it and not read again. */
+	const struct policy *previous;
+	/* A list with errors is taken from `previous`, too, and says so in its info. */
+	bool keep_failed;
+	policy_report *report;
+	void *report_arg;
+};
+int policy_build(const struct policy_build_config *c, struct policy **ret);
+/* One of the files of the lists is not as it was when it was read. *ret_state tells how they are
+ * now: the same twice means that nobody is writing them. */
+bool policy_changed(const struct policy *p, uint64_t *ret_state);
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* NULL is fine; any thread */
 
@@ -82,11 +134,20 @@ struct policy_decision {
 	/* The rule says fake, but the name is never faked (`fakeip.except`), and the rule's own
 	 * domains lie above it: the rule's real answer. */
 	bool never_fake;
+	/* Other than none: the name is answered so, and the rule is not asked. `builtin_zone` is
+	 * its name, for explain. */
+	enum policy_builtin builtin;
+	const char *builtin_zone;
+	uint64_t also; /* bit i: policy_also(p, i) adds its sets */
 };
 /* No allocation, no lock. */
 struct policy_decision policy_decide(
 	const struct policy *p, const struct policy_question *question);
 
+/* Rule i of those with `also: yes`, in the order of the configuration. */
+const struct policy_rule *policy_also(const struct policy *p, unsigned i);
+/* Rules ask for MAC addresses, interfaces or leases of clients. */
+bool policy_asks_who(const struct policy *p);
 /* One of the lists holds the address, the longest prefix or any. No allocation, no lock. */
 bool policy_unless_holds(
 	const struct policy *p, const struct policy_unless *u, const struct ip_addr *a);
@@ -129,8 +190,10 @@ struct policy_decision policy_explain(const struct policy *p,
 /* For `status`. */
 struct policy_list_info {
 	const char *name;
-	size_t names, cidrs, files;
-	int64_t loaded_at_s; /* wall clock */
+	size_t names, cidrs, files; /* names: with keywords and expressions */
+	size_t skipped, unused;	    /* lines */
+	int64_t loaded_at_s;	    /* wall clock */
+	const char *error;	    /* NULL, or why the files as they are now are not in force */
 };
 size_t policy_lists(const struct policy *p, const struct policy_list_info **ret);
 

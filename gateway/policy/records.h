@@ -51,7 +51,8 @@ enum records_result records_find(const struct records *r, const struct dns_name 
 bool records_hold(const struct records *r, const struct dns_name *name);
 
 /* The records of a rule (`answer: local` with records): texts as in conf_record, owned by whatever
- * name is asked; path: of the configuration, for complaints. -EINVAL after at least one; -ENOMEM. */
+ * name is asked; path: of the configuration, for complaints. -EINVAL after at least one; -ENOMEM.
+ */
 int records_rule_read(const struct conf_record *v, size_t n, const char *path, uint32_t ttl_s,
 	const struct list_sink *complain, struct records **ret);
 enum records_result records_rule_find(

@@ -37,8 +37,8 @@ static size_t rewrite(
 
 	if (dns_response_addresses(msg, len, ignore, NULL) > 0 &&
 		fake_assign(q, rule, &pair) == 0) {
-		how.has4 = pair.has4;
-		how.has6 = pair.has6;
+		how.has4 = pair.has4 && q->filter != CONF_FILTER_IPV4;
+		how.has6 = pair.has6 && q->filter != CONF_FILTER_IPV6;
 		memcpy(how.v4, pair.v4, sizeof how.v4);
 		memcpy(how.v6, pair.v6, sizeof how.v6);
 		fakeip_touch_until(

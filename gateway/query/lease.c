@@ -50,6 +50,11 @@ static const struct dns_name *reverse_name(const struct query *q)
 	return leases_name(q->gen->leases, &a);
 }
 
+bool lease_holds_reverse(const struct query *q)
+{
+	return q->gen->leases && reverse_name(q);
+}
+
 size_t lease_answer(const struct query *q)
 {
 	const struct dns_name *name;

@@ -20,6 +20,8 @@ struct parked {
 	struct resolve_request request;
 	struct writer_job job;
 	struct loop_timer push_timer;
+	uint64_t also; /* rules that add their sets */
+	enum conf_filter filter;
 	bool carry; /* the addresses go into our own sets, too */
 	bool pushing, replied;
 	size_t pushed; /* elements handed to the writer so far */

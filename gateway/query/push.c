@@ -66,6 +66,22 @@ static unsigned egress_number(const struct parked *p)
 	return egress ? egress->index : UINT_MAX;
 }
 
+static void collect_sets(struct collect *c, const struct policy_rule *rule,
+	struct writer_element *element, uint32_t ttl_s)
+{
+	for (size_t i = 0; i < rule->n_sets; i++) {
+		uint8_t family = rule->sets[i].family;
+
+		/* Not for this set; so an answer that is for none of them does not wait. */
+		if (family != IP_NONE && family != element->addr.family)
+			continue;
+		element->op = WRITER_SET_ADD;
+		element->set = c->p->gen->sets[rule->set_base + i];
+		element->timeout_s = set_timeout_s(&rule->set_ttl, ttl_s);
+		collect(c, element);
+	}
+}
+
 static void collect_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct collect *c = arg;
@@ -74,17 +90,10 @@ static void collect_address(void *arg, const uint8_t *address, size_t size, uint
 	struct writer_element element = {
 		.addr = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address)};
 
-	for (size_t i = 0; i < rule->n_sets; i++) {
-		uint8_t family = rule->sets[i].family;
-
-		/* Not for this set; so an answer that is for none of them does not wait. */
-		if (family != IP_NONE && family != element.addr.family)
-			continue;
-		element.op = WRITER_SET_ADD;
-		element.set = p->gen->sets[rule->set_base + i];
-		element.timeout_s = set_timeout_s(&rule->set_ttl, ttl_s);
-		collect(c, &element);
-	}
+	for (uint64_t also = p->also; also; also &= also - 1)
+		collect_sets(c, policy_also(p->gen->policy, (unsigned)__builtin_ctzll(also)),
+			&element, ttl_s);
+	collect_sets(c, rule, &element, ttl_s);
 	if (p->carry && may_be_carried(p->engine, &element.addr) &&
 		!is_of_the_house(rule, &element.addr)) {
 		element.op = WRITER_REAL_SET;
@@ -131,7 +140,7 @@ static void pushed(struct writer_job *job)
 
 bool push_wanted(const struct parked *p)
 {
-	return p->rule->n_sets > 0 || p->carry;
+	return p->rule->n_sets > 0 || p->carry || p->also;
 }
 
 /* An answer with more than a job's worth of elements goes in several jobs, one after the other. */

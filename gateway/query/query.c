@@ -1,8 +1,9 @@
 /* Theory of operation. The steps of a query:
  *
- * - decide: leases, then the policy names the rule that wins.
- * - answer: block, local and fake answers (lease.c, fake.c) are written at once; a real one
- *   (real.c), or a rewritten one (https.c), parks the query until upstream has answered.
+ * - decide: records and leases, then the policy names the rule that wins.
+ * - answer: block, local, built-in and fake answers (local.c, lease.c, fake.c) are written at once;
+ *   a real one (real.c), or a rewritten one (https.c), parks the query until upstream has answered.
+ *   Behind a CNAME of ours the same begins again with its target (chase.c).
  * - push: the addresses of a real answer go into the sets (push.c); the query stays parked until
  *   the kernel has them.
  * - reply: on the way it came.
@@ -27,6 +28,7 @@ int query_engine_new(const struct query_engine_config *config, struct query_engi
 	if (!e)
 		return -ENOMEM;
 	e->c = *config;
+	chase_init(e);
 	*ret = e;
 	return 0;
 }
@@ -37,6 +39,7 @@ void query_engine_free(struct query_engine *e)
 		return;
 	generation_unref(e->gen);
 	parked_slab_fini(&e->parked);
+	chase_fini(e);
 	free(e);
 }
 
@@ -52,7 +55,7 @@ void query_engine_set_lame(struct query_engine *e)
 
 bool query_engine_idle(const struct query_engine *e)
 {
-	return e->parked.used == 0;
+	return e->parked.used == 0 && e->n_chased == 0;
 }
 
 void query_engine_use(struct query_engine *e, struct generation *g)
@@ -94,7 +97,9 @@ struct query query_of_parked(struct parked *p)
 		.origin = &p->origin,
 		.dns = &p->q,
 		.out = p->answer,
-		.limit = p->answer_size};
+		.limit = p->answer_size,
+		.also = p->also,
+		.filter = p->filter};
 }
 
 /* With a SOA that says how long that may be remembered. */
@@ -151,6 +156,8 @@ bool query_park(const struct query *q, const struct policy_rule *rule, int upstr
 	p->gen = generation_ref(q->gen);
 	p->rule = rule;
 	p->carry = carry;
+	p->also = q->also;
+	p->filter = q->filter;
 	p->origin = *q->origin;
 	p->q = *q->dns;
 	resolve_ask(e->c.resolver, p->gen->groups, upstream, &p->q.name, p->q.type, flags,
@@ -183,12 +190,6 @@ int query_upstream(const struct policy_rule *rule)
 
 /* --- decide, answer --- */
 
-static size_t answer_block(const struct query *q)
-{
-	count_add(&q->engine->counters.block, 1);
-	return query_answer_empty(q, DNS_NXDOMAIN, 0, DNS_EDE_BLOCKED);
-}
-
 /* A real answer of a fake rule, whose traffic takes the rule's egress as that of a fake one would;
  * rule->carry speaks of real rules only. */
 static size_t answer_unfaked(const struct query *q, const struct policy_rule *rule, int upstream)
@@ -215,21 +216,38 @@ static size_t answer_exhausted(const struct query *q, const struct policy_rule *
 		    : query_answer_failed(q, DNS_EDE_OTHER);
 }
 
-static size_t answer_by_rule(const struct query *q)
+static struct policy_decision decide(const struct query *q)
 {
+	const struct ip_addr *client = &q->origin->client.addr;
+	struct policy_who who;
 	const struct policy_question question = {
-		.name = &q->dns->name, .type = q->dns->type, .client = q->origin->client.addr};
-	struct policy_decision decision = policy_decide(q->gen->policy, &question);
-	const struct policy_rule *rule = decision.rule;
+		.name = &q->dns->name,
+		.type = q->dns->type,
+		.client = *client,
+		.who = generation_who(q->gen, q->engine->c.neighbours, client, &who),
+		.listener = 1u << q->origin->listener,
+	};
+
+	return policy_decide(q->gen->policy, &question);
+}
+
+/* Zones of the house give way to who knows the house. */
+static bool is_builtin(const struct query *q, const struct policy_decision *d)
+{
+	if (d->builtin != POLICY_BUILTIN_HOUSE)
+		return d->builtin != POLICY_BUILTIN_NONE;
+	return !lease_holds(q) && !lease_holds_reverse(q) &&
+	       !records_hold(q->gen->records, &q->dns->name);
+}
+
+static size_t answer_fake(struct query *q, const struct policy_decision *d)
+{
+	const struct policy_rule *rule = d->rule;
 	size_t n;
 
-	if (rule->answer == CONF_ANSWER_BLOCK)
-		return answer_block(q);
-	if (rule->answer == CONF_ANSWER_REAL)
-		return real_answer(q, rule, rule->upstream, rule->carry);
 	if (lease_holds(q)) /* of the LAN: no egress leads there */
 		return real_answer(q, rule, rule->upstream, false);
-	if (decision.never_fake)
+	if (d->never_fake)
 		return answer_unfaked(q, rule, rule->upstream);
 	if (q->engine->lame)
 		return answer_unfaked(q, rule, query_upstream(rule));
@@ -239,13 +257,46 @@ static size_t answer_by_rule(const struct query *q)
 	return n ? n : answer_exhausted(q, rule);
 }
 
+static size_t answer_by_rule(struct query *q)
+{
+	struct policy_decision d = decide(q);
+	const struct policy_rule *rule = d.rule;
+
+	if (is_builtin(q, &d))
+		return local_answer_builtin(q, d.builtin);
+	q->also = d.also;
+	q->filter = filter_of(q, rule);
+	switch (rule->answer) {
+	case CONF_ANSWER_BLOCK:
+		return block_answer(q, rule);
+	case CONF_ANSWER_LOCAL:
+		return local_answer_rule(q, rule);
+	case CONF_ANSWER_REAL:
+		return filter_drops(q) ? filter_answer_empty(q, rule)
+				       : real_answer(q, rule, rule->upstream, rule->carry);
+	case CONF_ANSWER_FAKE:
+		break;
+	}
+	return filter_drops(q) ? filter_answer_empty(q, rule) : answer_fake(q, &d);
+}
+
+size_t query_answer(struct query *q)
+{
+	size_t n = fake_answer_reverse(q);
+
+	if (!n)
+		n = local_answer_records(q);
+	if (!n)
+		n = lease_answer(q);
+	return n ? n : answer_by_rule(q);
+}
+
 size_t query_handle(struct query_engine *e, const struct query_origin *o, const uint8_t *msg,
 	size_t len, uint8_t *out)
 {
 	struct query q = {.engine = e, .gen = e->gen, .origin = o, .out = out};
 	enum dns_rcode rcode;
 	struct dns_query dns;
-	size_t n;
 
 	if (e->stopped)
 		return 0;
@@ -261,8 +312,5 @@ size_t query_handle(struct query_engine *e, const struct query_origin *o, const 
 	count_add(&e->counters.total, 1);
 	q.dns = &dns;
 	q.limit = query_limit(o, &dns);
-	n = fake_answer_reverse(&q);
-	if (!n)
-		n = lease_answer(&q);
-	return n ? n : answer_by_rule(&q);
+	return query_answer(&q);
 }

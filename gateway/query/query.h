@@ -11,7 +11,10 @@
 #include "fakeip/fakeip.h"
 #include "gateway/generation.h"
 #include "netlink/hosts.h"
+#include "netlink/neighbours.h"
+#include "netlink/ways.h"
 
+/* Bit n is 1 << n of enum conf_listener. */
 enum query_listener { QUERY_TUN, QUERY_TPROXY, QUERY_UDP, QUERY_TCP };
 
 /* Where a query came from and how its answer goes back. Copied when the query is parked, so `route`
@@ -20,7 +23,8 @@ enum query_listener { QUERY_TUN, QUERY_TPROXY, QUERY_UDP, QUERY_TCP };
 struct query_origin {
 	struct ip_port client;
 	enum query_listener listener;
-	bool stream; /* TCP: no size limit, no TC */
+	bool stream;   /* TCP: no size limit, no TC */
+	uint8_t depth; /* 0; of a question that a local CNAME led to: how many of them */
 	/* Sends the answer of a query that was parked: called exactly once for each. msg is valid
 	 * until it returns. */
 	void (*reply)(const struct query_origin *o, const uint8_t *msg, size_t len);
@@ -53,7 +57,9 @@ struct query_engine_config {
 	struct writer *writer;
 	struct writer_client *writer_client;
 	const struct hosts *hosts;
-	uint32_t (*clock_s)(void); /* the table's clock */
+	const struct neighbours *neighbours; /* NULL: nothing is known of clients but addresses */
+	const struct ways *ways;	     /* NULL: every egress has both families */
+	uint32_t (*clock_s)(void);	     /* the table's clock */
 	struct query_hooks hooks;
 };
 

@@ -3,6 +3,8 @@
 #define TUNGATE_QUERY_INTERNAL_H
 
 #include "gateway/base/count.h"
+#include "gateway/base/slab.h"
+#include "gateway/policy/records.h"
 #include "gateway/query/parked.h"
 
 #include <string.h>
@@ -11,8 +13,11 @@ struct query_engine {
 	struct query_engine_config c;
 	struct generation *gen;
 	struct parked_slab parked;
+	struct slab chased; /* of struct chased */
+	unsigned n_chased;
 	struct query_counters counters;
 	bool commit_due, stopped, lame;
+	uint8_t scratch[2][DNS_MESSAGE_MAX]; /* of chase.c */
 };
 
 /* A query that is being answered now. What it points to lives as long as the step. */
@@ -22,9 +27,13 @@ struct query {
 	const struct query_origin *origin;
 	const struct dns_query *dns;
 	uint8_t *out;
-	size_t limit; /* of the answer; out holds as much */
+	size_t limit;		 /* of the answer; out holds as much */
+	uint64_t also;		 /* rules that add sets, see policy_also() */
+	enum conf_filter filter; /* that is in force: none, ipv4 or ipv6 */
 };
 
+/* Answers a question, whoever asked it: 0, a length or QUERY_PARKED. */
+size_t query_answer(struct query *q);
 size_t query_limit(const struct query_origin *o, const struct dns_query *dns);
 /* A parked query, to be answered into p->answer. */
 struct query query_of_parked(struct parked *p);
@@ -55,8 +64,29 @@ size_t fake_answer_reverse(const struct query *q); /* 0: it is no address of a p
 bool https_wanted(const struct query *q);
 size_t https_answer(const struct query *q, const struct policy_rule *rule);
 
+/* local.c: what this host answers on its own. */
+size_t local_answer_records(struct query *q); /* `records`; 0: the name is not ours */
+size_t local_answer_rule(struct query *q, const struct policy_rule *rule);
+size_t local_answer_builtin(const struct query *q, enum policy_builtin builtin);
+size_t block_answer(const struct query *q, const struct policy_rule *rule);
+
+/* chase.c: an answer that begins with a CNAME of ours: what it leads to is asked as the client
+ * would ask it, by the rules. */
+void chase_init(struct query_engine *e);
+size_t chase_answer(struct query *q, const struct dns_name *target, uint32_t ttl_s);
+void chase_fini(struct query_engine *e);
+
+/* filter.c */
+enum conf_filter filter_of(const struct query *q, const struct policy_rule *rule);
+bool filter_drops(const struct query *q); /* the question is for the family that is left out */
+size_t filter_answer_empty(const struct query *q, const struct policy_rule *rule); /* NODATA */
+bool filter_rewrites(const struct query *q); /* its answer has hints */
+/* The answer without the hints that are filtered; 0: relay it as it is. */
+size_t filter_answer(const struct query *q, const uint8_t *msg, size_t len);
+
 /* lease.c */
 bool lease_holds(const struct query *q);
+bool lease_holds_reverse(const struct query *q);
 size_t lease_answer(const struct query *q); /* 0: the rules answer it */
 
 /* real.c: upstream's answer, after its addresses were pushed. */

@@ -24,6 +24,14 @@ void real_reply_failed(struct parked *p, enum dns_ede ede)
 	query_reply(p);
 }
 
+static size_t relay(struct parked *p, const uint8_t *msg, size_t len)
+{
+	struct query q = query_of_parked(p);
+	size_t n = filter_rewrites(&q) ? filter_answer(&q, msg, len) : 0;
+
+	return n ? n : dns_response_relay(p->answer, p->answer_size, msg, len, &p->q);
+}
+
 static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
 {
 	struct parked *p = parked_of_request(rq);
@@ -38,7 +46,7 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 		real_reply_failed(p, DNS_EDE_OTHER);
 		return;
 	}
-	p->answer_len = dns_response_relay(p->answer, p->answer_size, msg, len, &p->q);
+	p->answer_len = relay(p, msg, len);
 	if (dns_message_rcode(p->answer) == DNS_SERVFAIL) /* it was no answer to this query */
 		real_reply_failed(p, DNS_EDE_OTHER);
 	else if (!push_wanted(p) || !push_start(p))

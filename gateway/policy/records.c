@@ -1,0 +1,274 @@
+/* Look-up: from the root down to the closest encloser of a name, then its own records or those of
+ * the wildcard there (RFC 4592 3.3.1). */
+#include "gateway/policy/records_internal.h"
+
+#include <stdlib.h>
+
+#define LABELS_MAX 128
+
+struct records *records_ref(struct records *r)
+{
+	if (r)
+		atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+	return r;
+}
+
+void records_unref(struct records *r)
+{
+	if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < r->n_files; i++)
+		free(r->files[i].path);
+	free(r->files);
+	free(r->nodes);
+	free(r->slots);
+	addresses_free(r->lines);
+	free(r);
+}
+
+size_t records_count(const struct records *r)
+{
+	return r ? r->n_records : 0;
+}
+
+bool records_changed(const struct records *r, const struct conf_records *c)
+{
+	size_t n = c->files.n + (c->lines_file != NULL);
+
+	if (!r)
+		return c->files.n > 0;
+	if (r->n_files != n)
+		return true;
+	for (size_t i = 0; i < n; i++) {
+		struct list_stamp stamp;
+
+		(void)list_stamp_read(r->files[i].path, &stamp);
+		if (!list_stamp_equal(&stamp, &r->files[i].stamp))
+			return true;
+	}
+	return false;
+}
+
+/* --- nodes --- */
+
+static unsigned node_records(const uint8_t *node)
+{
+	uint16_t n;
+
+	memcpy(&n, node + 2, sizeof n);
+	return n;
+}
+
+static const uint8_t *node_first(const uint8_t *node)
+{
+	return node + NODE_HEAD + node[0];
+}
+
+/* What one record says. */
+struct entry {
+	struct record record;
+	uint64_t lines; /* all bits: for everybody */
+	bool deny;
+};
+
+/* Reads the record at p, returns where the next one is. */
+static const uint8_t *entry_read(const uint8_t *p, struct entry *ret)
+{
+	uint16_t len;
+	uint8_t flags;
+
+	memcpy(&ret->record.type, p, 2);
+	memcpy(&len, p + 2, 2);
+	memcpy(&ret->record.ttl_s, p + 4, 4);
+	flags = p[8];
+	p += RECORD_HEAD;
+	ret->lines = RECORDS_ALL_LINES;
+	ret->deny = flags & RECORD_DENY;
+	if (flags & RECORD_LINES) {
+		memcpy(&ret->lines, p, 8);
+		p += 8;
+	}
+	ret->record.rdata = p;
+	ret->record.len = len;
+	return p + len;
+}
+
+/* The node of this hash whose name is the label at `label` in front of that of `parent`. */
+static const uint8_t *child_find(
+	const struct records *r, uint64_t hash, const uint8_t *label, const uint8_t *parent)
+{
+	uint32_t tag = records_tag(hash), i = records_slot_of(tag, r->n_slots);
+	size_t first = *label + 1u, size = first + parent[0];
+
+	for (; r->slots[i].at; i = i + 1 == r->n_slots ? 0 : i + 1) {
+		const uint8_t *node = r->nodes + r->slots[i].at;
+
+		if (r->slots[i].tag == tag && node[0] == size &&
+			memcmp(node + NODE_HEAD, label, first) == 0 &&
+			memcmp(node + NODE_HEAD + first, parent + NODE_HEAD, parent[0]) == 0)
+			return node;
+	}
+	return NULL;
+}
+
+/* The node of the name itself, that of the wildcard that makes it up, or NULL. */
+static const uint8_t *node_find(const struct records *r, const struct dns_name *name, bool exactly)
+{
+	static const uint8_t wildcard[] = "\1*";
+	uint8_t start[LABELS_MAX];
+	const uint8_t *node = r->nodes, *child;
+	uint64_t hash = 0, next;
+	unsigned labels = 0, depth = 0;
+
+	for (size_t at = 0; name->b[at]; at += name->b[at] + 1u)
+		start[labels++] = (uint8_t)at;
+	for (; depth < labels; depth++) {
+		const uint8_t *label = name->b + start[labels - depth - 1];
+
+		next = records_hash_label(hash, label);
+		child = child_find(r, next, label, node);
+		if (!child)
+			break;
+		node = child;
+		hash = next;
+	}
+	if (depth == labels)
+		return node;
+	if (exactly || !(node[1] & NODE_WILDCARD))
+		return NULL;
+	return child_find(r, records_hash_label(hash, wildcard), wildcard, node);
+}
+
+bool records_hold(const struct records *r, const struct dns_name *name)
+{
+	return r && r->n_records > 0 && node_find(r, name, true) != NULL;
+}
+
+/* --- answers --- */
+
+/* The lines whose records this client gets. */
+static uint64_t lines_of(const struct records *r, const struct ip_addr *client)
+{
+	uint64_t lines = 0;
+	size_t n = 0;
+
+	if (r->lines && client && client->family != IP_NONE) {
+		const uint16_t *ids = addresses_find(r->lines, client, &n);
+
+		for (size_t i = 0; i < n; i++)
+			lines |= 1ULL << ids[i];
+	}
+	if (lines == 0 && !r->no_line_none)
+		return RECORDS_ALL_LINES;
+	return lines;
+}
+
+/* What a node has for a question. */
+struct seen {
+	bool type, cname, any; /* that the client gets */
+	bool hidden;	       /* of the type, that it does not get */
+	bool deny, deny_type;  /* everything; or this type */
+};
+
+static bool is_for(const struct entry *e, uint64_t lines)
+{
+	return e->lines == RECORDS_ALL_LINES || (e->lines & lines);
+}
+
+static struct seen node_look(const uint8_t *node, uint16_t type, uint64_t lines)
+{
+	const uint8_t *p = node_first(node);
+	struct seen seen = {0};
+
+	for (unsigned n = node_records(node); n > 0; n--) {
+		struct entry e;
+		bool visible, same;
+
+		p = entry_read(p, &e);
+		visible = is_for(&e, lines);
+		same = e.record.type == type;
+		if (e.deny) {
+			seen.deny |= visible && e.record.type == 0;
+			seen.deny_type |= visible && (same || type == DNS_ANY);
+		} else if (visible) {
+			seen.any = true;
+			seen.type |= same;
+			seen.cname |= e.record.type == DNS_CNAME;
+		} else {
+			seen.hidden |= same || type == DNS_ANY;
+		}
+	}
+	return seen;
+}
+
+/* All for ANY, but of CNAMEs (each of other lines) the first. */
+static void node_visit(
+	const uint8_t *node, uint16_t type, uint64_t lines, records_visit *visit, void *arg)
+{
+	const uint8_t *p = node_first(node);
+	bool cname = false;
+
+	for (unsigned n = node_records(node); n > 0; n--) {
+		struct entry e;
+
+		p = entry_read(p, &e);
+		if (e.deny || !is_for(&e, lines) || (type != DNS_ANY && e.record.type != type) ||
+			(e.record.type == DNS_CNAME && cname))
+			continue;
+		cname |= e.record.type == DNS_CNAME;
+		visit(arg, &e.record);
+	}
+}
+
+static bool is_address_type(uint16_t type)
+{
+	return type == DNS_A || type == DNS_AAAA || type == DNS_SVCB || type == DNS_HTTPS;
+}
+
+/* What a record of the type itself says goes before a CNAME: both are there only if they are for
+ * different lines. */
+static enum records_result node_answer(const uint8_t *node, uint16_t type, uint64_t lines,
+	bool whole, records_visit *visit, void *arg)
+{
+	struct seen seen = node_look(node, type, lines);
+	bool found = type == DNS_ANY ? seen.any : seen.type || seen.cname;
+
+	if (seen.deny || (seen.deny_type && (type != DNS_ANY || !found)))
+		return RECORDS_DENY;
+	if (found) {
+		node_visit(
+			node, type == DNS_ANY || seen.type ? type : DNS_CNAME, lines, visit, arg);
+		return RECORDS_FOUND;
+	}
+	if (seen.hidden)
+		return RECORDS_NODATA;
+	if (node[1] & NODE_OURS && (whole || is_address_type(type) || type == DNS_ANY))
+		return RECORDS_NODATA;
+	return RECORDS_PASS;
+}
+
+enum records_result records_find(const struct records *r, const struct dns_name *name,
+	uint16_t type, const struct ip_addr *client, records_visit *visit, void *arg)
+{
+	const uint8_t *node;
+	uint64_t lines;
+
+	if (!r || r->n_records == 0)
+		return RECORDS_NONE;
+	node = node_find(r, name, false);
+	if (!node || node_records(node) == 0)
+		return RECORDS_NONE;
+	lines = node[1] & NODE_LINES ? lines_of(r, client) : RECORDS_ALL_LINES;
+	return node_answer(node, type, lines, r->whole, visit, arg);
+}
+
+enum records_result records_rule_find(
+	const struct records *r, uint16_t type, records_visit *visit, void *arg)
+{
+	enum records_result result;
+
+	if (!r || r->n_records == 0)
+		return RECORDS_NONE;
+	result = node_answer(r->nodes, type, RECORDS_ALL_LINES, true, visit, arg);
+	return result == RECORDS_PASS ? RECORDS_NODATA : result;
+}
