@@ -302,6 +302,8 @@ static void rules_plan(struct list_rules *s)
 static int value_emit(
 	struct list_reader *r, const struct rule *rule, const struct value *value, const char *text)
 {
+	struct ip_prefix prefix;
+
 	if (value->kind == LIST_RULE_BAD) {
 		list_bad(r, 1, text);
 		return 0;

@@ -179,10 +179,10 @@ static int strings_read(struct srs *s, enum list_rule_value kind)
 			break;
 		if (kind == LIST_RULE_OTHER || len > sizeof s->text) {
 			err = list_wire_skip(&s->w, len);
-			if (!err)
-				err = kind == LIST_RULE_OTHER ? other_add(s)
-							      : list_rules_add_bad(s->rules, 0,
-									"a value above 64 KiB");
+			if (!err && kind == LIST_RULE_OTHER)
+				err = other_add(s);
+			else if (!err)
+				err = list_rules_add_bad(s->rules, "a value above 64 KiB");
 			continue;
 		}
 		err = list_wire_bytes(&s->w, s->text, (size_t)len);
