@@ -21,6 +21,8 @@ enum {
 	READ_BYTES = 32768,
 	READS_MAX = 64, /* of one descriptor in one call; it stays readable if there is more */
 	QUEUE_BYTES = 1 << 20,
+	/* Default routes, also in parts (two /1, 2000::/3): shorter than any network's own. */
+	ROUTE_SHORT_MAX = 7,
 };
 
 struct monitor {
@@ -82,18 +84,24 @@ static int filter_nft(int fd)
 	return attach(fd, code, sizeof code / sizeof code[0]);
 }
 
-/* Of the routes only the removal of ours counts: a router with a full table must not wake us for
- * each of its own. */
+/* Of the routes the removal of ours counts, and of others' the short ones: a router with a full
+ * table must not wake us for each of its own. */
 static int filter_route(int fd)
 {
+	enum {
+		PROTOCOL = MNL_NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_protocol),
+		LENGTH = MNL_NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_dst_len),
+	};
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
-		drop_if_type(RTM_NEWROUTE, 5),
-		drop_if_type(RTM_NEWRULE, 4),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 2),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS,
-			MNL_NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_protocol)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RT_PROTOCOL, 0, 1),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, PROTOCOL),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RT_PROTOCOL, 5, 3),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 0, 4),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, PROTOCOL),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RT_PROTOCOL, 3, 0),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, LENGTH),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, ROUTE_SHORT_MAX, 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
@@ -244,6 +252,7 @@ static int see_rule_protocol(const struct nlattr *attr, void *data)
 static void take_route(const struct nlmsghdr *h, struct monitor_news *news)
 {
 	const uint8_t *family = mnl_nlmsg_get_payload(h);
+	const struct rtmsg *route = mnl_nlmsg_get_payload(h);
 	bool ours = false;
 
 	/* The shortest that a real one can be, an address's with its attributes included. */
@@ -259,14 +268,18 @@ static void take_route(const struct nlmsghdr *h, struct monitor_news *news)
 	case RTM_DELADDR:
 		news->addresses = true;
 		break;
+	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
 		/* A datagram may hold several, and the filter saw the first. */
-		if (((const struct rtmsg *)mnl_nlmsg_get_payload(h))->rtm_protocol == RT_PROTOCOL)
-			news->ours_removed = true;
+		ours = route->rtm_protocol == RT_PROTOCOL;
+		news->ours_removed |= ours && h->nlmsg_type == RTM_DELROUTE;
+		news->routes |= !ours && route->rtm_dst_len <= ROUTE_SHORT_MAX;
 		break;
+	case RTM_NEWRULE:
 	case RTM_DELRULE:
 		(void)mnl_attr_parse(h, sizeof(struct fib_rule_hdr), see_rule_protocol, &ours);
-		news->ours_removed |= ours;
+		news->ours_removed |= ours && h->nlmsg_type == RTM_DELRULE;
+		news->routes |= !ours;
 		break;
 	default:
 		break;

@@ -14,6 +14,7 @@ struct monitor_news {	/* what happened since the last read; several may be true 
 	bool nft_rules; /* a chain or rule of another table came or went: the firewall's, perhaps */
 	bool links;	/* an interface came, went or changed its flags */
 	bool addresses;
+	bool routes;	   /* a rule of somebody else, or a default route, came or went */
 	bool ours_removed; /* a rule or route of protocol 198 was removed */
 	bool lost;	   /* the socket overflowed: anything may have happened */
 };

@@ -182,15 +182,51 @@ static void removals_of_ours(void **state)
 	assert_int_equal(
 		netns_run("ip route add 10.2.0.0/16 dev d0 && ip route del 10.2.0.0/16 dev d0 &&"
 			  "ip route add 10.3.0.0/16 dev d0 proto 198 &&"
-			  "ip rule add pref 50 lookup 50 protocol 198"),
+			  "ip route add default dev d0 table 198 proto 198"),
 		0);
 	assert_false(readable(monitor_route_fd(m)));
+	n = after("ip rule add pref 50 lookup 50 protocol 198");
+	assert_false(n.routes || n.ours_removed || n.links || n.addresses);
 	n = after("ip route del 10.3.0.0/16 dev d0 proto 198");
-	assert_true(n.ours_removed && !n.links && !n.addresses);
+	assert_true(n.ours_removed && !n.links && !n.addresses && !n.routes);
+	n = after("ip route del default dev d0 table 198 proto 198");
+	assert_true(n.ours_removed && !n.routes);
 	n = after("ip rule del pref 50");
-	assert_true(n.ours_removed);
-	n = after("ip rule add pref 51 lookup 51 && ip rule del pref 51");
-	assert_false(n.ours_removed);
+	assert_true(n.ours_removed && !n.routes);
+}
+
+/* What may change which way leads out. */
+static void routes_and_rules_of_others(void **state)
+{
+	static const char *const commands[] = {
+		"ip route add default dev d0",
+		"ip route replace default dev d0 proto static",
+		"ip route del default dev d0",
+		"ip route add unreachable default metric 99",
+		"ip route del unreachable default metric 99",
+		"ip route add 128.0.0.0/1 dev d0",
+		"ip route del 128.0.0.0/1 dev d0",
+		"ip route add default dev d0 table 77",
+		"ip route flush table 77",
+		"ip rule add pref 51 fwmark 1 lookup 51",
+		"ip rule del pref 51",
+		"ip -6 rule add pref 51 fwmark 1 lookup 51",
+		"ip -6 rule del pref 51",
+		"ip -6 route add 2000::/3 dev lo",
+		"ip -6 route del 2000::/3 dev lo",
+		"ip -6 route add unreachable default",
+		"ip -6 route del unreachable default",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+		struct monitor_news n = after(commands[i]);
+
+		if (!n.routes)
+			print_error("%s\n", commands[i]);
+		assert_true(n.routes);
+		assert_false(n.ours_removed || n.links || n.addresses || n.lost);
+	}
 }
 
 /* A queue that overflows says so, once, and the next news are read as ever. */
@@ -226,6 +262,7 @@ int main(void)
 		cmocka_unit_test(flush_ruleset),
 		cmocka_unit_test(links_and_addresses),
 		cmocka_unit_test(removals_of_ours),
+		cmocka_unit_test(routes_and_rules_of_others),
 		cmocka_unit_test(overflow),
 	};
 
