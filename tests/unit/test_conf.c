@@ -11,6 +11,7 @@
 
 #include "conf/options.h"
 #include "gateway/base/log.h"
+#include "gateway/lists/lists.h"
 
 /* Every option there is, none with its default. */
 static const char full[] =
@@ -81,10 +82,10 @@ static const char full[] =
 	"  none: { type: reject }\n"
 	"  near: { type: direct, masquerade: no }\n"
 	"lists:\n"
-	"  one: a.txt\n"
+	"  one: { path: a.bin, format: geosite, tag: cn@ads, optional: yes }\n"
 	"  two: [/b.txt, c/d.txt]\n"
 	"rules:\n"
-	"  - { name: blocked, list: [two, one], answer: block }\n"
+	"  - { name: blocked, list: [two, one], answer: block, block: nodata }\n"
 	"  - name: faked\n"
 	"    domain: [Example.COM., 'full:A.b']\n"
 	"    client: [192.168.0.0/16, '2001:db8::/32']\n"
@@ -104,10 +105,34 @@ static const char full[] =
 	"    set_ttl: { min: 1h, grace: 0 }\n"
 	"  - { name: fixed, domain: f, answer: real, set_ttl: 1d12h }\n"
 	"  - { name: forever, domain: p, answer: real, egress: plain, set_ttl: permanent }\n"
+	"  - { name: adds, domain: y, except: [two, b.example], also: yes, to: one, ipset: more }\n"
+	"  - { name: safe, domain: s, client: [all, '!192.168.8.0/30'], answer: local, cname: "
+	"Safe.Example. }\n"
+	"  - name: ours\n"
+	"    domain: o\n"
+	"    listener: [udp, tun]\n"
+	"    answer: local\n"
+	"    filter: ipv6\n"
+	"    address: 192.0.2.7\n"
+	"    records: { type: MX, rdata: { preference: 10, exchange: m.example } }\n"
 	"  - { name: rest, domain: '.', answer: real, egress: vpn, carry: no }\n"
 	"default: { answer: real, upstream: second }\n"
 	"control: { socket: tg.sock, mode: 0600, group: root }\n"
-	"log: { level: debug }\n";
+	"log: { level: debug }\n"
+	"clients:\n"
+	"  kids: [192.168.9.0/24, 'host:Tablet', 'if:wlan1', 02-00-5e-10-00-03]\n"
+	"  all: [kids, 192.168.8.1]\n"
+	"records:\n"
+	"  files: [r.json, /etc/hosts]\n"
+	"  lines: { home: [192.168.9.0/24, 2001:db8::/32] }\n"
+	"  lines_file: l.json\n"
+	"  inline: [{ name: a.lan, type: A, rdata: 192.0.2.8, labels: [home] }]\n"
+	"  ttl: 5m\n"
+	"  no_line: none\n"
+	"  whole: yes\n"
+	"  store: pushed.json\n"
+	"builtin: { localhost: no, special: no, canary: no, relay: yes, ddr: no,\n"
+	"  private_reverse: no, ipv4only: yes }\n";
 
 static struct config *parse_full(void)
 {
@@ -298,7 +323,7 @@ static void unless_values(void **state)
 	assert_int_equal(r->unless[1].within_ms, 2000);
 	assert_int_equal(c->rules[0].n_unless, 0);
 	assert_true(r->carry);
-	assert_false(c->rules[5].carry);
+	assert_false(c->rules[8].carry);
 	conf_free(c);
 }
 
@@ -354,9 +379,16 @@ static void section_values(void **state)
 	assert_int_equal(c->egresses[1].mark.mask, 0x20);
 	assert_int_equal(c->n_lists, 2);
 	assert_int_equal(c->lists[0].n_files, 1);
-	assert_string_equal(c->lists[0].files[0].path, "/etc/t/a.txt");
+	assert_string_equal(c->lists[0].files[0].path, "/etc/t/a.bin");
+	assert_int_equal(c->lists[0].files[0].format, LIST_GEOSITE);
+	assert_string_equal(c->lists[0].files[0].tag, "cn");
+	assert_string_equal(c->lists[0].files[0].attribute, "ads");
+	assert_true(c->lists[0].files[0].optional);
 	assert_int_equal(c->lists[1].n_files, 2);
 	assert_string_equal(c->lists[1].files[0].path, "/b.txt");
+	assert_int_equal(c->lists[1].files[0].format, LIST_AUTO);
+	assert_null(c->lists[1].files[0].tag);
+	assert_false(c->lists[1].files[0].optional);
 	assert_string_equal(c->lists[1].files[1].path, "/etc/t/c/d.txt");
 	assert_int_equal(c->lists[1].line, 68);
 	assert_int_equal(c->lists[1].column, 8);
@@ -370,11 +402,12 @@ static void rule_values(void **state)
 	const struct conf_rule *r = c->rules;
 
 	(void)state;
-	assert_int_equal(c->n_rules, 6);
+	assert_int_equal(c->n_rules, 9);
 	assert_string_equal(r->name, "blocked");
 	assert_int_equal(r->line, 70);
 	assert_int_equal(r->column, 5);
 	assert_int_equal(r->answer, CONF_ANSWER_BLOCK);
+	assert_int_equal(r->block, CONF_BLOCK_NODATA);
 	assert_int_equal(r->n_lists, 2);
 	assert_int_equal(r->lists[0], 1);
 	assert_int_equal(r->lists[1], 0);
@@ -406,7 +439,98 @@ static void rule_values(void **state)
 	assert_int_equal(c->rules[3].set_ttl.fixed_s, 129600);
 	assert_true(c->rules[4].set_ttl.permanent);
 	assert_int_equal(c->rules[4].upstream, 1); /* its egress has none */
-	assert_string_equal(c->rules[5].domain.v[0], ".");
+	assert_string_equal(c->rules[8].domain.v[0], ".");
+	conf_free(c);
+}
+
+static void client_values(void **state)
+{
+	static const uint8_t mac[6] = {2, 0, 0x5e, 0x10, 0, 3};
+	struct config *c = parse_full();
+	const struct conf_who *who = &c->clients[0].who;
+
+	(void)state;
+	assert_int_equal(c->n_clients, 2);
+	assert_string_equal(c->clients[0].name, "kids");
+	assert_int_equal(c->clients[0].line, 104);
+	assert_int_equal(who->prefixes.n, 1);
+	assert_prefix(&who->prefixes.v[0], "192.168.9.0/24");
+	assert_int_equal(who->n_macs, 1);
+	assert_memory_equal(who->macs[0].b, mac, 6);
+	assert_int_equal(who->hosts.n, 1);
+	assert_string_equal(who->hosts.v[0], "tablet");
+	assert_int_equal(who->interfaces.n, 1);
+	assert_string_equal(who->interfaces.v[0], "wlan1");
+	who = &c->rules[6].client; /* by the group that names the other */
+	assert_int_equal(who->prefixes.n, 2);
+	assert_prefix(&who->prefixes.v[0], "192.168.8.1/32");
+	assert_prefix(&who->prefixes.v[1], "192.168.9.0/24");
+	assert_int_equal(who->n_macs + who->hosts.n + who->interfaces.n, 3);
+	assert_int_equal(c->rules[6].not_client.n, 1);
+	assert_prefix(&c->rules[6].not_client.v[0], "192.168.8.0/30");
+	conf_free(c);
+}
+
+static void record_values(void **state)
+{
+	struct config *c = parse_full();
+	const struct conf_records *r = &c->records;
+
+	(void)state;
+	assert_string_equal(r->from, "/etc/t/full.yaml");
+	assert_int_equal(r->files.n, 2);
+	assert_string_equal(r->files.v[0], "/etc/t/r.json");
+	assert_string_equal(r->files.v[1], "/etc/hosts");
+	assert_int_equal(r->n_lines, 1);
+	assert_string_equal(r->lines[0].name, "home");
+	assert_int_equal(r->lines[0].clients.n, 2);
+	assert_prefix(&r->lines[0].clients.v[1], "2001:db8::/32");
+	assert_string_equal(r->lines_file, "/etc/t/l.json");
+	assert_int_equal(r->n_records, 1);
+	assert_string_equal(r->records[0].json,
+		"{\"name\": \"a.lan\", \"type\": \"A\", \"rdata\": \"192.0.2.8\", \"labels\": "
+		"[\"home\"]}");
+	assert_int_equal(r->records[0].line, 110);
+	assert_int_equal(r->records[0].column, 12);
+	assert_int_equal(r->ttl_s, 300);
+	assert_true(r->no_line_none);
+	assert_true(r->whole);
+	assert_string_equal(r->store, "/etc/t/pushed.json");
+	assert_int_equal(c->builtin, CONF_BUILTIN_RELAY | CONF_BUILTIN_IPV4ONLY);
+	conf_free(c);
+}
+
+static void local_and_also_values(void **state)
+{
+	struct config *c = parse_full();
+	const struct conf_rule *r = &c->rules[5];
+	char buf[IP_TEXT_MAX];
+
+	(void)state;
+	assert_true(r->also);
+	assert_int_equal(r->upstream, -1);
+	assert_int_equal(r->n_except_lists, 1);
+	assert_int_equal(r->except_lists[0], 1);
+	assert_int_equal(r->except_names.n, 1);
+	assert_string_equal(r->except_names.v[0], "b.example");
+	assert_int_equal(r->n_to, 1);
+	assert_int_equal(r->to[0], 0);
+	assert_int_equal(r->n_sets, 1);
+	r = &c->rules[6];
+	assert_int_equal(r->answer, CONF_ANSWER_LOCAL);
+	assert_string_equal(r->cname, "safe.example");
+	assert_int_equal(r->upstream, -1);
+	assert_int_equal(r->filter, CONF_FILTER_NONE);
+	r = &c->rules[7];
+	assert_int_equal(r->listeners, CONF_LISTENER_UDP | CONF_LISTENER_TUN);
+	assert_int_equal(r->filter, CONF_FILTER_IPV6);
+	assert_int_equal(r->n_addresses, 1);
+	assert_string_equal(ip_addr_format(&r->addresses[0], buf), "192.0.2.7");
+	assert_int_equal(r->n_records, 1);
+	assert_string_equal(r->records[0].json,
+		"{\"type\": \"MX\", \"rdata\": "
+		"{\"preference\": 10, \"exchange\": \"m.example\"}}");
+	assert_null(r->cname);
 	conf_free(c);
 }
 
@@ -471,6 +595,13 @@ static void defaults(void **state)
 	assert_int_equal(c->fakeip.ech, CONF_ECH_KEEP);
 	assert_true(c->fakeip.except_builtin);
 	assert_int_equal(c->fakeip.n_except, 0);
+	assert_int_equal(c->records.ttl_s, 60);
+	assert_string_equal(c->records.store, "/var/lib/tungate/records.json");
+	assert_null(c->records.lines_file);
+	assert_false(c->records.no_line_none || c->records.whole);
+	assert_int_equal(c->records.n_records + c->records.n_lines + c->records.files.n, 0);
+	assert_int_equal(c->builtin, CONF_BUILTIN_ALL);
+	assert_int_equal(c->n_clients, 0);
 	assert_int_equal(c->leases.files.n, 0);
 	assert_string_equal(c->leases.domain, "lan");
 	assert_true(c->leases.answer);
@@ -692,6 +823,9 @@ int main(void)
 		cmocka_unit_test(address_values),
 		cmocka_unit_test(section_values),
 		cmocka_unit_test(rule_values),
+		cmocka_unit_test(client_values),
+		cmocka_unit_test(record_values),
+		cmocka_unit_test(local_and_also_values),
 		cmocka_unit_test(set_values),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(nothing_is_a_configuration),
