@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gateway/lists/list_pattern.h"
+
 #define MAPPED_BITS 96 /* before the IPv4 address in a v4-mapped one (RFC 4291 2.5.5.2) */
 
 const char *list_format_name(enum list_format f)
@@ -239,6 +241,20 @@ int list_emit_regexp(struct list_reader *r, enum list_part part, const char *tex
 	return emit(r, &entry, text);
 }
 
+int list_emit_ending(struct list_reader *r, enum list_part part, const char *text, size_t len)
+{
+	struct list_pattern p;
+
+	list_pattern_init(&p);
+	list_pattern_add_text(&p, text, len, NULL, NULL);
+	list_pattern_add(&p, "$");
+	if (p.full) {
+		list_bad_at(r, text, "not the end of a domain name: too long");
+		return 0;
+	}
+	return list_emit_regexp(r, part, p.b, p.len);
+}
+
 int list_emit_prefix(struct list_reader *r, const struct ip_prefix *prefix)
 {
 	struct list_entry entry = {.is = LIST_ENTRY_PREFIX, .part = LIST_HOLDS, .prefix = prefix};
@@ -254,8 +270,10 @@ static bool mask(uint8_t *bytes, size_t size, unsigned len)
 	uint8_t cleared = 0;
 
 	for (size_t i = len / 8; i < size; i++) {
-		uint8_t keep = i == len / 8 ? (uint8_t)(0xff00 >> len % 8) : 0;
+		uint8_t keep = 0;
 
+		if (i == len / 8)
+			keep = (uint8_t)(0xff00 >> len % 8);
 		cleared = (uint8_t)(cleared | (bytes[i] & ~keep));
 		bytes[i] &= keep;
 	}

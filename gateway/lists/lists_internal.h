@@ -74,6 +74,8 @@ int list_emit_dns_name(struct list_reader *r, enum list_part part, enum matcher_
 	const struct dns_name *name);
 int list_emit_keyword(struct list_reader *r, enum list_part part, const char *text, size_t len);
 int list_emit_regexp(struct list_reader *r, enum list_part part, const char *text, size_t len);
+/* Every name that ends with this text. */
+int list_emit_ending(struct list_reader *r, enum list_part part, const char *text, size_t len);
 int list_emit_prefix(struct list_reader *r, const struct ip_prefix *prefix);
 /* An address or prefix; v4-mapped ones are the IPv4 that they mean, bits behind the length are
  * cleared. -EINVAL without a complaint: it is none. */
@@ -123,7 +125,7 @@ static inline bool list_is_blank(char c)
 }
 /* The next word: *at moves behind it; its length is 0 at the end. */
 const char *list_word(const char **at, const char *end, size_t *ret_len);
-/* len bytes that are the word, which is lower case, without case. */
+/* Are the len bytes this word, without case? */
 bool list_word_is(const char *text, size_t len, const char *word);
 
 /* Reads another file of the same format into the same list (`include:`); name: beside the one being
