@@ -153,22 +153,31 @@ static void rules_merge(struct groups *g)
 	}
 }
 
-static void idle_check(struct groups *g)
+static void unused_check(struct groups *g)
 {
-	for (size_t i = 0; i < g->n; i++) {
-		const struct conf_who *own = &g->own[i];
+	struct conf_node *root = g->r->root;
+	struct conf_node *gateway = conf_node_get(root, "gateway");
 
-		if (conf_node_broken(g->nodes[i]))
-			continue;
-		if (own->hosts.n && !g->r->config->leases.files.n &&
-			!conf_node_get(g->r->root, "leases"))
-			conf_warning(g->r, g->nodes[i],
-				"host:%s is nobody: there are no leases, see leases.files",
-				own->hosts.v[0]);
-		if (!g->used[i] && !conf_node_broken(conf_node_get(g->r->root, "rules")))
+	/* What is mistyped there is told there. */
+	if (conf_node_broken(conf_node_get(root, "rules")) ||
+		conf_node_broken(conf_node_get(root, "clients")) ||
+		conf_node_broken(conf_node_get(gateway, "relay_clients")))
+		return;
+	for (size_t i = 0; i < g->n; i++)
+		if (!g->used[i])
 			conf_say(g->r, CONF_NOTE, g->nodes[i], NULL, NULL,
 				"nothing names this group");
-	}
+}
+
+static void hosts_check(struct groups *g)
+{
+	if (conf_node_get(g->r->root, "leases"))
+		return;
+	for (size_t i = 0; i < g->n; i++)
+		if (g->own[i].hosts.n && !conf_node_broken(g->nodes[i]))
+			conf_warning(g->r, g->nodes[i],
+				"host:%s is nobody: there are no leases, see leases.files",
+				g->own[i].hosts.v[0]);
 }
 
 void conf_clients_check(struct conf_reader *r)
@@ -200,5 +209,6 @@ void conf_clients_check(struct conf_reader *r)
 	}
 	rules_merge(&g);
 	relay_clients_merge(&g);
-	idle_check(&g);
+	unused_check(&g);
+	hosts_check(&g);
 }

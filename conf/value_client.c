@@ -158,8 +158,10 @@ static int rule_client_read(struct conf_reader *r, const struct conf_option *o,
 
 	if (text[0] != '!')
 		return station_only(r, o, node, text, &rule->client);
-	if (conf_type_prefix.read(r, o, node, text + 1, &prefix))
+	if (conf_type_prefix.read(r, o, node, text + 1, &prefix)) {
+		r->allowed = "!ADDRESS, !NETWORK/LENGTH";
 		return -EINVAL;
+	}
 	return conf_prefix_add(r, &rule->not_client, &prefix);
 }
 

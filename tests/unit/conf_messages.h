@@ -56,4 +56,25 @@ static inline struct config *parse(const char *text, struct messages *m)
 	return parse_len("t", text, strlen(text), m);
 }
 
+/* What is said about a text, word for word. */
+struct wrong {
+	const char *text, *want;
+};
+
+static inline void check_all(const struct wrong *cases, size_t n)
+{
+	static struct messages m;
+
+	for (size_t i = 0; i < n; i++) {
+		struct config *c = parse(cases[i].text, &m);
+
+		if (strcmp(m.text, cases[i].want) != 0)
+			fail_msg(
+				"of:\n%s\ngot:\n%swant:\n%s", cases[i].text, m.text, cases[i].want);
+		conf_free(c);
+	}
+}
+
+#define CHECK(cases) check_all(cases, sizeof cases / sizeof cases[0])
+
 #endif

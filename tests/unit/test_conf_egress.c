@@ -6,31 +6,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-struct wrong {
-	const char *text, *want;
-};
-
 /* Four lines; the fourth is up to the case. */
 #define GROUPS                                                                                     \
 	"upstreams: {u: {servers: udp://192.0.2.1}, v: {servers: udp://192.0.2.2}}\n"              \
 	"default: {upstream: u}\nfakeip: {pool6: off}\n"
 #define EGRESS(keys) GROUPS "egress: {e: {" keys "}}\n"
-
-static void check_all(const struct wrong *cases, size_t n)
-{
-	static struct messages m;
-
-	for (size_t i = 0; i < n; i++) {
-		struct config *c = parse(cases[i].text, &m);
-
-		if (strcmp(m.text, cases[i].want) != 0)
-			fail_msg(
-				"of:\n%s\ngot:\n%swant:\n%s", cases[i].text, m.text, cases[i].want);
-		conf_free(c);
-	}
-}
-
-#define CHECK(cases) check_all(cases, sizeof cases / sizeof cases[0])
 
 #define SERVERS                                                                                    \
 	"; allowed: ADDRESS[:PORT], HOST[:PORT]; IPv6 as [ADDRESS]:PORT, link-local ones with "    \

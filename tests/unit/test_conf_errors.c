@@ -6,30 +6,10 @@
 
 #include "conf/conf_internal.h"
 
-struct wrong {
-	const char *text, *want;
-};
-
 /* Keeps the text of a case to what it is about: a group, and a default so that nothing warns. */
 #define GROUP                                                                                      \
 	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\nfakeip: {pool6: "     \
 	"off}\n"
-
-static void check_all(const struct wrong *cases, size_t n)
-{
-	static struct messages m;
-
-	for (size_t i = 0; i < n; i++) {
-		struct config *c = parse(cases[i].text, &m);
-
-		if (strcmp(m.text, cases[i].want) != 0)
-			fail_msg(
-				"of:\n%s\ngot:\n%swant:\n%s", cases[i].text, m.text, cases[i].want);
-		conf_free(c);
-	}
-}
-
-#define CHECK(cases) check_all(cases, sizeof cases / sizeof cases[0])
 
 #define MARKS	 "; allowed: VALUE or VALUE/MASK, each decimal or 0x and hexadecimal\n"
 #define NETWORKS "; allowed: ADDRESS or NETWORK/LENGTH, IPv4 or IPv6\n"
