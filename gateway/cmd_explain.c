@@ -3,6 +3,7 @@
 
 #include <json-c/json.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "gateway/screen.h"
 
@@ -37,13 +38,24 @@ static void print_rules(struct json_object *rules)
 	}
 }
 
+static const char *who_answers(struct json_object *e)
+{
+	static char rule[300];
+
+	if (json_object_get_boolean(screen_get(e, "records")))
+		return "local records";
+	if (screen_get(e, "rule")) {
+		(void)snprintf(rule, sizeof rule, "rule %s", screen_text(e, "rule"));
+		return rule;
+	}
+	return strcmp(screen_text(e, "answer"), "local") == 0 ? "a built-in name" : "default";
+}
+
 static void print_answer(struct json_object *e)
 {
 	struct json_object *sets = screen_get(e, "sets");
 
-	printf("  answer     %s, by %s%s\n", screen_text(e, "answer"),
-		screen_get(e, "rule") ? "rule " : "default",
-		screen_get(e, "rule") ? screen_text(e, "rule") : "");
+	printf("  answer     %s, by %s\n", screen_text(e, "answer"), who_answers(e));
 	if (screen_get(e, "egress"))
 		printf("  egress     %s\n", screen_text(e, "egress"));
 	if (screen_get(e, "upstream"))

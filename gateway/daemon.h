@@ -89,6 +89,10 @@ struct daemon_explanation {
 	char type[16];
 	const struct policy_rule *rule;
 	bool never_fake; /* the rule says fake, the answer is real */
+	bool records;	 /* local records answer; then, as with a built-in name, no rule does */
+	enum policy_builtin builtin;
+	uint64_t also;		 /* see policy_also() */
+	enum conf_filter filter; /* in force for this question */
 	enum conf_https https;
 	const char *upstream; /* NULL: none */
 	bool has_mapping;

@@ -253,7 +253,42 @@ int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret)
 
 /* --- explain --- */
 
-/* Leases come before the policy. */
+static void note(const struct policy_explain_sink *sink, const char *text)
+{
+	if (sink->note)
+		sink->note(sink->arg, text);
+}
+
+static void ignore_record(void *arg, const struct record *record)
+{
+	(void)arg;
+	(void)record;
+}
+
+/* Records and leases come before the policy. */
+static void explain_records(const struct daemon *d, const struct policy_question *q,
+	const struct policy_explain_sink *sink, struct daemon_explanation *ret)
+{
+	switch (records_find(d->gen->records, q->name, q->type, &q->client, ignore_record, NULL)) {
+	case RECORDS_NONE:
+		return;
+	case RECORDS_PASS:
+		note(sink, "local records have the name, but not this type: the rules decide");
+		return;
+	case RECORDS_FOUND:
+		note(sink, "local records have the name: answered from them, before any rule");
+		break;
+	case RECORDS_NODATA:
+		note(sink, "local records have the name, but not this type for this client: "
+			   "NODATA, before any rule");
+		break;
+	case RECORDS_DENY:
+		note(sink, "local records deny the name: REFUSED, before any rule");
+		break;
+	}
+	ret->records = true;
+}
+
 static void explain_lease(const struct daemon *d, const struct dns_name *name,
 	const struct policy_explain_sink *sink, struct daemon_explanation *ret)
 {
@@ -261,12 +296,26 @@ static void explain_lease(const struct daemon *d, const struct dns_name *name,
 
 	if (!leases || !leases_hold(leases, name))
 		return;
+	if (ret->builtin == POLICY_BUILTIN_HOUSE)
+		ret->builtin = POLICY_BUILTIN_NONE;
 	ret->never_fake = ret->rule->answer == CONF_ANSWER_FAKE;
-	if (sink->note && leases_answer(leases))
-		sink->note(sink->arg, "a DHCP lease has the name: answered from it, whatever the "
-				      "rules say");
-	else if (sink->note && ret->never_fake)
-		sink->note(sink->arg, "never fake: a DHCP lease has the name");
+	if (leases_answer(leases))
+		note(sink, "a DHCP lease has the name: answered from it, whatever the rules say");
+	else if (ret->never_fake)
+		note(sink, "never fake: a DHCP lease has the name");
+}
+
+static void explain_filter(const struct daemon *d, const struct policy_question *q,
+	const struct policy_explain_sink *sink, struct daemon_explanation *ret)
+{
+	static const char *const texts[] = {
+		NULL, "filter: A is answered NODATA", "filter: AAAA is answered NODATA"};
+	enum conf_filter f = query_filter(ret->rule, d->ways);
+
+	ret->filter = f;
+	if ((f == CONF_FILTER_IPV4 && q->type == DNS_A) ||
+		(f == CONF_FILTER_IPV6 && q->type == DNS_AAAA))
+		note(sink, texts[f]);
 }
 
 int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
@@ -277,6 +326,7 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 	struct dns_name wire;
 	struct policy_question q = {.name = &wire, .type = DNS_A};
 	struct policy_decision decision;
+	struct policy_who who;
 	size_t n;
 
 	memset(ret, 0, sizeof *ret);
@@ -292,11 +342,16 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 	*ret_error = NULL;
 	dns_name_format(wire.b, ret->name);
 	dns_type_format(q.type, ret->type);
+	q.who = generation_who(d->gen, d->neighbours, &q.client, &who);
+	explain_records(d, &q, sink, ret);
 	decision = policy_explain(d->gen->policy, &q, sink);
 	ret->rule = decision.rule;
 	ret->never_fake = decision.never_fake;
+	ret->builtin = decision.builtin;
+	ret->also = decision.also;
 	ret->https = d->gen->https;
 	explain_lease(d, &wire, sink, ret);
+	explain_filter(d, &q, sink, ret);
 	ret->upstream = daemon_group_name(d, ret->rule->upstream);
 	n = find_name(d, &wire, found, VIEWS_MAX);
 	for (size_t i = 0; i < n; i++) {

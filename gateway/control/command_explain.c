@@ -43,14 +43,32 @@ static void add_note(void *arg, const char *text)
 	json_object_array_add(w->notes, reply_string(text));
 }
 
-static struct json_object *sets_json(const struct policy_rule *rule)
+/* Answered by ourselves before any rule. */
+static bool is_own(const struct daemon_explanation *e)
 {
-	struct json_object *all = json_object_new_array();
+	return e->records || e->builtin != POLICY_BUILTIN_NONE;
+}
+
+static void add_sets(struct json_object *all, const struct policy_rule *rule)
+{
 	char text[512];
 
 	for (size_t i = 0; i < rule->n_sets; i++)
 		json_object_array_add(
 			all, reply_string(conf_set_format(&rule->sets[i], text, sizeof text)));
+}
+
+/* What a real answer is pushed into: the sets of the rules that go on, then the winner's. */
+static struct json_object *sets_json(struct daemon *d, const struct daemon_explanation *e)
+{
+	struct json_object *all = json_object_new_array();
+
+	if (is_own(e))
+		return all;
+	for (unsigned i = 0; i < POLICY_ALSO_MAX; i++)
+		if (e->also >> i & 1)
+			add_sets(all, policy_also(daemon_policy(d), i));
+	add_sets(all, e->rule);
 	return all;
 }
 
@@ -64,13 +82,17 @@ static const char *answer_name(enum conf_answer answer)
 	case CONF_ANSWER_REAL:
 		return "real";
 	case CONF_ANSWER_BLOCK:
+		return "block";
+	case CONF_ANSWER_LOCAL:
 		break;
 	}
-	return "block";
+	return "local";
 }
 
 static enum conf_answer answer_of(const struct daemon_explanation *e)
 {
+	if (is_own(e))
+		return CONF_ANSWER_LOCAL;
 	return e->never_fake ? CONF_ANSWER_REAL : e->rule->answer;
 }
 
@@ -89,35 +111,46 @@ static void add_fake_notes(struct way *w, const struct daemon_explanation *e)
 		add_note(w, "this family's pool is off: NODATA");
 }
 
+static const char *const block_notes[] = {
+	[CONF_BLOCK_NXDOMAIN] = "block: nxdomain: there is no such name",
+	[CONF_BLOCK_REFUSED] = "block: refused: REFUSED",
+	[CONF_BLOCK_ZERO] = "block: zero: 0.0.0.0 or ::, other types NODATA",
+	[CONF_BLOCK_NODATA] = "block: nodata: the name has no such record",
+};
+
 static void add_notes(struct way *w, const struct daemon_explanation *e)
 {
+	if (is_own(e))
+		return;
 	if (!e->rule->name)
 		add_note(w, "no rule takes the name: the default decides");
+	if (answer_of(e) == CONF_ANSWER_BLOCK)
+		add_note(w, block_notes[e->rule->block]);
 	if (answer_of(e) == CONF_ANSWER_FAKE)
 		add_fake_notes(w, e);
 	if (answer_of(e) == CONF_ANSWER_REAL && !e->upstream)
 		add_note(w, "there is no upstream to ask: SERVFAIL");
 }
 
-static struct json_object *result_json(
-	const struct control_request *q, const struct daemon_explanation *e, struct way *w)
+static struct json_object *result_json(struct daemon *d, const struct control_request *q,
+	const struct daemon_explanation *e, struct way *w)
 {
 	struct json_object *j = json_object_new_object();
-	const struct policy_rule *rule = e->rule;
+	const struct policy_egress *egress = is_own(e) ? NULL : e->rule->egress;
 
 	reply_add_text(j, "name", e->name);
 	reply_add_text(j, "type", e->type);
 	reply_add_text(j, "client", q->client);
 	json_object_object_add(j, "lists", w->lists);
 	json_object_object_add(j, "rules", w->rules);
-	reply_add_text(j, "rule", rule->name);
+	reply_add_text(j, "rule", is_own(e) ? NULL : e->rule->name);
 	reply_add_text(j, "answer", answer_name(answer_of(e)));
-	reply_add_text(j, "egress", rule->egress ? rule->egress->name : NULL);
-	reply_add_text(j, "upstream", e->upstream);
-	json_object_object_add(j, "sets", sets_json(rule));
+	reply_add_text(j, "egress", egress ? egress->name : NULL);
+	reply_add_text(j, "upstream", is_own(e) ? NULL : e->upstream);
+	json_object_object_add(j, "sets", sets_json(d, e));
 	reply_add_text(j, "cache", NULL);
 	json_object_object_add(j, "fakeip", e->has_mapping ? mapping_json(&e->mapping) : NULL);
-	reply_add_bool(j, "records", false);
+	reply_add_bool(j, "records", e->records);
 	add_notes(w, e);
 	json_object_object_add(j, "notes", w->notes);
 	return j;
@@ -135,7 +168,7 @@ void command_explain(struct daemon *d, const struct control_request *q, struct c
 	} else if (daemon_explain(d, q->name, q->type, q->client, &sink, &e, &error)) {
 		reply_error(r, CONTROL_BAD_REQUEST, "%s", error ? error : "not understood");
 	} else {
-		reply_result(r, result_json(q, &e, &w));
+		reply_result(r, result_json(d, q, &e, &w));
 		return;
 	}
 	json_object_put(w.lists);

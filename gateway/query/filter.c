@@ -2,9 +2,8 @@
  * other answers lose it, too. */
 #include "gateway/query/query_internal.h"
 
-enum conf_filter filter_of(const struct query *q, const struct policy_rule *rule)
+enum conf_filter query_filter(const struct policy_rule *rule, const struct ways *ways)
 {
-	const struct ways *ways = q->engine->c.ways;
 	int egress = rule->egress ? (int)rule->egress->index : -1;
 	bool v4, v6;
 

@@ -265,7 +265,7 @@ static size_t answer_by_rule(struct query *q)
 	if (is_builtin(q, &d))
 		return local_answer_builtin(q, d.builtin);
 	q->also = d.also;
-	q->filter = filter_of(q, rule);
+	q->filter = query_filter(rule, q->engine->c.ways);
 	switch (rule->answer) {
 	case CONF_ANSWER_BLOCK:
 		return block_answer(q, rule);

@@ -83,6 +83,10 @@ const struct query_counters *query_engine_counters(const struct query_engine *e)
 size_t query_handle(struct query_engine *e, const struct query_origin *origin, const uint8_t *msg,
 	size_t len, uint8_t *out);
 
+/* The family that a rule leaves out of its answers, by the ways that its egress has now: none, ipv4
+ * or ipv6. Any thread. */
+enum conf_filter query_filter(const struct policy_rule *rule, const struct ways *ways);
+
 /* Writes the records of the mappings that were made since the last call. Cheap if there are none.
  */
 void query_engine_commit(struct query_engine *e);

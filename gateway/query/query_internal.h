@@ -77,7 +77,6 @@ size_t chase_answer(struct query *q, const struct dns_name *target, uint32_t ttl
 void chase_fini(struct query_engine *e);
 
 /* filter.c */
-enum conf_filter filter_of(const struct query *q, const struct policy_rule *rule);
 bool filter_drops(const struct query *q); /* the question is for the family that is left out */
 size_t filter_answer_empty(const struct query *q, const struct policy_rule *rule); /* NODATA */
 bool filter_rewrites(const struct query *q); /* its answer has hints */

@@ -1,4 +1,5 @@
 #include "tests/unit/control_daemon.h"
+#include "gateway/base/container.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +24,12 @@ static const struct policy_rule rules[] = {
 	{.name = "work", .answer = CONF_ANSWER_REAL, .upstream = 1, .sets = sets, .n_sets = 3},
 	{.answer = CONF_ANSWER_REAL, .upstream = -1},
 };
+
+const struct policy_rule *policy_also(const struct policy *p, unsigned i)
+{
+	(void)p;
+	return &rules[i];
+}
 
 const struct policy *daemon_policy(struct daemon *d)
 {
@@ -280,8 +287,20 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 
 /* --- reload --- */
 
-int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
+static void reloaded(struct loop_timer *t)
 {
+	struct daemon *d = container_of(t, struct daemon, reloading.timer);
+	daemon_reloaded *done = d->reloading.done;
+
+	d->reloading.done = NULL;
+	d->reloading.tell(d->reloading.arg, false, "rules: 2");
+	done(d->reloading.arg, 0);
+}
+
+int daemon_reload(struct daemon *d, daemon_tell *tell, daemon_reloaded *done, void *arg)
+{
+	if (d->reloading.done)
+		return -EBUSY;
 	d->reloads++;
 	if (d->reload_fails) {
 		tell(arg, true, "t.yaml:3:5: gateway.mtu: not a number; allowed: 576 to 65535");
@@ -289,6 +308,10 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, void *arg)
 		tell(arg, false, "t.yaml:12:1: warning: something");
 		return -EINVAL;
 	}
-	tell(arg, false, "rules: 2");
+	d->reloading.tell = tell;
+	d->reloading.done = done;
+	d->reloading.arg = arg;
+	d->reloading.timer.fire = reloaded;
+	loop_timer_set(d->loop, &d->reloading.timer, loop_now_ms(d->loop) + d->reloading.wait_ms);
 	return 0;
 }

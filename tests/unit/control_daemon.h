@@ -4,6 +4,7 @@
 #define TUNGATE_TESTS_CONTROL_DAEMON_H
 
 #include "gateway/daemon.h"
+#include "gateway/loop/loop.h"
 
 struct daemon {
 	enum daemon_state state;
@@ -13,6 +14,14 @@ struct daemon {
 	enum conf_https https; /* of the configuration */
 	bool reload_fails;
 	unsigned reloads;
+	struct loop *loop; /* a reload ends in a turn of it */
+	struct {
+		struct loop_timer timer;
+		daemon_tell *tell;
+		daemon_reloaded *done;
+		void *arg;
+		unsigned wait_ms;
+	} reloading;
 	unsigned long nexts; /* calls of daemon_mapping_next() */
 	unsigned flushes;    /* calls of daemon_flush() */
 };

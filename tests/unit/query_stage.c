@@ -256,6 +256,9 @@ struct generation *stage_generation(struct stage *s, const char *yaml)
 	(void)s;
 	require(conf_parse("t", yaml, strlen(yaml), say, NULL, &config) == 0, "configuration");
 	gc.config = config;
+	require(policy_build(&(struct policy_build_config){.config = config, .report = say_list},
+			&gc.policy) == 0,
+		"policy");
 	require(generation_new(&gc, &g) == 0, "generation");
 	conf_free(config);
 	return g;

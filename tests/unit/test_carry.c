@@ -402,15 +402,15 @@ static void a_rule_that_changed_its_mind(void **state)
 	struct verdict v;
 
 	assert_int_equal(fakeip_get(w->s->fakeip, pair.index, &m), 0);
-	v = verdict_fake(w->s->gen->policy, &m, &client);
+	v = verdict_fake(w->s->gen->policy, &m, &client, NULL);
 	assert_string_equal(v.egress->name, "vpn");
 	assert_string_equal(v.rule->name, "vpn");
 	assert_int_equal(v.upstream, 1);
 	m.rule = policy_id("gone");
-	v = verdict_fake(w->s->gen->policy, &m, &client);
+	v = verdict_fake(w->s->gen->policy, &m, &client, NULL);
 	assert_null(v.egress);
 	m.rule = policy_id("no");
-	v = verdict_fake(w->s->gen->policy, &m, &client);
+	v = verdict_fake(w->s->gen->policy, &m, &client, NULL);
 	assert_null(v.egress);
 }
 

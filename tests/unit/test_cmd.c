@@ -41,8 +41,12 @@ int daemon_main(const char *config_path)
 	return strstr(config_path, "broken") ? 1 : 0;
 }
 
-int policy_build(const struct config *config, policy_report *report, void *arg, struct policy **ret)
+int policy_build(const struct policy_build_config *c, struct policy **ret)
 {
+	const struct config *config = c->config;
+	policy_report *report = c->report;
+	void *arg = c->report_arg;
+
 	for (size_t i = 0; i < config->n_lists; i++) {
 		if (strcmp(config->lists[i].name, "bad") == 0) {
 			report(arg, true, "bad.txt: cannot be read");
@@ -109,6 +113,7 @@ static void serve(struct fixture *f)
 		if (loop_new(&loop) || control_open(loop, &f->d, f->socket, 0600, NULL, &pid, &c) ||
 			write(ready[1], "r", 1) != 1)
 			_exit(1);
+		f->d.loop = loop;
 		close(ready[1]);
 		_exit(loop_run(loop) ? 1 : 0);
 	}

@@ -63,6 +63,7 @@ static int setup(void **state)
 	if (loop_new(&f->loop) ||
 		control_open(f->loop, &f->d, f->path, 0600, NULL, &pid, &f->control))
 		return -1;
+	f->d.loop = f->loop;
 	clock_ahead_s = 0;
 	*state = f;
 	return 0;
@@ -627,6 +628,31 @@ static void reload_tells_changes_or_errors(void **state)
 	peer_close(&p);
 }
 
+static void a_reload_that_lasts(void **state)
+{
+	struct fixture *f = *state;
+	struct peer p = peer_open(f), other = peer_open(f);
+	static const char reload[] = "{\"cmd\":\"reload\"}\n";
+	struct json_object *r;
+
+	f->d.reloading.wait_ms = 30;
+	peer_send(f, &p, reload, sizeof reload - 1);
+	while (!f->d.reloading.done)
+		turn(f);
+	r = peer_ask(f, &other, "{\"cmd\":\"version\"}"); /* others do not wait for it */
+	assert_ok(r);
+	json_object_put(r);
+	assert_refused(f, &other, "{\"cmd\":\"reload\"}", 503);
+	peer_close(&p); /* who asked is gone before it ends: nobody is told */
+	while (f->d.reloading.done)
+		turn(f);
+	r = peer_ask(f, &other, "{\"cmd\":\"reload\"}");
+	assert_ok(r);
+	json_object_put(r);
+	assert_int_equal(f->d.reloads, 2);
+	peer_close(&other);
+}
+
 /* --- the protocol --- */
 
 static void nonsense_is_refused_and_the_connection_stays(void **state)
@@ -1078,6 +1104,7 @@ int main(void)
 		test(list_is_paged),
 		test(explain_tells_the_way),
 		test(reload_tells_changes_or_errors),
+		test(a_reload_that_lasts),
 		test(nonsense_is_refused_and_the_connection_stays),
 		test(lines_may_be_torn_or_many_at_once),
 		test(a_line_has_64_kib_at_most),

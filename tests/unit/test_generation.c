@@ -62,6 +62,7 @@ static int try_generation(
 {
 	char yaml[2048];
 	struct config *config;
+	struct policy *policy;
 	int error;
 
 	(void)snprintf(yaml, sizeof yaml,
@@ -76,9 +77,18 @@ static int try_generation(
 	assert_int_equal(conf_parse("t.yaml", yaml, strlen(yaml), say, NULL, &config), 0);
 	told[0] = 0;
 	errors = 0;
+	error = policy_build(&(struct policy_build_config){.config = config,
+				     .report = tell,
+				     .report_arg = told},
+		&policy);
+	if (error) {
+		conf_free(config);
+		return error;
+	}
 	error = generation_new(
 		&(struct generation_config){
 			.config = config,
+			.policy = policy,
 			.own_mark = 1,
 			.previous = previous,
 			.report = tell,
@@ -173,7 +183,6 @@ static void test_new_leases(void **state)
 	assert_int_equal(try_generation("ttl: 9s, https: rewrite", "", NULL, &old), 0);
 	assert_int_equal(leases_read(&c, 1, NULL, &leases), 0);
 	assert_int_equal(generation_new_leases(old, leases, &fresh), 0);
-	leases_unref(leases);
 	assert_ptr_equal(fresh->policy, old->policy);
 	assert_ptr_equal(fresh->groups, old->groups);
 	assert_ptr_equal(fresh->egresses, old->egresses);

@@ -42,7 +42,10 @@ static int try_build(const struct config *config, struct policy **ret)
 	told[0] = 0;
 	told_errors = 0;
 	*ret = NULL;
-	return policy_build(config, tell, told, ret);
+	return policy_build(
+		&(struct policy_build_config){
+			.config = config, .report = tell, .report_arg = told},
+		ret);
 }
 
 static struct policy *build(const struct config *config)
@@ -153,10 +156,10 @@ static void test_client_and_type(void **state)
 	struct conf_rule rules[] = {
 		{.name = "both",
 			.domain = STRINGS("a.test"),
-			.client = {lan, 2},
+			.client = {.prefixes = {lan, 2}},
 			.types = types,
 			.n_types = 2},
-		{.name = "client", .client = {one, 1}},
+		{.name = "client", .client = {.prefixes = {one, 1}}},
 		{.name = "type", .types = types, .n_types = 2},
 		{.name = "name", .domain = STRINGS("a.test")},
 	};
@@ -280,7 +283,7 @@ static void test_ids(void **state)
 
 static uint64_t view_of(struct ip_prefix *clients, size_t n)
 {
-	struct conf_rule rules[] = {{.name = "r", .client = {clients, n}, .egress = -1}};
+	struct conf_rule rules[] = {{.name = "r", .client = {.prefixes = {clients, n}}, .egress = -1}};
 	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = 1};
 	struct policy *p = build(&config);
 	uint64_t view = policy_rule_by_id(p, policy_id("r"))->view;
@@ -415,7 +418,7 @@ static void test_nameless(void **state)
 	struct ip_prefix lan[] = {prefix("192.168.1.0/24")};
 	struct conf_rule rules[] = {
 		{.name = "named", .domain = STRINGS("a.test"), .answer = CONF_ANSWER_FAKE},
-		{.name = "lan", .client = {lan, 1}, .answer = CONF_ANSWER_FAKE},
+		{.name = "lan", .client = {.prefixes = {lan, 1}}, .answer = CONF_ANSWER_FAKE},
 		{.name = "root", .domain = STRINGS("."), .answer = CONF_ANSWER_FAKE},
 	};
 	struct config config = {.path = "c.yaml",
@@ -552,7 +555,8 @@ static void file_write(const char *path, const char *text)
 /* Two lists, one of two files, and rules that take them. */
 struct lists_fixture {
 	char cn1[256], cn2[256], ads[256];
-	char *cn_paths[2], *ads_paths[1], *domain[1];
+	struct conf_list_file cn_paths[2], ads_paths[1];
+	char *domain[1];
 	struct conf_list lists[2];
 	int ads_ref[1], cn_ref[2];
 	struct ip_prefix lan[1];
@@ -563,23 +567,23 @@ struct lists_fixture {
 static void lists_fixture_init(struct lists_fixture *f)
 {
 	memset(f, 0, sizeof *f);
-	f->cn_paths[0] = path_in(f->cn1, "cn1.txt");
-	f->cn_paths[1] = path_in(f->cn2, "cn2.txt");
-	f->ads_paths[0] = path_in(f->ads, "ads.txt");
+	f->cn_paths[0].path = path_in(f->cn1, "cn1.txt");
+	f->cn_paths[1].path = path_in(f->cn2, "cn2.txt");
+	f->ads_paths[0].path = path_in(f->ads, "ads.txt");
 	file_write(f->cn1, "# names\ncn\nexample.com # a comment\n");
 	file_write(f->cn2, "example.org\nWWW.Example.COM\r\ncn\n");
 	file_write(f->ads, "ads.example.com\n");
 	f->lists[0] =
-		(struct conf_list){.name = "cn", .paths = {f->cn_paths, 2}, .line = 7, .column = 9};
+		(struct conf_list){.name = "cn", .files = f->cn_paths, .n_files = 2, .line = 7, .column = 9};
 	f->lists[1] = (struct conf_list){
-		.name = "ads", .paths = {f->ads_paths, 1}, .line = 8, .column = 9};
+		.name = "ads", .files = f->ads_paths, .n_files = 1, .line = 8, .column = 9};
 	f->domain[0] = "b.test";
 	f->ads_ref[0] = 1;
 	f->cn_ref[0] = 0;
 	f->cn_ref[1] = 1;
 	f->lan[0] = prefix("192.168.1.0/24");
 	f->rules[0] = (struct conf_rule){
-		.name = "guest", .lists = f->ads_ref, .n_lists = 1, .client = {f->lan, 1}};
+		.name = "guest", .lists = f->ads_ref, .n_lists = 1, .client = {.prefixes = {f->lan, 1}}};
 	f->rules[1] = (struct conf_rule){
 		.name = "lists", .lists = f->cn_ref, .n_lists = 2, .domain = {f->domain, 1}};
 	f->rules[2] = (struct conf_rule){.name = "rest"};
@@ -704,7 +708,8 @@ static void test_too_many_sources(void **state)
 /* Lists of addresses, of names, and of both; two of them are never faked. */
 struct unless_fixture {
 	char cn[256], ads[256], mine[256];
-	char *cn_paths[1], *ads_paths[1], *mine_paths[1], *own[1];
+	struct conf_list_file cn_paths[1], ads_paths[1], mine_paths[1];
+	char *own[1];
 	struct conf_list lists[3];
 	int both[2], ads_only[1], except[2], name_list[1];
 	struct conf_egress egresses[2];
@@ -716,15 +721,15 @@ struct unless_fixture {
 static void unless_fixture_init(struct unless_fixture *f)
 {
 	memset(f, 0, sizeof *f);
-	f->cn_paths[0] = path_in(f->cn, "cn-ip.txt");
-	f->ads_paths[0] = path_in(f->ads, "ads-ip.txt");
-	f->mine_paths[0] = path_in(f->mine, "mine.txt");
+	f->cn_paths[0].path = path_in(f->cn, "cn-ip.txt");
+	f->ads_paths[0].path = path_in(f->ads, "ads-ip.txt");
+	f->mine_paths[0].path = path_in(f->mine, "mine.txt");
 	file_write(f->cn, "1.0.0.0/8\n2400::/16\n1.2.0.0/16\n1.0.0.0/8\nkept.cn\n");
 	file_write(f->ads, "1.2.3.4\n::ffff:9.9.9.9\n");
 	file_write(f->mine, "bank.test\n9.9.9.0/24\n");
-	f->lists[0] = (struct conf_list){.name = "cn-ip", .paths = {f->cn_paths, 1}};
-	f->lists[1] = (struct conf_list){.name = "ads-ip", .paths = {f->ads_paths, 1}};
-	f->lists[2] = (struct conf_list){.name = "mine", .paths = {f->mine_paths, 1}};
+	f->lists[0] = (struct conf_list){.name = "cn-ip", .files = f->cn_paths, .n_files = 1};
+	f->lists[1] = (struct conf_list){.name = "ads-ip", .files = f->ads_paths, .n_files = 1};
+	f->lists[2] = (struct conf_list){.name = "mine", .files = f->mine_paths, .n_files = 1};
 	f->both[0] = 1;
 	f->both[1] = 0;
 	f->ads_only[0] = 1;
@@ -900,11 +905,11 @@ static void test_explain_rules(void **state)
 	struct conf_rule rules[] = {
 		{.name = "six",
 			.domain = STRINGS("corp.example"),
-			.client = {lan, 2},
+			.client = {.prefixes = {lan, 2}},
 			.types = types,
 			.n_types = 2},
 		{.name = "full", .domain = STRINGS("full:www.corp.example")},
-		{.name = "lan", .client = {lan, 2}},
+		{.name = "lan", .client = {.prefixes = {lan, 2}}},
 		{.name = "corp", .domain = STRINGS("other.test", "corp.example")},
 	};
 	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = COUNT(rules)};
