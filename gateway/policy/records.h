@@ -17,8 +17,9 @@
 struct records;
 
 /* Reads files and inline records, and the pushed ones of the store (conf_records.store; may be
- * missing). complain: as for lists. -EINVAL after at least one error was told; -ENOMEM. *ret is
- * NULL if there is no record at all. */
+ * missing). complain: as for lists. -EINVAL after at least one error was told; -ENOMEM. What is
+ * wrong in the store is a warning only: the source that it is of is left out. *ret is NULL if there
+ * is no record and no file that could come to have one. */
 int records_read(
 	const struct conf_records *c, const struct list_sink *complain, struct records **ret);
 struct records *records_ref(struct records *r);
@@ -60,13 +61,17 @@ enum records_result records_rule_find(
 
 /* --- pushed ones: all of a source or nothing --- */
 
-/* Checks the JSON array (the text of `records` of the command) and writes the store with the
- * records of `source` replaced; n 0 or NULL deletes. The caller then reads again and swaps. path:
- * conf_records.store. -EINVAL and ret_why (size bytes): what is wrong, as "records[3].rdata: …";
- * the error of the disk. */
-int records_store_set(
-	const char *path, const char *source, const char *json, char *ret_why, size_t size);
-/* The JSON of all pushed records: {"SOURCE": [..]}; the caller frees. */
+#define RECORDS_WHY_MAX 512 /* bytes that hold most reasons */
+
+/* Checks the JSON array (the text of `records` of the command), also against all other records of
+ * c, and writes the store with the records of `source` replaced; NULL deletes them. The caller then
+ * reads again and swaps. A store that cannot be read is kept aside as STORE.broken. -EINVAL and
+ * ret_why (size bytes): what is wrong, as "records[3].rdata: …"; -ENOENT: nothing to delete; else
+ * the error of the disk, ret_why tells it: the store is as it was. */
+int records_store_set(const struct conf_records *c, const char *source, const char *json,
+	char *ret_why, size_t size);
+/* The JSON of all pushed records: {"SOURCE": [..]}; the caller frees. "{}" if there is no store;
+ * -EBADMSG if it is broken; the error of the disk. */
 int records_store_list(const char *path, char **ret_json);
 
 #endif

@@ -5,6 +5,7 @@
 #include "gateway/policy/records_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway/base/grow.h"

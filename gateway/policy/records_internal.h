@@ -31,6 +31,7 @@
 #define RECORDS_SOURCE_MAX  128u   /* bytes of a source's name */
 #define RECORDS_TOLD_MAX    100u   /* complaints of one reading */
 #define RECORDS_ALL_LINES   UINT64_MAX
+#define RECORDS_NO_INDEX    UINT32_MAX /* in a file without an array */
 
 /* --- the table --- */
 
@@ -155,6 +156,9 @@ int records_origin_set(struct records_reading *r, const char *path, const char *
  * is dropped. member: "rdata", NULL: the record as a whole. */
 __attribute__((format(printf, 3, 4))) void records_bad(
 	struct records_reading *r, const char *member, const char *format, ...);
+/* Where a member of the record that is being read stands; NULL: the record. */
+void records_member_place(const struct records_reading *r, const char *member, unsigned *ret_line,
+	unsigned *ret_column);
 /* The same for a record that was read before. */
 __attribute__((format(printf, 3, 4))) void records_bad_at(
 	struct records_reading *r, const struct record_parsed *at, const char *format, ...);
@@ -174,6 +178,8 @@ typedef int records_source_visit(
 	void *arg, const char *name, const char *text, size_t len, unsigned line, unsigned column);
 int records_json_sources(
 	const char *text, size_t len, records_source_visit *visit, void *arg, size_t *ret_at);
+/* One array and nothing behind it, as far as brackets tell. */
+bool records_json_is_array(const char *text, size_t len);
 /* Records of an array that stands at line and column of the file. */
 int records_json_array(
 	struct records_reading *r, const char *text, size_t len, unsigned line, unsigned column);

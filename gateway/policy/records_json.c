@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ELEMENT_DEPTH 8 /* of the brackets in a record */
@@ -583,6 +584,16 @@ int records_json_lines(struct records_reading *r, const char *text, size_t len)
 
 /* --- the store --- */
 
+bool records_json_is_array(const char *text, size_t len)
+{
+	struct scan s = {.text = text, .len = len};
+
+	if (scan_next(&s) != '[')
+		return false;
+	s.at = value_end(text, len, s.at);
+	return !scan_next(&s) && s.at == len;
+}
+
 int records_json_sources(
 	const char *text, size_t len, records_source_visit *visit, void *arg, size_t *ret_at)
 {
@@ -591,20 +602,19 @@ int records_json_sources(
 	int err = 0;
 
 	while (more && !err) {
-		size_t from = s.at, end = value_end(text, len, from), at;
 		struct json_object *name = NULL;
 		unsigned line, column;
 		const char *why;
+		size_t from, at;
 
-		*ret_at = s.at;
 		if (scan_next(&s) == '"') {
-			from = s.at;
-			end = value_end(text, len, from);
-			name = value_parse(text + from, end - from, &why, &at);
+			from = *ret_at = s.at;
+			s.at = value_end(text, len, from);
+			name = value_parse(text + from, s.at - from, &why, &at);
 		}
-		s.at = end;
 		if (!name || !is_text(name) || !scan_take(&s, ':') || scan_next(&s) != '[') {
 			json_object_put(name);
+			*ret_at = s.at;
 			return -EBADMSG;
 		}
 		from = s.at;
