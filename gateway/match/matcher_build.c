@@ -149,17 +149,16 @@ static int pattern_count(void *arg, unsigned source, bool is_regexp, const char 
 	return 0;
 }
 
-/* The builder's patterns are the matcher's now. */
-static int take_patterns(struct matcher_builder *b, struct matcher *m)
+int matcher_take_patterns(struct matcher *m, struct patterns_builder **b)
 {
-	int err = b->patterns ? patterns_builder_finish(b->patterns, &m->patterns) : 0;
+	int err = patterns_builder_finish(*b, &m->patterns);
 
 	if (err)
 		return err;
-	b->patterns = NULL;
+	*b = NULL;
 	if (!m->patterns)
 		return 0;
-	m->pattern_counts = calloc(b->n_sources + 1u, sizeof m->pattern_counts[0]);
+	m->pattern_counts = calloc(m->n_sources + 1u, sizeof m->pattern_counts[0]);
 	if (!m->pattern_counts)
 		return -ENOMEM;
 	return patterns_each(m->patterns, pattern_count, m->pattern_counts);
@@ -186,8 +185,8 @@ int matcher_builder_finish(struct matcher_builder *b, struct matcher **ret)
 	m->n_sources = b->n_sources;
 	m->n_words = (b->n_sources + 63) / 64;
 	err = matcher_pack(b, &m->table);
-	if (!err)
-		err = take_patterns(b, m);
+	if (!err && b->patterns)
+		err = matcher_take_patterns(m, &b->patterns);
 	/* A million names in text have some megabytes of names above them. */
 	matcher_above_fini(&b->above);
 	b->above = (struct matcher_above){.n = 0};

@@ -242,6 +242,8 @@ struct matcher_builder {
 
 /* Sorts what was added, drops what needs not be held, and makes a table of it. -ENOMEM, -ENOSPC. */
 int matcher_pack(struct matcher_builder *b, struct matcher_table *ret);
+/* What was added to *b, which is freed and NULL then, are the patterns of m. -ENOMEM, -ENOSPC. */
+int matcher_take_patterns(struct matcher *m, struct patterns_builder **b);
 /* Joins the table with those of all froms. Errors leave it as it is. */
 int matcher_merge(struct matcher_builder *b, struct matcher_table *t);
 
