@@ -304,7 +304,7 @@ const struct conf_option conf_options[] = {
 	{"rules[].cname", CONF_ONE, &conf_type_name, RULE(cname),
 		.text = "With answer: local: another name, which is resolved on by the rules; safe search is made so."},
 	{"rules[].records", CONF_MANY, &conf_type_rule_record, RULE(records), .items_max = 1024,
-		.text = "With answer: local: records as in records.inline, without a name: each has the name that is asked."},
+		.text = "With answer: local: records as in records.inline, without name and labels: each has the name that is asked."},
 	{"rules[].filter", CONF_ONE, &conf_type_enum, RULE(filter), .fallback = "none", .allowed = "none ipv4 ipv6 auto",
 		.text = "The family that is answered without records, hints in HTTPS records included. auto: the one that the egress "
 			"has no route for."},

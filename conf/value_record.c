@@ -113,9 +113,13 @@ static void json_node(struct json *j, const struct conf_node *node)
 	json_write(j, map ? "}" : "]", 1);
 }
 
+#define KEYS	  "name, type, ttl, rdata, labels, status"
+#define RULE_KEYS "type, ttl, rdata, status"
+
+/* Those of a rule have the name that is asked, and the rule's clients. */
 static bool keys_check(struct conf_reader *r, const struct conf_node *node, bool named)
 {
-	static const char *const keys[] = {"name", "type", "ttl", "rdata", "labels", "status"};
+	static const char *const keys[] = {"type", "ttl", "rdata", "status", "name", "labels"};
 	bool good = true;
 
 	for (struct conf_node *c = node->first; c; c = c->next) {
@@ -124,13 +128,11 @@ static bool keys_check(struct conf_reader *r, const struct conf_node *node, bool
 		while (i < sizeof keys / sizeof keys[0] && strcmp(c->key, keys[i]) != 0)
 			i++;
 		if (i == sizeof keys / sizeof keys[0])
-			conf_say_key(r, c,
-				named ? "name, type, ttl, rdata, labels, status"
-				      : "type, ttl, rdata, labels, status",
-				"unknown key");
-		else if (i == 0 && !named)
-			conf_say_key(r, c, "type, ttl, rdata, labels, status",
-				"the records of a rule have the name that is asked");
+			conf_say_key(r, c, named ? KEYS : RULE_KEYS, "unknown key");
+		else if (i >= 4 && !named)
+			conf_say_key(r, c, RULE_KEYS,
+				i == 4 ? "a rule's records have the name that is asked"
+				       : "a rule's records are for all clients of the rule");
 		good &= !c->bad;
 	}
 	return good;
@@ -161,8 +163,8 @@ static int record_read(struct conf_reader *r, const struct conf_option *o,
 	return record_store(r, node, true, ret);
 }
 
-const struct conf_type conf_type_record = {"record", "{name, type, ttl, rdata, labels, status}",
-	sizeof(struct conf_record), NULL, .read = record_read, .map = true};
+const struct conf_type conf_type_record = {
+	"record", "{" KEYS "}", sizeof(struct conf_record), NULL, .read = record_read, .map = true};
 
 static int rule_record_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -171,5 +173,5 @@ static int rule_record_read(struct conf_reader *r, const struct conf_option *o,
 	return record_store(r, node, false, ret);
 }
 
-const struct conf_type conf_type_rule_record = {"record", "{type, ttl, rdata, labels, status}",
+const struct conf_type conf_type_rule_record = {"record", "{" RULE_KEYS "}",
 	sizeof(struct conf_record), NULL, .read = rule_record_read, .map = true};

@@ -200,11 +200,13 @@ static void wrong_answers(void **state)
 			"7:46: rules[0].cname: a name that has a CNAME has no other record; "
 			"allowed: cname alone\n"},
 		{RULE("domain: x, answer: local, records: [{name: x, type: A, rdata: y}, {data: "
-		      "z}]"),
-			"7:50: rules[0].records[0].name: the records of a rule have the name that "
-			"is asked; allowed: type, ttl, rdata, labels, status\n"
+		      "z, labels: [l]}]"),
+			"7:50: rules[0].records[0].name: a rule's records have the name that is "
+			"asked; allowed: type, ttl, rdata, status\n"
 			"7:80: rules[0].records[1].data: unknown key; allowed: type, ttl, rdata, "
-			"labels, status\n"},
+			"status\n"
+			"7:89: rules[0].records[1].labels: a rule's records are for all clients of "
+			"the rule; allowed: type, ttl, rdata, status\n"},
 	};
 
 	(void)state;
