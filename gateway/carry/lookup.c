@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define LOOKUP_MS     5000
-#define ADDRESSES_MAX 8
+#define TOLD_MAX 8
 #define LOOKUPS_MAX   256
 
 struct lookup {
@@ -17,7 +17,7 @@ struct lookup {
 	unsigned pending;
 	int error;
 	size_t n;
-	struct ip_addr v[ADDRESSES_MAX];
+	struct ip_addr v[TOLD_MAX];
 	uint32_t ttl_s;
 };
 
@@ -31,7 +31,7 @@ static void take_address(void *arg, const uint8_t *address, size_t size, uint32_
 	struct lookup *k = arg;
 	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
 
-	if (k->n == ADDRESSES_MAX)
+	if (k->n == TOLD_MAX)
 		return;
 	k->v[k->n++] = a;
 	if (ttl_s < k->ttl_s)
