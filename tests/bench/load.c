@@ -1,144 +1,235 @@
 /* DNS load: keeps a window of queries in flight on one UDP socket and counts the answers.
  *   load ADDRESS SECONDS WINDOW SUFFIX NAMES [PREFIX]
  * asks A of h0.SUFFIX to h<NAMES-1>.SUFFIX at random; NAMES 0: a new name each time. PREFIX keeps
- * the new names of two runs apart. Prints "answers_per_s lost wrong": wrong counts answers that are
- * not NOERROR with at least one record. */
-#include <arpa/inet.h>
+ * the new names of two runs apart.
+ *   load ADDRESS SECONDS WINDOW file PATH found|blocked
+ * asks A of the names in a file, one a line, at random; SECONDS 0: each once, in order.
+ * Prints "answers_per_s lost wrong slowest_ms": lost were not answered until a second after the
+ * end, wrong are not NOERROR with at least one record; or not blocked (bench.h). */
+#include "tests/bench/bench.h"
+
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 
-#define BATCH 64
+#define BATCH	   64
+#define QUERY_MAX  320
+#define SILENCE_MS 100 /* then what is in flight is no longer waited for, and others are asked */
+#define LATE_S	   1.0
 
-static double now(void)
+struct names { /* of a file: their queries, one behind the other */
+	uint8_t *bytes;
+	uint32_t *at; /* where each begins; at[n] where the last ends */
+	size_t n;
+};
+
+struct load {
+	const char *prefix, *suffix;
+	unsigned long n_names; /* to choose from; 0: a new one each time */
+	struct names file;
+	bool blocked, each_once;
+	int fd, window, in_flight;
+	uint32_t random;
+	unsigned long sent, got, lost, wrong;
+	double slowest_s;
+	double asked_s[65536]; /* by id; 0: not waited for */
+	bool given_up[65536];
+};
+
+static size_t question_number(uint8_t *q, const struct load *l, unsigned long number)
 {
-	struct timespec t;
+	char text[256];
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	snprintf(text, sizeof text, "%s%lu.%s", l->prefix, number, l->suffix);
+	return bench_question(q, text);
 }
 
-static uint8_t *put_label(uint8_t *at, const char *text, size_t len)
+static void names_read(const char *path, struct names *ret)
 {
-	*at++ = (uint8_t)len;
-	memcpy(at, text, len);
-	return at + len;
-}
+	FILE *f = fopen(path, "r");
+	uint8_t query[QUERY_MAX];
+	char line[512];
+	size_t used = 0, room = 0, slots = 0;
 
-static size_t question(
-	uint8_t *q, uint16_t id, const char *prefix, unsigned long number, const char *suffix)
-{
-	char label[64];
-	uint8_t *at = q + 12;
-	int len;
-
-	memset(q, 0, 12);
-	q[0] = (uint8_t)(id >> 8);
-	q[1] = (uint8_t)id;
-	q[2] = 1;
-	q[5] = 1;
-	len = snprintf(label, sizeof label, "%s%lu", prefix, number);
-	at = put_label(at, label, (size_t)len);
-	for (const char *s = suffix; *s;) {
-		size_t n = strcspn(s, ".");
-
-		at = put_label(at, s, n);
-		s += n + (s[n] == '.');
+	if (!f) {
+		perror(path);
+		exit(1);
 	}
-	memcpy(at, "\0\0\1\0\1", 5);
-	return (size_t)(at + 5 - q);
+	while (fgets(line, sizeof line, f)) {
+		size_t len;
+
+		line[strcspn(line, "\r\n")] = 0;
+		len = bench_question(query, line);
+		if (len == 0)
+			continue;
+		if (used + len > room)
+			ret->bytes = realloc(ret->bytes, room = 2 * room + QUERY_MAX);
+		if (ret->n + 2 > slots)
+			ret->at = realloc(ret->at, (slots = 2 * slots + 2) * sizeof *ret->at);
+		if (!ret->bytes || !ret->at)
+			exit(1);
+		memcpy(ret->bytes + used, query, len);
+		ret->at[ret->n++] = (uint32_t)used;
+		ret->at[ret->n] = (uint32_t)(used += len);
+	}
+	fclose(f);
+	if (ret->n == 0) {
+		fprintf(stderr, "%s: no names\n", path);
+		exit(1);
+	}
+}
+
+static size_t question(struct load *l, uint8_t *q, unsigned long number)
+{
+	unsigned long chosen = number;
+	size_t len;
+
+	l->random = l->random * 1664525 + 1013904223;
+	if (l->n_names && !l->each_once)
+		chosen = (l->random >> 8) % l->n_names;
+	if (l->file.n == 0) {
+		len = question_number(q, l, chosen);
+	} else {
+		len = l->file.at[chosen + 1] - l->file.at[chosen];
+		memcpy(q, l->file.bytes + l->file.at[chosen], len);
+	}
+	q[0] = (uint8_t)(number >> 8);
+	q[1] = (uint8_t)number;
+	return len;
+}
+
+/* Fills the window. False: nothing is left to ask. */
+static bool ask(struct load *l)
+{
+	static uint8_t out[BATCH][QUERY_MAX];
+	static struct iovec vec[BATCH];
+	static struct mmsghdr messages[BATCH];
+
+	while (l->in_flight < l->window) {
+		int n = l->window - l->in_flight < BATCH ? l->window - l->in_flight : BATCH;
+		double now_s = bench_now_s();
+
+		if (l->each_once && l->n_names - l->sent < (unsigned long)n)
+			n = (int)(l->n_names - l->sent);
+		if (n == 0)
+			return false;
+		for (int i = 0; i < n; i++) {
+			vec[i].iov_base = out[i];
+			vec[i].iov_len = question(l, out[i], l->sent + (unsigned long)i);
+			messages[i].msg_hdr = (struct msghdr){.msg_iov = &vec[i], .msg_iovlen = 1};
+		}
+		n = sendmmsg(l->fd, messages, (unsigned)n, 0);
+		if (n <= 0)
+			break;
+		for (int i = 0; i < n; i++, l->sent++) {
+			uint16_t id = (uint16_t)l->sent;
+
+			l->lost += l->asked_s[id] > 0; /* the one with this id before it */
+			l->asked_s[id] = now_s;
+			l->given_up[id] = false;
+		}
+		l->in_flight += n;
+	}
+	return true;
+}
+
+/* Takes what has come; returns how many. */
+static int take(struct load *l)
+{
+	static uint8_t in[BATCH][1500];
+	static struct iovec vec[BATCH];
+	static struct mmsghdr messages[BATCH];
+	double now_s;
+	int n;
+
+	for (int i = 0; i < BATCH; i++) {
+		vec[i] = (struct iovec){in[i], sizeof in[i]};
+		messages[i].msg_hdr = (struct msghdr){.msg_iov = &vec[i], .msg_iovlen = 1};
+	}
+	n = recvmmsg(l->fd, messages, BATCH, MSG_DONTWAIT, NULL);
+	now_s = n > 0 ? bench_now_s() : 0;
+	for (int i = 0; i < n; i++) {
+		uint16_t id = (uint16_t)(in[i][0] << 8 | in[i][1]);
+		size_t len = messages[i].msg_len;
+
+		if (len < 12 || l->asked_s[id] == 0) {
+			l->wrong++; /* nobody asked */
+			continue;
+		}
+		if (now_s - l->asked_s[id] > l->slowest_s)
+			l->slowest_s = now_s - l->asked_s[id];
+		l->asked_s[id] = 0;
+		l->in_flight -= !l->given_up[id];
+		l->got++;
+		l->wrong += l->blocked ? !bench_blocked(in[i], len)
+				       : ((in[i][3] & 15) != 0 || in[i][7] == 0);
+	}
+	return n;
+}
+
+static void give_up(struct load *l)
+{
+	for (unsigned id = 0; id < 65536; id++)
+		l->given_up[id] = l->asked_s[id] > 0;
+	l->in_flight = 0;
+}
+
+static int open_socket(const char *address)
+{
+	struct sockaddr_storage to;
+	socklen_t to_len = bench_address(address, "53", &to);
+	int fd = socket(to.ss_family, SOCK_DGRAM, 0);
+
+	bench_set(fd, SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20);
+	bench_set(fd, SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, to_len)) {
+		perror("socket");
+		exit(1);
+	}
+	return fd;
 }
 
 int main(int argc, char **argv)
 {
-	static uint8_t out[BATCH][320], in[BATCH][1500];
-	struct mmsghdr send[BATCH] = {0}, receive[BATCH] = {0};
-	struct iovec out_vec[BATCH], in_vec[BATCH];
-	unsigned long sent = 0, got = 0, lost = 0, wrong = 0, names;
-	struct sockaddr_storage to = {0};
-	socklen_t to_len;
-	int buffer = 8 << 20, in_flight = 0, window;
-	double start, end;
-	uint32_t random = 12345;
-	const char *prefix;
+	static struct load l = {.random = 12345};
+	double start_s, end_s, took_s;
+	unsigned long got;
 
-	if (argc < 6) {
-		fprintf(stderr, "usage: load ADDRESS SECONDS WINDOW SUFFIX NAMES [PREFIX]\n");
+	if (argc < 6 || (strcmp(argv[4], "file") == 0 && argc != 7)) {
+		fprintf(stderr, "usage: load ADDRESS SECONDS WINDOW SUFFIX NAMES [PREFIX]\n"
+				"       load ADDRESS SECONDS WINDOW file PATH found|blocked\n");
 		return 2;
 	}
-	window = atoi(argv[3]);
-	names = strtoul(argv[5], NULL, 10);
-	prefix = argc > 6 ? argv[6] : "h";
-	if (strchr(argv[1], ':')) {
-		struct sockaddr_in6 *a = (struct sockaddr_in6 *)&to;
-
-		a->sin6_family = AF_INET6;
-		a->sin6_port = htons(53);
-		to_len = sizeof *a;
-		if (inet_pton(AF_INET6, argv[1], &a->sin6_addr) != 1)
-			return 2;
+	l.window = atoi(argv[3]);
+	if (strcmp(argv[4], "file") == 0) {
+		names_read(argv[5], &l.file);
+		l.n_names = l.file.n;
+		l.blocked = strcmp(argv[6], "blocked") == 0;
+		l.each_once = atof(argv[2]) == 0;
 	} else {
-		struct sockaddr_in *a = (struct sockaddr_in *)&to;
-
-		a->sin_family = AF_INET;
-		a->sin_port = htons(53);
-		to_len = sizeof *a;
-		if (inet_pton(AF_INET, argv[1], &a->sin_addr) != 1)
-			return 2;
+		l.suffix = argv[4];
+		l.n_names = strtoul(argv[5], NULL, 10);
+		l.prefix = argc > 6 ? argv[6] : "h";
 	}
-	int fd = socket(to.ss_family, SOCK_DGRAM, 0);
+	l.fd = open_socket(argv[1]);
+	start_s = bench_now_s();
+	end_s = start_s + (l.each_once ? 60 : atof(argv[2]));
+	while (bench_now_s() < end_s && (ask(&l) || l.in_flight > 0)) {
+		struct pollfd p = {.fd = l.fd, .events = POLLIN};
 
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer);
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&to, to_len)) {
-		perror("socket");
-		return 1;
+		if (take(&l) <= 0 && poll(&p, 1, SILENCE_MS) == 0)
+			give_up(&l);
 	}
-	for (int i = 0; i < BATCH; i++) {
-		out_vec[i].iov_base = out[i];
-		in_vec[i] = (struct iovec){in[i], sizeof in[i]};
-		send[i].msg_hdr = (struct msghdr){.msg_iov = &out_vec[i], .msg_iovlen = 1};
-		receive[i].msg_hdr = (struct msghdr){.msg_iov = &in_vec[i], .msg_iovlen = 1};
+	took_s = bench_now_s() - start_s;
+	got = l.got;
+	while (bench_now_s() < start_s + took_s + LATE_S && l.in_flight > 0) {
+		struct pollfd p = {.fd = l.fd, .events = POLLIN};
+
+		if (take(&l) <= 0)
+			poll(&p, 1, SILENCE_MS);
 	}
-	start = now();
-	end = start + atof(argv[2]);
-	while (now() < end) {
-		while (in_flight < window) {
-			int n = window - in_flight < BATCH ? window - in_flight : BATCH;
-
-			for (int i = 0; i < n; i++) {
-				random = random * 1664525 + 1013904223;
-				out_vec[i].iov_len = question(out[i],
-					(uint16_t)(sent + (unsigned long)i), prefix,
-					names ? (random >> 8) % names : sent + (unsigned long)i,
-					argv[4]);
-			}
-			n = sendmmsg(fd, send, (unsigned)n, 0);
-			if (n <= 0)
-				break;
-			sent += (unsigned long)n;
-			in_flight += n;
-		}
-		int n = recvmmsg(fd, receive, BATCH, MSG_DONTWAIT, NULL);
-
-		if (n > 0) {
-			for (int i = 0; i < n; i++)
-				wrong += (in[i][3] & 15) != 0 || in[i][7] == 0;
-			got += (unsigned long)n;
-			in_flight -= n;
-		} else {
-			struct pollfd p = {.fd = fd, .events = POLLIN};
-
-			if (poll(&p, 1, 100) == 0) {
-				lost += (unsigned long)in_flight;
-				in_flight = 0;
-			}
-		}
-	}
-	printf("%.0f %lu %lu\n", (double)got / (now() - start), lost, wrong);
+	for (unsigned id = 0; id < 65536; id++)
+		l.lost += l.asked_s[id] > 0;
+	printf("%.0f %lu %lu %.1f\n", (double)got / took_s, l.lost, l.wrong, l.slowest_s * 1e3);
 	return 0;
 }
