@@ -1,3 +1,5 @@
 tungate_test(test_policy tg_policy)
 tungate_test(test_leases tg_policy)
 tungate_test(test_generation tg_generation tg_conf)
+tungate_test(test_records tg_policy)
+target_sources(test_records PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/records_stage.c)
