@@ -17,6 +17,7 @@
  * has the exception of an address: address lists have none. Lines of a hosts file, which AdGuard's
  * lists may have, are taken as such. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "gateway/lists/list_idn.h"
@@ -187,13 +188,30 @@ static bool is_host(const char *text, size_t len)
 	return len > 0;
 }
 
-/* "10.1.*" and "10.1." are no names. */
+/* Nothing but what addresses are made of, and not a whole one. */
 static bool is_part_of_address(const struct rule *u)
 {
 	for (size_t i = 0; i < u->len; i++)
 		if ((u->b[i] < '0' || u->b[i] > '9') && u->b[i] != '.' && u->b[i] != '*')
 			return false;
-	return u->open || memchr(u->b, '*', u->len) || u->b[u->len - 1] == '.';
+	return u->len > 0 && (u->open || memchr(u->b, '*', u->len) || u->b[u->len - 1] == '.');
+}
+
+/* "10.1." and "10.1.*": the first bytes of an address. */
+static bool address_front_read(const struct rule *u, struct ip_prefix *ret)
+{
+	char whole[IP_TEXT_MAX];
+	unsigned dots = 0;
+	int n;
+
+	for (size_t i = 0; i < u->len; i++)
+		dots += u->b[i] == '.';
+	if (u->start == START_ANYWHERE || u->ends || dots == 0 || dots > 3 || u->len > 12 ||
+		u->b[u->len - 1] != '.')
+		return false;
+	n = snprintf(whole, sizeof whole, "%.*s%s/%u", (int)u->len, u->b, "0.0.0" + (dots - 1) * 2,
+		dots * 8);
+	return list_prefix_parse(whole, (size_t)n, ret) == 0;
 }
 
 static bool address_read(const struct rule *u, struct ip_prefix *ret)
@@ -238,6 +256,15 @@ static int keyword_line(struct list_reader *r, const struct rule *u)
 	return 0;
 }
 
+/* "||x.test*word": a host does not end in a word; this one stands in the path. */
+static bool is_about_path(const struct rule *u)
+{
+	const char *star = memrchr(u->b, '*', u->len), *end = u->b + u->len;
+
+	return star && !u->ends && !u->open && u->start != START_ANYWHERE && star > u->b &&
+	       memchr(u->b, '.', (size_t)(star - u->b)) && !memchr(star, '.', (size_t)(end - star));
+}
+
 static int wildcard_line(struct list_reader *r, struct rule *u)
 {
 	const char *front = u->start == START_ANYWHERE ? ""
@@ -250,7 +277,7 @@ static int wildcard_line(struct list_reader *r, struct rule *u)
 	/* In front '*' takes whatever there is. */
 	while (cut_front(u, "*"))
 		front = "";
-	if (u->len == 0) {
+	if (u->len == 0 || is_about_path(u)) {
 		list_unused(r); /* all of the web, or nothing that was meant */
 		return 0;
 	}
@@ -290,7 +317,7 @@ static int host_line(struct list_reader *r, struct rule *u)
 
 	start_read(u);
 	end_read(u);
-	if (!u->open && address_read(u, &prefix)) {
+	if ((!u->open && address_read(u, &prefix)) || address_front_read(u, &prefix)) {
 		if (u->part == LIST_HOLDS || u->part == LIST_HOLDS_IMPORTANT)
 			return list_emit_prefix(r, &prefix);
 		list_unused(r);

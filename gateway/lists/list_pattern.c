@@ -40,7 +40,7 @@ void list_pattern_add_text(struct list_pattern *p, const char *text, size_t len,
 			list_pattern_add(p, question);
 		} else {
 			/* A backslash makes any other byte than these stand for itself. */
-			if (!is_word_byte(text[i]))
+			if (!is_word_byte(text[i]) && text[i] != '-')
 				add_bytes(p, "\\", 1);
 			add_bytes(p, text + i, 1);
 		}

@@ -1,2 +1,4 @@
 tungate_test(test_lists_plain tg_lists)
 tungate_test(test_list_parts tg_lists)
+tungate_test(test_lists_idn tg_lists)
+tungate_test(test_lists_adblock tg_lists)
