@@ -1,0 +1,296 @@
+/* What a million names and a hundred thousand prefixes cost: match NAMES QUESTIONS PREFIXES, text
+ * files of one a line. Prints, for the names in one list and then spread over twenty: milliseconds
+ * of building from names in memory and the memory at its peak, resident memory and nanoseconds of a
+ * look-up of listed names, of names below them and of the questions; for one list also the compiled
+ * list's bytes a name and the milliseconds until it is usable. Then bytes and nanoseconds of the
+ * prefixes. Memory is what this process has more than before; the best of some rounds is told. */
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/match/image.h"
+
+#define NAMES_MAX 2000000
+#define ASKED	  100000
+#define LISTS	  20
+#define ROUNDS	  5
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static double now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static long resident_kib(void)
+{
+	FILE *f = fopen("/proc/self/smaps_rollup", "r");
+	char line[256];
+	long kib = 0;
+
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "Anonymous: %ld", &kib) == 1)
+			break;
+	if (f)
+		(void)fclose(f);
+	return kib;
+}
+
+/* --- names --- */
+
+struct names {
+	struct dns_name *v;
+	size_t n;
+};
+
+static struct names names_read(const char *path, size_t max)
+{
+	struct names l = {calloc(max, sizeof(struct dns_name)), 0};
+	FILE *f = fopen(path, "r");
+	char line[512];
+
+	if (!f || !l.v)
+		die(path);
+	while (l.n < max && fgets(line, sizeof line, f))
+		l.n += dns_name_parse(line, strcspn(line, "\r\n"), &l.v[l.n]) == 0;
+	(void)fclose(f);
+	if (l.n == 0)
+		die(path);
+	return l;
+}
+
+/* Some of the listed names, from all over the list; with prefix before them. */
+static struct names names_asked(const struct names *listed, const char *prefix)
+{
+	struct names l = {calloc(ASKED, sizeof(struct dns_name)), 0};
+	char text[DNS_NAME_TEXT_MAX + 8], name[DNS_NAME_TEXT_MAX];
+
+	if (!l.v)
+		die("memory");
+	for (size_t i = 0; i < ASKED; i++) {
+		const struct dns_name *from = &listed->v[i * 7919 % listed->n];
+		int n = snprintf(text, sizeof text, "%s%s", prefix, dns_name_format(from->b, name));
+
+		l.n += dns_name_parse(text, (size_t)n, &l.v[l.n]) == 0;
+	}
+	return l;
+}
+
+static struct matcher *names_build(const struct names *l, unsigned lists, long *ret_peak_kib)
+{
+	struct matcher_builder *b;
+	struct matcher *m;
+
+	if (matcher_builder_new(MATCHER_IMAGE_KEY, lists, &b))
+		die("builder");
+	for (size_t i = 0; i < l->n; i++)
+		if (matcher_builder_add(b, (unsigned)(i % lists), MATCHER_SUFFIX, &l->v[i]))
+			die("add");
+	*ret_peak_kib = resident_kib();
+	if (matcher_builder_finish(b, &m))
+		die("finish");
+	return m;
+}
+
+static void print_look_up(
+	const char *what, const char *suffix, const struct matcher *m, const struct names *asked)
+{
+	double best = 1e9;
+	size_t hits = 0;
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		double start = now_s(), took;
+
+		for (size_t i = 0; i < asked->n; i++) {
+			struct matcher_hits h;
+
+			matcher_find(m, &asked->v[i], &h);
+			hits += h.bits[0] != 0;
+		}
+		took = (now_s() - start) / (double)asked->n * 1e9;
+		best = took < best ? took : best;
+	}
+	printf("%s_ns%s %.1f\n%s_held%s %.3f\n", what, suffix, best, what, suffix,
+		(double)hits / (double)asked->n / ROUNDS);
+}
+
+static struct matcher *bench_names(const struct names *listed, const struct names *questions,
+	unsigned lists, const char *suffix)
+{
+	struct names exact = names_asked(listed, ""), below = names_asked(listed, "www.");
+	long before = resident_kib(), peak;
+	double start = now_s();
+	struct matcher *m = names_build(listed, lists, &peak);
+
+	printf("build_ms%s %.1f\n", suffix, (now_s() - start) * 1e3);
+	malloc_trim(0);
+	printf("peak_kib%s %ld\n", suffix, peak - before);
+	printf("resident_kib%s %ld\n", suffix, resident_kib() - before);
+	printf("names_kept%s %zu\n", suffix, matcher_names(m));
+	print_look_up("listed", suffix, m, &exact);
+	print_look_up("below", suffix, m, &below);
+	print_look_up("questions", suffix, m, questions);
+	free(exact.v);
+	free(below.v);
+	return m;
+}
+
+/* --- compiled --- */
+
+static uint8_t *file_load(const char *path, size_t *ret_len)
+{
+	struct stat st;
+	uint8_t *bytes;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, &st))
+		die(path);
+	bytes = malloc((size_t)st.st_size);
+	if (!bytes || read(fd, bytes, (size_t)st.st_size) != st.st_size)
+		die(path);
+	(void)close(fd);
+	*ret_len = (size_t)st.st_size;
+	return bytes;
+}
+
+/* From the bytes to a matcher that holds these names beside one of its own. */
+static void image_use(const uint8_t *bytes, size_t len)
+{
+	static const int map[] = {0};
+	struct dns_name own;
+	struct image image;
+	struct matcher_builder *b;
+	struct matcher *m;
+	const char *why;
+
+	if (image_read(bytes, len, &image, &why) || dns_name_parse("own.test", 8, &own) ||
+		matcher_builder_new(MATCHER_IMAGE_KEY, 2, &b) ||
+		matcher_builder_add_from(b, image.matcher, map) ||
+		matcher_builder_add(b, 1, MATCHER_SUFFIX, &own) || matcher_builder_finish(b, &m))
+		die("image");
+	image_fini(&image);
+	matcher_free(m);
+}
+
+static void bench_image(const struct matcher *m, size_t n_names)
+{
+	char path[64];
+	struct addresses_builder *b;
+	struct addresses *a;
+	uint8_t *bytes;
+	size_t len;
+	double best = 1e9;
+
+	(void)snprintf(path, sizeof path, "/tmp/tungate-bench-%ld.tgl", (long)getpid());
+	if (addresses_builder_new(&b) || addresses_builder_finish(b, NULL, &a) ||
+		image_write(path, m, a))
+		die(path);
+	bytes = file_load(path, &len);
+	(void)unlink(path);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		double start = now_s(), took;
+
+		image_use(bytes, len);
+		took = (now_s() - start) * 1e3;
+		best = took < best ? took : best;
+	}
+	printf("image_bytes_a_name %.2f\nimage_ms %.1f\n", (double)len / (double)n_names, best);
+	free(bytes);
+	addresses_free(a);
+}
+
+/* --- prefixes --- */
+
+static struct ip_prefix *prefixes_read(const char *path, size_t *ret_n)
+{
+	struct ip_prefix *v = calloc(NAMES_MAX, sizeof *v);
+	FILE *f = fopen(path, "r");
+	char line[512];
+
+	if (!f || !v)
+		die(path);
+	for (*ret_n = 0; *ret_n < NAMES_MAX && fgets(line, sizeof line, f);) {
+		line[strcspn(line, "\r\n")] = 0;
+		*ret_n += ip_prefix_parse(line, &v[*ret_n]) == 0;
+	}
+	(void)fclose(f);
+	if (*ret_n == 0)
+		die(path);
+	return v;
+}
+
+static void bench_prefixes(const char *path)
+{
+	size_t n, found, hits = 0;
+	struct ip_prefix *v = prefixes_read(path, &n);
+	struct ip_addr *asked = calloc(ASKED, sizeof *asked);
+	struct addresses_builder *b;
+	struct addresses *a;
+	double start, best = 1e9;
+
+	if (!asked || addresses_builder_new(&b))
+		die("memory");
+	/* Half of them first addresses of prefixes, half with other bits behind the first 16. */
+	for (size_t i = 0; i < ASKED; i++) {
+		asked[i] = v[i * 7919 % n].addr;
+		asked[i].b[2] ^= (uint8_t)(i % 2 * (i >> 1));
+		asked[i].b[3] ^= (uint8_t)(i % 2 * (i >> 9));
+	}
+	start = now_s();
+	for (size_t i = 0; i < n; i++)
+		if (addresses_builder_add(b, 0, &v[i]))
+			die("prefix");
+	if (addresses_builder_finish(b, NULL, &a))
+		die("prefixes");
+	printf("prefixes %zu\nprefixes_build_ms %.1f\n", n, (now_s() - start) * 1e3);
+	printf("prefixes_kib %zu\n", addresses_size_bytes(a) / 1024);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		double took;
+
+		start = now_s();
+		for (size_t i = 0; i < ASKED; i++) {
+			(void)addresses_find(a, &asked[i], &found);
+			hits += found;
+		}
+		took = (now_s() - start) / ASKED * 1e9;
+		best = took < best ? took : best;
+	}
+	printf("prefixes_ns %.1f\nprefixes_held %.3f\n", best, (double)hits / ASKED / ROUNDS);
+	addresses_free(a);
+	free(asked);
+	free(v);
+}
+
+int main(int argc, char **argv)
+{
+	struct names listed, questions;
+	struct matcher *m;
+
+	if (argc != 4) {
+		(void)fprintf(stderr, "usage: match NAMES QUESTIONS PREFIXES\n");
+		return 2;
+	}
+	listed = names_read(argv[1], NAMES_MAX);
+	questions = names_read(argv[2], ASKED);
+	printf("names %zu\n", listed.n);
+	m = bench_names(&listed, &questions, 1, "");
+	bench_image(m, listed.n);
+	matcher_free(m);
+	matcher_free(bench_names(&listed, &questions, LISTS, "_in_20"));
+	bench_prefixes(argv[3]);
+	free(listed.v);
+	free(questions.v);
+	return 0;
+}
