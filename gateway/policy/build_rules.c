@@ -166,7 +166,8 @@ static int condition_whom(struct build *b, const struct conf_rule *rule, struct 
 	if (prefixes_copy(arena, &from->prefixes, &w->prefixes, &w->n_prefixes) ||
 		prefixes_copy(arena, &rule->not_client, &w->not, &w->n_not))
 		return -ENOMEM;
-	w->macs = arena_copy(arena, from->macs, from->n_macs * sizeof *from->macs);
+	if (from->n_macs > 0)
+		w->macs = arena_copy(arena, from->macs, from->n_macs * sizeof *from->macs);
 	w->hosts = texts_copy(arena, &from->hosts);
 	w->interfaces = texts_copy(arena, &from->interfaces);
 	if ((from->n_macs > 0 && !w->macs) || !w->hosts || !w->interfaces)

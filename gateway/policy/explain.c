@@ -42,13 +42,13 @@ static const char *domain_match(const char *const *domains, size_t n, const stru
 	return NULL;
 }
 
-static const char *how_it_holds(const char *domain, const struct dns_name *name)
+static const char *how_it_holds(const char *domain)
 {
 	struct policy_domain d;
 
 	if (policy_domain_parse(domain, &d) || d.is != LIST_ENTRY_NAME)
 		return "in";
-	return d.kind == MATCHER_EXACT || dns_name_equal(&d.name, name) ? "exactly" : "above";
+	return d.kind == MATCHER_EXACT ? "exactly" : "at or above";
 }
 
 static const char *names_of(const struct policy_condition *c)
@@ -88,7 +88,7 @@ static bool name_explain(const struct policy *p, const struct policy_condition *
 	if (c->any_name) {
 		why_add(w, "matches every name");
 	} else if (domain) {
-		why_add(w, "domain: %s is %s the name", domain, how_it_holds(domain, name));
+		why_add(w, "domain: %s is %s the name", domain, how_it_holds(domain));
 	} else if (c->unqualified && name->labels == 1) {
 		why_add(w, "domain: unqualified: the name has one label");
 	} else if (!policy_name_matches(c, name, hits)) {
@@ -288,10 +288,11 @@ struct policy_decision policy_explain(const struct policy *p,
 			winner = &p->conditions[i];
 			d.rule = &p->rules[i];
 			unless_explain(p, &p->rules[i], &why);
-			d.never_fake = except_explain(p, i, question->name, &hits, sink);
 		}
 		rule.why = why.text;
 		sink->rule(sink->arg, &rule);
+		if (winner)
+			d.never_fake = except_explain(p, i, question->name, &hits, sink);
 	}
 	builtin_explain(p, winner, question, &hits, sink, &d);
 	return d;

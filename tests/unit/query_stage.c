@@ -57,6 +57,23 @@ bool hosts_contain(const struct hosts *h, const struct ip_addr *a)
 	return ip_addr_equal(a, &stage->own);
 }
 
+bool neighbours_find(
+	const struct neighbours *n, const struct ip_addr *address, struct neighbour *ret)
+{
+	(void)n;
+	if (!ip_addr_equal(address, &stage->neighbour_at))
+		return false;
+	*ret = stage->neighbour;
+	return true;
+}
+
+bool ways_has(const struct ways *w, int egress, uint8_t family)
+{
+	(void)w;
+	(void)egress;
+	return family == IP_V4 ? !stage->no_way4 : !stage->no_way6;
+}
+
 struct resolve_groups {
 	struct stage *stage;
 	unsigned refs;

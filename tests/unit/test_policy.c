@@ -16,7 +16,7 @@
 
 #include "gateway/dns/message.h"
 #include "gateway/match/matcher.h"
-#include "gateway/policy/policy.h"
+#include "gateway/policy/policy_internal.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 /* Strings that live as long as the block around them. */
@@ -568,7 +568,11 @@ static void lists_fixture_init(struct lists_fixture *f)
 {
 	memset(f, 0, sizeof *f);
 	f->cn_paths[0].path = path_in(f->cn1, "cn1.txt");
+	f->cn_paths[0].line = 7;
+	f->cn_paths[0].column = 9;
 	f->cn_paths[1].path = path_in(f->cn2, "cn2.txt");
+	f->cn_paths[1].line = 7;
+	f->cn_paths[1].column = 9;
 	f->ads_paths[0].path = path_in(f->ads, "ads.txt");
 	file_write(f->cn1, "# names\ncn\nexample.com # a comment\n");
 	file_write(f->cn2, "example.org\nWWW.Example.COM\r\ncn\n");
@@ -642,14 +646,15 @@ static void test_list_faults(void **state)
 	assert_int_equal(told_errors, 0);
 	(void)snprintf(expected, sizeof expected,
 		"%s:2:4: warning: lists.ads: more than one word; allowed: one domain name, address "
-		"or prefix a line, '#' comments\n",
+		"or prefix a line, 'full:' 'domain:' 'keyword:' 'regexp:' before it, '#' "
+		"comments\n",
 		f.ads);
 	assert_string_equal(told, expected);
 	assert_string_equal(winner(p, "ads.example.com", DNS_A, NULL), "lists");
 	policy_unref(p);
 
 	/* All faults of all files are told, at the place where each can be mended. */
-	file_write(f.ads, "ads.example.com\n||x^\n||y^\n");
+	file_write(f.ads, "ads.example.com\nx y\ny z\n");
 	assert_int_equal(unlink(f.cn1), 0);
 	assert_int_equal(unlink(f.cn2), 0);
 	assert_int_equal(mkdir(f.cn2, 0700), 0);
@@ -658,8 +663,8 @@ static void test_list_faults(void **state)
 	assert_int_equal(told_errors, 3);
 	(void)snprintf(expected, sizeof expected,
 		"/etc/c.yaml:7:9: lists.cn: %s: No such file or directory; allowed: a readable "
-		"text file\n"
-		"/etc/c.yaml:7:9: lists.cn: %s: Is a directory; allowed: a readable text file\n",
+		"list file\n"
+		"/etc/c.yaml:7:9: lists.cn: %s: Is a directory; allowed: a readable list file\n",
 		f.cn1, f.cn2);
 	assert_memory_equal(told, expected, strlen(expected));
 	(void)snprintf(expected, sizeof expected,
@@ -678,23 +683,24 @@ static void test_bad_domain(void **state)
 
 	(void)state;
 	assert_int_equal(try_build(&config, &p), -EINVAL);
-	assert_string_equal(told, "c.yaml:4:5: rules.r.domain: 'a..test' is not a domain name; "
-				  "allowed: NAME, full:NAME\n");
+	assert_string_equal(told, "c.yaml:4:5: rules.r.domain: 'a..test' is none; allowed: "
+				  "NAME, full:NAME, keyword:TEXT, regexp:EXPRESSION\n");
 }
 
 static void test_too_many_sources(void **state)
 {
 	static char *a[] = {"a.test"}, *b[] = {"b.test"};
-	struct conf_rule *rules = calloc(MATCHER_SOURCES_MAX + 1, sizeof *rules);
-	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = MATCHER_SOURCES_MAX};
+	enum { MOST = MATCHER_SOURCES_MAX - POLICY_FIRST_LIST };
+	struct conf_rule *rules = calloc(MOST + 1, sizeof *rules);
+	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = MOST};
 	struct policy *p;
 
 	(void)state;
 	assert_non_null(rules);
-	for (size_t i = 0; i <= MATCHER_SOURCES_MAX; i++)
+	for (size_t i = 0; i <= MOST; i++)
 		rules[i] = (struct conf_rule){.name = "r", .egress = -1, .domain = {a, 1}};
-	rules[MATCHER_SOURCES_MAX - 1].domain = (struct conf_strings){b, 1};
-	rules[MATCHER_SOURCES_MAX - 1].name = "last";
+	rules[MOST - 1].domain = (struct conf_strings){b, 1};
+	rules[MOST - 1].name = "last";
 	p = build(&config);
 	assert_string_equal(winner(p, "b.test", DNS_A, NULL), "last");
 	assert_string_equal(winner(p, "a.test", DNS_A, NULL), "r");
