@@ -100,8 +100,8 @@ static bool is_yaml(const char *head, size_t len)
 	colon = memchr(line, ':', n);
 	return line[0] == '{' || line[0] == '[' || line[0] == '%' || line[0] == '"' ||
 	       line[0] == '\'' || (n >= 3 && memcmp(line, "---", 3) == 0) ||
-	       (line[0] == '-' && (n == 1 || list_is_blank(line[1]))) ||
-	       (colon && !memchr(line, ',', n) &&
+	       ((line[0] == '-' || line[0] == '?') && (n == 1 || list_is_blank(line[1]))) ||
+	       (colon && !memchr(line, ',', (size_t)(colon - line)) &&
 		       (colon + 1 == line + n || list_is_blank(colon[1])));
 }
 
