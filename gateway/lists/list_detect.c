@@ -197,12 +197,14 @@ static bool is_record(const char *at, const char *end)
 {
 	for (unsigned i = 0; i < 4; i++) {
 		size_t len;
-		const char *word = list_word(&at, end, &len);
+		const char *word = list_word(&at, end, &len), *behind = at;
 
-		if (list_word_is(word, len, "CNAME") || list_word_is(word, len, "SOA") ||
-			list_word_is(word, len, "NS") || list_word_is(word, len, "A") ||
-			list_word_is(word, len, "AAAA"))
+		if (list_word_is(word, len, "CNAME") || list_word_is(word, len, "SOA"))
 			return true;
+		if (list_word_is(word, len, "A") || list_word_is(word, len, "AAAA")) {
+			word = list_word(&behind, end, &len);
+			return is_address(word, len);
+		}
 	}
 	return false;
 }

@@ -37,6 +37,8 @@ static int names_read(struct list_reader *r, const struct word *value)
 	const char *slash = memchr(name, '/', value->len - 1);
 	size_t len;
 
+	if (value->len == 1) /* "/": every name */
+		return name_read(r, LIST_HOLDS, name, 0);
 	if (!slash) {
 		list_bad_at(r, value->at, "no slash behind the name");
 		return 0;

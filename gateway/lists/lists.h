@@ -104,8 +104,9 @@ struct list_sink {
 	/* A compiled list: takes what it needs, and keeps the parts themselves by setting them to
 	 * NULL; image_fini() follows. NULL: those are read and dropped. */
 	int (*image)(void *arg, struct image *image);
-	/* Every file that was read, included ones too; NULL: nobody listens. Other than 0 ends the
-	 * reading with that. */
+	/* Every file that is read, included ones too, before its first entry; also one that should
+	 * be included and is not there, with a stamp of zeros: it may come. NULL: nobody listens.
+	 * Other than 0 ends the reading with that. */
 	int (*file)(void *arg, const char *path, const struct list_stamp *stamp);
 	/* "FILE:LINE:COLUMN: KEY: …", warnings and notes marked. NULL: nobody listens. */
 	void (*complain)(void *arg, bool is_error, const char *text);
