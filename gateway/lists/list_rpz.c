@@ -435,25 +435,24 @@ static int byte_take(struct zone *z, char c)
 static int zone_read(struct zone *z, struct list_bytes *in)
 {
 	char piece[PIECE_BYTES];
-	bool first = true;
+	const uint8_t *head;
+	size_t len;
+	int err = list_bytes_peek(in, 3, &head, &len);
 
-	for (;;) {
-		ssize_t n = list_bytes_read(in, piece, sizeof piece), i = 0;
+	if (!err && len == 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0)
+		err = list_bytes_skip(in, 3);
+	while (!err) {
+		ssize_t n = list_bytes_read(in, piece, sizeof piece);
 
 		if (n < 0)
 			return (int)n;
 		if (n == 0)
 			break;
-		if (first && n >= 3 && memcmp(piece, "\xef\xbb\xbf", 3) == 0)
-			i = 3;
-		first = false;
-		for (; i < n; i++) {
-			int err = byte_take(z, piece[i]);
-
-			if (err)
-				return err;
-		}
+		for (ssize_t i = 0; i < n && !err; i++)
+			err = byte_take(z, piece[i]);
 	}
+	if (err)
+		return err;
 	if (z->depth > 0)
 		return list_broken(z->r, z->open_line, z->open_column,
 			"'(' is not closed; allowed: %s", list_format_allows(z->r->format));
