@@ -6,25 +6,26 @@
 
 #include "conf/options.h"
 
-enum { WHO_ENTRIES_MAX = 65536 };
+enum { WHO_ENTRIES_MAX = 4096 };
 
-/* The group that a value names, -1: it is an entry. */
-static int group_named(struct conf_reader *r, const struct conf_node *value)
-{
-	return conf_node_good(value) && value->kind == CONF_NODE_SCALAR
-		       ? conf_client_group(r, value->text)
-		       : -1;
-}
+/* What a node's values name, in their order: a group, -1 an entry. */
+struct names {
+	int *v;
+	size_t n;
+};
 
-static struct conf_node *first_value(struct conf_node *node)
+static void names_read(struct conf_reader *r, const struct conf_node *node, struct names *ret)
 {
-	return node && node->kind == CONF_NODE_LIST ? node->first : node;
-}
+	bool list = node && node->kind == CONF_NODE_LIST;
+	const struct conf_node *value = list ? node->first : node;
+	size_t n = list ? node->n : node != NULL;
 
-/* One value alone has siblings that are other keys. */
-static struct conf_node *next_value(const struct conf_node *node, const struct conf_node *value)
-{
-	return node->kind == CONF_NODE_LIST ? value->next : NULL;
+	ret->v = arena_array(r->scratch, n, sizeof *ret->v);
+	ret->n = ret->v ? n : 0;
+	for (size_t i = 0; i < ret->n; i++, value = value->next)
+		ret->v[i] = conf_node_good(value) && value->kind == CONF_NODE_SCALAR
+				    ? conf_client_group(r, value->text)
+				    : -1;
 }
 
 static size_t who_entries(const struct conf_who *who)
@@ -36,6 +37,7 @@ static size_t who_entries(const struct conf_who *who)
 struct groups {
 	struct conf_reader *r;
 	struct conf_node **nodes;
+	struct names *names;
 	struct conf_who *own;
 	uint8_t *seen; /* by what is being merged */
 	bool *used;
@@ -54,11 +56,11 @@ static void who_append(struct conf_reader *r, struct conf_who *to, const struct 
 		conf_strings_add(r, &to->interfaces, from->interfaces.v[i]);
 }
 
-/* The groups named below node, and those that they name, into who. False: too many entries. */
-static bool names_merge(struct groups *g, struct conf_node *node, struct conf_who *who)
+/* The groups and those that they name, into who. False: too many entries. */
+static bool names_merge(struct groups *g, const struct names *names, struct conf_who *who)
 {
-	for (struct conf_node *v = first_value(node); v; v = next_value(node, v)) {
-		int group = group_named(g->r, v);
+	for (size_t i = 0; i < names->n; i++) {
+		int group = names->v[i];
 
 		if (group < 0)
 			continue;
@@ -69,17 +71,18 @@ static bool names_merge(struct groups *g, struct conf_node *node, struct conf_wh
 		if (who_entries(who) + who_entries(&g->own[group]) > WHO_ENTRIES_MAX)
 			return false;
 		who_append(g->r, who, &g->own[group]);
-		if (!names_merge(g, g->nodes[group], who))
+		if (!names_merge(g, &g->names[group], who))
 			return false;
 	}
 	return true;
 }
 
-static void who_merge(struct groups *g, struct conf_node *node, struct conf_who *who)
+static void who_merge(
+	struct groups *g, struct conf_node *node, const struct names *names, struct conf_who *who)
 {
-	if (!node || conf_node_broken(node))
+	if (conf_node_broken(node))
 		return;
-	if (!names_merge(g, node, who))
+	if (!names_merge(g, names, who))
 		conf_error(g->r, node, NULL, "has more than %d entries with those of its groups",
 			(int)WHO_ENTRIES_MAX);
 }
@@ -89,16 +92,17 @@ enum { UNSEEN, ON_THE_WAY, DONE };
 /* Depth first; a group that is on the way to itself closes a circle. */
 static void circle_check(struct groups *g, size_t group)
 {
+	const struct names *names = &g->names[group];
 	struct conf_node *node = g->nodes[group];
 
 	g->seen[group] = ON_THE_WAY;
-	for (struct conf_node *v = first_value(node); v; v = next_value(node, v)) {
-		int other = group_named(g->r, v);
+	for (size_t i = 0; i < names->n; i++) {
+		int other = names->v[i];
 
 		if (other < 0)
 			continue;
 		if (g->seen[other] == ON_THE_WAY)
-			conf_error(g->r, v, "groups that do not lead back",
+			conf_error(g->r, conf_value_node(node, i), "groups that do not lead back",
 				(size_t)other == group ? "is the group itself"
 						       : "leads back to the group %s",
 				conf_quote(g->r, node->key));
@@ -128,18 +132,22 @@ static void relay_clients_merge(struct groups *g)
 	struct conf_who *who = &g->r->config->gateway.relay_clients;
 	struct conf_node *node =
 		conf_node_get(conf_node_get(g->r->root, "gateway"), "relay_clients");
+	struct names names;
 
-	for (struct conf_node *v = first_value(node); v; v = next_value(node, v)) {
-		int group = group_named(g->r, v);
-		const struct conf_who *of = group < 0 ? NULL : &g->r->config->clients[group].who;
+	names_read(g->r, node, &names);
+	for (size_t i = 0; i < names.n; i++) {
+		const struct conf_who *of =
+			names.v[i] < 0 ? NULL : &g->r->config->clients[names.v[i]].who;
 
 		if (of && (of->hosts.n || of->interfaces.n))
-			conf_error(g->r, v, "groups of addresses, networks and MAC addresses only",
-				"the group %s has %s entries", conf_quote(g->r, v->text),
+			conf_error(g->r, conf_value_node(node, i),
+				"groups of addresses, networks and MAC addresses only",
+				"the group %s has %s entries",
+				conf_quote(g->r, g->nodes[names.v[i]]->key),
 				of->hosts.n ? "host:" : "if:");
 	}
 	memset(g->seen, 0, g->n);
-	who_merge(g, node, who);
+	who_merge(g, node, &names, who);
 }
 
 static void rules_merge(struct groups *g)
@@ -148,8 +156,12 @@ static void rules_merge(struct groups *g)
 	struct conf_node *node = conf_node_at(conf_node_get(g->r->root, "rules"), 0);
 
 	for (size_t i = 0; i < c->n_rules && node; i++, node = node->next) {
+		struct conf_node *client = conf_node_get(node, "client");
+		struct names names;
+
+		names_read(g->r, client, &names);
 		memset(g->seen, 0, g->n);
-		who_merge(g, conf_node_get(node, "client"), &c->rules[i].client);
+		who_merge(g, client, &names, &c->rules[i].client);
 	}
 }
 
@@ -189,14 +201,16 @@ void conf_clients_check(struct conf_reader *r)
 	if (!g.n)
 		return;
 	g.nodes = arena_array(r->scratch, g.n, sizeof *g.nodes);
+	g.names = arena_array(r->scratch, g.n, sizeof *g.names);
 	g.own = arena_array(r->scratch, g.n, sizeof *g.own);
 	g.seen = arena_array(r->scratch, g.n, 1);
 	g.used = arena_array(r->scratch, g.n, sizeof *g.used);
-	if (!g.nodes || !g.own || !g.seen || !g.used)
+	if (!g.nodes || !g.names || !g.own || !g.seen || !g.used)
 		return;
 	for (size_t i = 0; i < g.n; i++, node = node->next) {
 		g.nodes[i] = node;
 		g.own[i] = c->clients[i].who;
+		names_read(r, node, &g.names[i]);
 	}
 	group_names_check(&g);
 	for (size_t i = 0; i < g.n; i++)
@@ -205,7 +219,7 @@ void conf_clients_check(struct conf_reader *r)
 	for (size_t i = 0; i < g.n; i++) {
 		memset(g.seen, 0, g.n);
 		g.seen[i] = 1;
-		who_merge(&g, g.nodes[i], &c->clients[i].who);
+		who_merge(&g, g.nodes[i], &g.names[i], &c->clients[i].who);
 	}
 	rules_merge(&g);
 	relay_clients_merge(&g);

@@ -19,6 +19,8 @@ struct json {
 
 static void json_write(struct json *j, const char *text, size_t n)
 {
+	if (n == 0)
+		return;
 	if (j->full || n > JSON_BYTES_MAX - j->n) {
 		j->full = true;
 		return;

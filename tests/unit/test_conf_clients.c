@@ -92,6 +92,30 @@ static void many_ways_are_gone_once(void **state)
 	conf_free(c);
 }
 
+static void groups_are_bounded(void **state)
+{
+	static char text[1 << 18];
+	struct messages m;
+	size_t n = (size_t)snprintf(text, sizeof text, BASE "clients:\n");
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		n += (size_t)snprintf(text + n, sizeof text - n, "  g%u: [10.0.0.0", i);
+		for (unsigned j = 1; j < 2048; j++)
+			n += (size_t)snprintf(
+				text + n, sizeof text - n, ", 10.%u.%u.%u", i, j >> 8, j & 255);
+		n += (size_t)snprintf(text + n, sizeof text - n, "]\n");
+	}
+	snprintf(text + n, sizeof text - n, RULE("[g0, g1]"));
+	conf_free(parse(text, &m));
+	assert_string_equal(m.text, "");
+	snprintf(text + n, sizeof text - n, RULE("[g0, g1, 192.0.2.1]"));
+	assert_null(parse(text, &m));
+	assert_string_equal(m.text,
+		"8:21: rules[0].client: has more than 4096 entries with those of "
+		"its groups\n");
+}
+
 static void wrong_groups(void **state)
 {
 	static const struct wrong cases[] = {
@@ -178,6 +202,7 @@ int main(void)
 		cmocka_unit_test(names_give_way_to_what_they_hold),
 		cmocka_unit_test(excluded_networks_stand_apart),
 		cmocka_unit_test(many_ways_are_gone_once),
+		cmocka_unit_test(groups_are_bounded),
 		cmocka_unit_test(wrong_groups),
 		cmocka_unit_test(wrong_uses),
 	};
