@@ -170,6 +170,7 @@ static void finish(struct daemon *d)
 	ways_free(d->ways);
 	control_free(d->control);
 	daemon_watch_free(d);
+	loader_free(d->loader);
 	store_close(d->store);
 	fakeip_free(d->fakeip);
 	loop_free(d->loop);

@@ -191,6 +191,6 @@ void daemon_files_stop(struct daemon *d)
 {
 	if (d->loop)
 		loop_timer_cancel(d->loop, &d->files);
-	loader_free(d->loader);
-	d->loader = NULL;
+	if (d->loader)
+		loader_stop(d->loader);
 }

@@ -134,14 +134,20 @@ int loader_new(struct loop *loop, struct loader **ret)
 	return 0;
 }
 
+void loader_stop(struct loader *l)
+{
+	if (!l->busy)
+		return;
+	end_thread(l);
+	policy_unref(l->policy);
+	l->policy = NULL;
+}
+
 void loader_free(struct loader *l)
 {
 	if (!l)
 		return;
-	if (l->busy) {
-		end_thread(l);
-		policy_unref(l->policy);
-	}
+	loader_stop(l);
 	forget_said(l);
 	free(l->said);
 	free(l);

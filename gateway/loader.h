@@ -23,8 +23,8 @@ int loader_new(struct loop *loop, struct loader **ret); /* before loop_run() */
 /* -EBUSY: one is under way; -EAGAIN: no thread. */
 int loader_start(struct loader *l, const struct loader_job *job);
 bool loader_busy(const struct loader *l);
-/* Waits for a job that is under way and drops what comes of it: done is not called. NULL is fine.
- */
-void loader_free(struct loader *l);
+/* Waits for a job that is under way and drops what comes of it: done is not called. */
+void loader_stop(struct loader *l);
+void loader_free(struct loader *l); /* after the loop's last turn; NULL is fine */
 
 #endif
