@@ -402,8 +402,10 @@ static struct json_object *value_parse(
 	json_tokener_free(tokener);
 	if (e == json_tokener_success && value)
 		return value;
-	if (e == json_tokener_success)
+	if (e == json_tokener_success) {
 		*ret_why = "null";
+		*ret_at = 0;
+	}
 	json_object_put(value);
 	return NULL;
 }
@@ -554,7 +556,7 @@ int records_json_lines(struct records_reading *r, const char *text, size_t len)
 	size_t at = 0;
 	int err = 0;
 
-	r->index = 0;
+	r->index = RECORDS_NO_INDEX;
 	r->line = r->column = 1;
 	r->element = text;
 	r->element_len = len;

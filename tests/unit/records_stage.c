@@ -129,7 +129,7 @@ void stage_refuses(const char *text, const char *complaint)
 	if (n > 0 && stage_told[n - 1] == '\n')
 		stage_told[n - 1] = 0;
 	if (err != -EINVAL || strcmp(stage_told, complaint) != 0)
-		fail_msg("%s: %d, %s", text, err, stage_told);
+		fail_msg("%.500s: %d, %s", text, err, stage_told);
 	assert_null(r);
 }
 
