@@ -114,8 +114,13 @@ static int exchange(struct rt *rt, struct nlmsghdr *h, rt_answer *visit, void *a
 
 int rt_request(struct rt *rt, struct nlmsghdr *message)
 {
+	return rt_ask(rt, message, NULL, NULL);
+}
+
+int rt_ask(struct rt *rt, struct nlmsghdr *message, rt_answer *visit, void *arg)
+{
 	message->nlmsg_flags |= NLM_F_ACK;
-	return exchange(rt, message, NULL, NULL);
+	return exchange(rt, message, visit, arg);
 }
 
 int rt_add(struct rt *rt, struct nlmsghdr *message)

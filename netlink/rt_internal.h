@@ -16,9 +16,12 @@ int rt_request(struct rt *rt, struct nlmsghdr *message);
 /* As rt_request(), and what exists already counts as done. */
 int rt_add(struct rt *rt, struct nlmsghdr *message);
 
+typedef void rt_answer(void *arg, const struct nlmsghdr *answer);
+/* As rt_request(); visit (NULL: none) gets what the kernel answers before the acknowledgement. */
+int rt_ask(struct rt *rt, struct nlmsghdr *message, rt_answer *visit, void *arg);
+
 /* Dumps all of a type (RTM_GET…) and family; visit gets each answer. An interrupted dump is begun
  * again, so visit may see an object twice. */
-typedef void rt_answer(void *arg, const struct nlmsghdr *answer);
 int rt_dump(struct rt *rt, uint16_t type, uint8_t family, rt_answer *visit, void *arg);
 
 /* The attributes behind a second header of extra_size bytes, by type; those beyond max are left
