@@ -171,6 +171,22 @@ static void upstream_fill(struct conf_reader *r, struct conf_rule *rule, struct 
 			"is missing; answer: real needs a group to ask, and upstreams has none");
 }
 
+/* Of a proxy nobody here knows which families it reaches. */
+static void filter_check(
+	struct conf_reader *r, const struct conf_rule *rule, struct conf_node *node)
+{
+	struct conf_node *filter = conf_node_get(node, "filter");
+	struct conf_node *type;
+
+	if (!conf_node_good(filter) || rule->filter != CONF_FILTER_AUTO ||
+		!conf_node_good(conf_node_get(node, "egress")))
+		return;
+	type = conf_node_get(conf_item_node(r, "egress", (size_t)rule->egress), "type");
+	if (conf_node_good(type) && r->config->egresses[rule->egress].type != CONF_EGRESS_DIRECT &&
+		r->config->egresses[rule->egress].type != CONF_EGRESS_GROUP)
+		conf_warning(r, filter, "auto has no effect with an egress of type %s", type->text);
+}
+
 /* What a rule says beside its answer and what never comes to pass. */
 static void options_check(
 	struct conf_reader *r, const struct conf_rule *rule, struct conf_node *node)
@@ -289,6 +305,8 @@ void conf_answer_check(
 		carry_check(r, rule, node);
 	else if (rule->answer == CONF_ANSWER_LOCAL)
 		local_check(r, rule, node);
+	if (rule->answer == CONF_ANSWER_FAKE || rule->answer == CONF_ANSWER_REAL)
+		filter_check(r, rule, node);
 	unless_check(r, rule, node, seen);
 	if (rule->answer == CONF_ANSWER_BLOCK || rule->answer == CONF_ANSWER_LOCAL)
 		rule->upstream = -1;

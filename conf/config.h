@@ -272,7 +272,7 @@ struct conf_rule {
 	size_t n_types;
 	unsigned listeners; /* bits; 0: all */
 	bool also;	    /* adds its sets and decides nothing; at most POLICY_ALSO_MAX (64) */
-	enum conf_answer answer;
+	enum conf_answer answer; /* with also: real */
 	enum conf_block block;
 	enum conf_filter filter;
 	struct ip_addr *addresses; /* answer: local */
@@ -281,7 +281,8 @@ struct conf_rule {
 	struct conf_record *records; /* without "name" */
 	size_t n_records;
 	int egress, upstream; /* upstream is filled in from the egress, then from `default`; -1 for
-				 block, and for fake if there are no upstreams and none is needed */
+				 block, local and also, and for fake if there are no upstreams and
+				 none is needed */
 	struct conf_set *sets;
 	size_t n_sets;
 	struct conf_set_ttl set_ttl;

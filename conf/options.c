@@ -225,7 +225,7 @@ const struct conf_option conf_options[] = {
 		.items_max = 256,
 		.text = "Files of records, as JSON (an array of objects with name, type, ttl, rdata, labels, status) or as hosts."},
 	{"records.lines", CONF_NAMED, .offset = GLOBAL(records.lines), .item_bytes = sizeof(struct conf_line),
-		.name_offset = LINE(name), .place_offset = CONF_NOWHERE, .items_max = CONF_KEYS_MAX,
+		.name_offset = LINE(name), .place_offset = CONF_NOWHERE, .items_max = 64,
 		.text = "Groups of clients, each with a name of your choice: a record with a label is for the clients of the line of "
 			"that name only."},
 	{"records.lines.NAME", CONF_MANY, &conf_type_prefix, LINE(clients), .required = true, .items_max = 4096,

@@ -161,6 +161,22 @@ static void wrong_records(void **state)
 	CHECK(cases);
 }
 
+static void lines_are_bounded(void **state)
+{
+	char text[4096];
+	struct messages m;
+	size_t n = (size_t)snprintf(text, sizeof text, BASE "records:\n  lines:\n");
+
+	(void)state;
+	for (unsigned i = 0; i < 64; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "    l%u: 10.0.0.%u\n", i, i);
+	conf_free(parse(text, &m));
+	assert_string_equal(m.text, "");
+	snprintf(text + n, sizeof text - n, "    more: 10.0.1.0\n");
+	assert_null(parse(text, &m));
+	assert_string_equal(m.text, "6:5: records.lines: has more than 64 entries\n");
+}
+
 static void each_builtin_has_its_bit(void **state)
 {
 	static const struct {
@@ -194,6 +210,7 @@ int main(void)
 		cmocka_unit_test(one_map_is_a_list_of_one),
 		cmocka_unit_test(large_data_has_room_and_a_bound),
 		cmocka_unit_test(wrong_records),
+		cmocka_unit_test(lines_are_bounded),
 		cmocka_unit_test(each_builtin_has_its_bit),
 	};
 

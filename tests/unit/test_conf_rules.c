@@ -6,7 +6,8 @@
 #define BASE                                                                                       \
 	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
 	"fakeip: {pool6: off, except: [ads, cn]}\n"                                                \
-	"egress: {d: {type: direct, upstream: u}}\nlists: {ads: a.txt, cn: b.txt}\n"
+	"egress: {d: {type: direct, upstream: u}, p: {type: socks5, server: 192.0.2.9}}\nlists: "  \
+	"{ads: a.txt, cn: b.txt}\n"
 /* The rule is in line 7. */
 #define RULE(keys) BASE "rules:\n- {name: r, " keys "}\n"
 
@@ -181,6 +182,12 @@ static void wrong_answers(void **state)
 			"7:47: warning: rules[0].filter: has no effect with answer: block\n"
 			"7:60: rules[0].block: 'drop' is unknown; allowed: nxdomain, refused, "
 			"zero, nodata\n"},
+		/* Whether a proxy has IPv6 is not known. */
+		{BASE "rules:\n- {name: r, domain: x, answer: fake, egress: p, filter: auto}\n"
+		      "- {name: s, domain: y, answer: fake, egress: p, filter: ipv6}\n"
+		      "- {name: t, domain: z, answer: fake, egress: d, filter: auto}\n",
+			"7:57: warning: rules[0].filter: auto has no effect with an egress of type "
+			"socks5\n"},
 		{RULE("domain: x, answer: local"),
 			"7:3: rules[0].address: is missing; answer: local needs something to "
 			"answer; allowed: address, cname, records\n"},
