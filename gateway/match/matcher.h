@@ -62,7 +62,8 @@ int matcher_builder_add_keyword(
 int matcher_builder_add_regexp(struct matcher_builder *b, unsigned source, const char *pattern,
 	size_t len, char *ret_why, size_t size);
 /* All that `from` holds for source s is added for source map[s]; -1: is left out. `from` must live
- * until the builder ends. -EXDEV: another key; -ENOMEM, -ENOSPC as above. */
+ * until the builder ends; what it has dropped stays dropped, matcher_builder_keep() or not. -EXDEV:
+ * another key; -ENOMEM, -ENOSPC as above. */
 int matcher_builder_add_from(struct matcher_builder *b, const struct matcher *from, const int *map);
 /* matcher_closest() of this source must be true to what was added: names that another name of the
  * source holds anyway are not dropped. */
@@ -79,8 +80,11 @@ int matcher_closest(const struct matcher *m, const struct dns_name *name, unsign
 void matcher_free(struct matcher *m);
 
 uint64_t matcher_key(const struct matcher *m);
-size_t matcher_names(const struct matcher *m); /* distinct ones, of all sources */
-/* Entries of one source as they were added: names, keywords and expressions, each once. */
+/* Distinct ones of all sources, as they are kept. */
+size_t matcher_names(const struct matcher *m);
+/* Entries of one source as they were added: names, keywords and expressions, each once, dropped
+ * ones too. Of what came with matcher_builder_add_from() only those are once that were not dropped.
+ */
 size_t matcher_count(const struct matcher *m, unsigned source);
 size_t matcher_size_bytes(const struct matcher *m);
 

@@ -737,6 +737,118 @@ static void test_many_joined(void **state)
 	matcher_free(m);
 }
 
+/* Names of 127 labels, with nothing in common: what is noted above them is bounded, and what then
+ * is not dropped is found all the same. */
+static void test_deep(void **state)
+{
+	enum { N = 36000 };
+	struct matcher_builder *b = NULL;
+	struct dns_name child = name_of("x.y.last.test"), parent = name_of("last.test");
+	char text[260];
+	struct matcher *m;
+
+	(void)state;
+	for (size_t i = 0; i < 120; i++)
+		memcpy(text + 2 * i, "a.", 2);
+	assert_int_equal(matcher_builder_new(KEY, 1, &b), 0);
+	for (unsigned i = 0; i < N; i++) {
+		struct dns_name name;
+
+		(void)snprintf(text + 240, sizeof text - 240, "n%u", i);
+		name = name_of(text);
+		assert_int_equal(matcher_builder_add(b, 0, MATCHER_SUFFIX, &name), 0);
+	}
+	assert_int_equal(matcher_builder_add(b, 0, MATCHER_SUFFIX, &child), 0);
+	assert_int_equal(matcher_builder_add(b, 0, MATCHER_SUFFIX, &parent), 0);
+	assert_int_equal(matcher_builder_finish(b, &m), 0);
+	assert_int_equal(matcher_names(m), N + 2);
+	for (unsigned i = 0; i < N; i += 100) {
+		(void)snprintf(text + 240, sizeof text - 240, "n%u", i);
+		assert_true(found(m, 0, text));
+		assert_false(found(m, 0, text + 2));
+	}
+	assert_true(found(m, 0, "z.last.test"));
+	assert_true(found(m, 0, "x.y.last.test"));
+	matcher_free(m);
+}
+
+/* --- a real list --- */
+
+#define REAL "/work/shared/data/rules/dnsmasq-china-list/accelerated-domains.china.conf"
+
+static int text_compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Is it listed, or does it end in a dot and a listed name? */
+static bool real_holds(char **names, size_t n, const char *text)
+{
+	for (; text; text = strchr(text, '.')) {
+		text += *text == '.';
+		if (bsearch(&text, names, n, sizeof *names, text_compare))
+			return true;
+	}
+	return false;
+}
+
+static void real_check(const struct matcher *m, char **names, size_t n, const char *text)
+{
+	struct dns_name name;
+
+	if (dns_name_parse(text, strlen(text), &name) == 0) /* "x" can make a label too long */
+		assert_int_equal(found(m, 0, text), real_holds(names, n, text));
+}
+
+/* "server=/NAME/ADDRESS": each name itself, below it, beside it, and it before another end. */
+static void test_real(void **state)
+{
+	enum { ROOM = 200000 };
+	char **names = calloc(ROOM, sizeof *names), line[512], text[600];
+	FILE *f = fopen(REAL, "r");
+	struct matcher_builder *b = NULL;
+	struct matcher *m;
+	size_t n = 0;
+
+	(void)state;
+	if (!f) {
+		free(names);
+		print_message("skipped: no ../shared/data\n");
+		return;
+	}
+	assert_non_null(names);
+	assert_int_equal(matcher_builder_new(KEY, 1, &b), 0);
+	while (n < ROOM && fgets(line, sizeof line, f)) {
+		char *rest = line, *name;
+		struct dns_name held;
+
+		(void)strsep(&rest, "/");
+		name = line[0] == '#' ? NULL : strsep(&rest, "/");
+		if (!name)
+			continue;
+		held = name_of(name);
+		assert_int_equal(matcher_builder_add(b, 0, MATCHER_SUFFIX, &held), 0);
+		names[n++] = strdup(name);
+	}
+	(void)fclose(f);
+	assert_true(n > 100000);
+	qsort(names, n, sizeof *names, text_compare);
+	assert_int_equal(matcher_builder_finish(b, &m), 0);
+	assert_int_equal(matcher_count(m, 0), n);
+	for (size_t i = 0; i < n; i++) {
+		static const char *const forms[] = {"%s", "www.%s", "x%s", "%s.example"};
+
+		for (size_t k = 0; k < COUNT(forms); k++) {
+			(void)snprintf(text, sizeof text, forms[k], names[i]);
+			real_check(m, names, n, text);
+		}
+	}
+	matcher_free(m);
+	for (size_t i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -755,6 +867,8 @@ int main(void)
 		cmocka_unit_test(test_model_joined),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_many_joined),
+		cmocka_unit_test(test_deep),
+		cmocka_unit_test(test_real),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
