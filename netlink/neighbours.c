@@ -1,20 +1,14 @@
 /* Theory of operation: buckets of a few neighbours each, chosen by a keyed hash of the address, so
- * that nobody on the LAN can push somebody else out by his own addresses. A bucket has a sequence
- * number that is odd while it is written; a reader that saw it odd, or another one behind its
- * reading, reads again. All words are atomic, so nothing is torn and nothing is undefined: what is
- * stored with release between the two changes of the number, and loaded with acquire, cannot be
- * seen without the first of them. */
-#include "netlink/neighbours.h"
+ * that nobody on the LAN can push somebody else out by his own addresses. Each has a sequence
+ * number (neighbours_internal.h). */
+#include "netlink/neighbours_internal.h"
 #include "netlink/rt_internal.h"
 
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/neighbour.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,16 +16,12 @@
 enum {
 	WAYS_EACH = 8, /* neighbours of a bucket */
 	BUCKETS = NEIGHBOURS_MAX / WAYS_EACH,
-	PREFIXES_MAX = 256,
-	LINKS_MAX = 1024,
 	READ_BYTES = 32768,
 	READS_MAX = 4096, /* in one call: more than the queue holds */
 	QUEUE_BYTES = 1 << 20,
-	SPINS_MAX = 64, /* until the writer, whom we may keep from it, gets the processor */
 };
 
-/* info: the MAC address in the low bits, then these. */
-#define INFO_MAC    ((1ULL << 48) - 1)
+/* info: the MAC address in the low 48 bits, then these. */
 #define INFO_HAS    (1ULL << 48)
 #define INFO_FAMILY 56 /* enum ip_family; 0: the slot is free */
 
@@ -45,23 +35,6 @@ struct bucket {
 	struct slot slots[WAYS_EACH];
 };
 
-struct place {
-	_Atomic uint64_t address[2];
-	_Atomic uint32_t ifindex, kind; /* kind: family << 8 | length of the prefix */
-};
-
-struct link {
-	_Atomic uint64_t name[IF_NAMESIZE / 8];
-	_Atomic uint32_t ifindex;
-};
-
-/* What lies where; longer prefixes first. */
-struct places {
-	_Atomic uint32_t sequence, n_prefixes, n_links;
-	struct place prefixes[PREFIXES_MAX];
-	struct link links[LINKS_MAX];
-};
-
 struct neighbours {
 	int fd;
 	struct rt *rt; /* for whole tables */
@@ -72,42 +45,6 @@ struct neighbours {
 	uint8_t buf[READ_BYTES];
 };
 
-/* --- sequence numbers --- */
-
-static void write_begin(_Atomic uint32_t *sequence)
-{
-	uint32_t s = atomic_load_explicit(sequence, memory_order_relaxed);
-
-	atomic_store_explicit(sequence, s + 1, memory_order_relaxed);
-}
-
-static void write_end(_Atomic uint32_t *sequence)
-{
-	uint32_t s = atomic_load_explicit(sequence, memory_order_relaxed);
-
-	atomic_store_explicit(sequence, s + 1, memory_order_release);
-}
-
-static uint32_t read_begin(const _Atomic uint32_t *sequence)
-{
-	for (unsigned spins = 1;; spins++) {
-		uint32_t s = atomic_load_explicit(sequence, memory_order_acquire);
-
-		if (s % 2 == 0)
-			return s;
-		if (spins % SPINS_MAX == 0)
-			(void)sched_yield();
-	}
-}
-
-static bool read_failed(const _Atomic uint32_t *sequence, uint32_t began)
-{
-	return atomic_load_explicit(sequence, memory_order_relaxed) != began;
-}
-
-#define PUT(word, value) atomic_store_explicit(&(word), (value), memory_order_release)
-#define GET(word)	 atomic_load_explicit(&(word), memory_order_acquire)
-
 /* --- the table --- */
 
 static struct bucket *bucket_of(const struct neighbours *n, const uint64_t address[2])
@@ -117,11 +54,6 @@ static struct bucket *bucket_of(const struct neighbours *n, const uint64_t addre
 	h = (h ^ h >> 32 ^ address[1] ^ n->key[1]) * 0xbf58476d1ce4e5b9ULL;
 	h = (h ^ h >> 29) * 0x94d049bb133111ebULL;
 	return (struct bucket *)&n->buckets[(h >> 32) % BUCKETS];
-}
-
-static void address_words(const struct ip_addr *a, uint64_t ret[2])
-{
-	memcpy(ret, a->b, sizeof a->b);
 }
 
 static bool slot_is(const struct slot *s, const struct ip_addr *a, const uint64_t words[2])
@@ -363,152 +295,12 @@ int neighbours_read(struct neighbours *n)
 	return lost ? table_read(n) : 0;
 }
 
-/* --- where prefixes lie --- */
-
-struct seen_prefix {
-	struct ip_prefix prefix;
-	unsigned ifindex;
-};
-
-struct seen_link {
-	unsigned ifindex;
-	char name[IF_NAMESIZE];
-};
-
-struct seen {
-	struct seen_prefix prefixes[PREFIXES_MAX];
-	struct seen_link links[LINKS_MAX];
-	size_t n_prefixes, n_links;
-};
-
-static void see_address(void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t len)
-{
-	struct seen *s = arg;
-
-	/* Every interface has the link-local prefix. */
-	if (s->n_prefixes == PREFIXES_MAX || ip_addr_is_loopback(a) || ip_addr_is_link_local(a) ||
-		len > 8 * ip_addr_size(a))
-		return;
-	s->prefixes[s->n_prefixes++] = (struct seen_prefix){{*a, len}, ifindex};
-}
-
-static void see_link(void *arg, unsigned ifindex, const char *name)
-{
-	struct seen *s = arg;
-
-	if (s->n_links == LINKS_MAX || strlen(name) >= IF_NAMESIZE)
-		return;
-	s->links[s->n_links].ifindex = ifindex;
-	strcpy(s->links[s->n_links++].name, name);
-}
-
-static int prefix_compare(const void *a, const void *b)
-{
-	const struct seen_prefix *p = a, *q = b;
-
-	if (p->prefix.len != q->prefix.len)
-		return q->prefix.len - p->prefix.len;
-	return p->ifindex < q->ifindex ? -1 : p->ifindex > q->ifindex;
-}
-
-static int link_compare(const void *a, const void *b)
-{
-	const struct seen_link *p = a, *q = b;
-
-	return p->ifindex < q->ifindex ? -1 : p->ifindex > q->ifindex;
-}
-
-static void places_set(struct places *p, const struct seen *s)
-{
-	write_begin(&p->sequence);
-	for (size_t i = 0; i < s->n_prefixes; i++) {
-		const struct ip_prefix *prefix = &s->prefixes[i].prefix;
-		uint64_t words[2];
-
-		address_words(&prefix->addr, words);
-		PUT(p->prefixes[i].address[0], words[0]);
-		PUT(p->prefixes[i].address[1], words[1]);
-		PUT(p->prefixes[i].kind, (uint32_t)prefix->addr.family << 8 | prefix->len);
-		PUT(p->prefixes[i].ifindex, s->prefixes[i].ifindex);
-	}
-	for (size_t i = 0; i < s->n_links; i++) {
-		uint64_t words[IF_NAMESIZE / 8];
-
-		memcpy(words, s->links[i].name, sizeof words);
-		for (size_t w = 0; w < IF_NAMESIZE / 8; w++)
-			PUT(p->links[i].name[w], words[w]);
-		PUT(p->links[i].ifindex, s->links[i].ifindex);
-	}
-	PUT(p->n_prefixes, (uint32_t)s->n_prefixes);
-	PUT(p->n_links, (uint32_t)s->n_links);
-	write_end(&p->sequence);
-}
-
 int neighbours_reload(struct neighbours *n, struct rt *rt)
 {
-	struct seen *s = calloc(1, sizeof *s);
-	int r;
-
-	if (!s)
-		return -ENOMEM;
-	r = rt_addresses(rt, see_address, s);
-	if (r == 0)
-		r = rt_links(rt, see_link, s);
-	if (r == 0) {
-		qsort(s->prefixes, s->n_prefixes, sizeof s->prefixes[0], prefix_compare);
-		qsort(s->links, s->n_links, sizeof s->links[0], link_compare);
-		places_set(&n->places, s);
-	}
-	free(s);
-	return r;
+	return places_reload(&n->places, rt);
 }
 
 /* --- look-up --- */
-
-/* The interface in whose prefix the address lies, 0: none. */
-static unsigned places_interface(const struct places *p, const struct ip_addr *a)
-{
-	uint32_t n = GET(p->n_prefixes);
-
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t kind = GET(p->prefixes[i].kind);
-		uint64_t words[2] = {
-			GET(p->prefixes[i].address[0]), GET(p->prefixes[i].address[1])};
-		struct ip_prefix prefix = {
-			.addr.family = (uint8_t)(kind >> 8), .len = (uint8_t)kind};
-
-		memcpy(prefix.addr.b, words, sizeof words);
-		if (ip_prefix_contains(&prefix, a))
-			return GET(p->prefixes[i].ifindex);
-	}
-	return 0;
-}
-
-static void places_name(const struct places *p, unsigned ifindex, char ret[IF_NAMESIZE])
-{
-	uint32_t from = 0, n = GET(p->n_links);
-
-	ret[0] = 0;
-	while (n > 0) {
-		uint32_t half = n / 2, found = GET(p->links[from + half].ifindex);
-
-		if (found == ifindex) {
-			uint64_t words[IF_NAMESIZE / 8];
-
-			for (size_t w = 0; w < IF_NAMESIZE / 8; w++)
-				words[w] = GET(p->links[from + half].name[w]);
-			memcpy(ret, words, sizeof words);
-			ret[IF_NAMESIZE - 1] = 0;
-			return;
-		}
-		if (found < ifindex) {
-			from += half + 1;
-			n -= half + 1;
-		} else {
-			n = half;
-		}
-	}
-}
 
 /* The neighbour with this address; of several, on several interfaces, that on `preferred`, else the
  * one that was told of last. */
@@ -551,10 +343,7 @@ bool neighbours_find(
 
 	if (!n || address->family == IP_NONE)
 		return false;
-	do {
-		began = read_begin(&n->places.sequence);
-		preferred = places_interface(&n->places, address);
-	} while (read_failed(&n->places.sequence, began));
+	preferred = places_interface(&n->places, address);
 	address_words(address, words);
 	b = bucket_of(n, words);
 	do {
@@ -566,9 +355,6 @@ bool neighbours_find(
 		ret->ifindex = preferred;
 	if (ret->ifindex == 0)
 		return false;
-	do {
-		began = read_begin(&n->places.sequence);
-		places_name(&n->places, ret->ifindex, ret->interface);
-	} while (read_failed(&n->places.sequence, began));
+	places_name(&n->places, ret->ifindex, ret->interface);
 	return true;
 }
