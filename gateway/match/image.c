@@ -22,7 +22,8 @@ void image_header_write(const struct image_header *h, uint8_t *ret)
 	const uint32_t numbers[] = {h->n_names, h->bits, h->n_sets, h->n_elements, h->n_patterns,
 		h->pattern_bytes, h->n_v4, h->n_v6};
 
-	memcpy(ret, IMAGE_MAGIC, IMAGE_MAGIC_SIZE);
+	for (size_t i = 0; i < IMAGE_MAGIC_SIZE; i++)
+		ret[i] = (uint8_t)IMAGE_MAGIC[i];
 	image_put(ret + 8, h->version, 4);
 	image_put(ret + 12, h->n_sources, 4);
 	image_put(ret + 16, h->size, 8);
@@ -57,7 +58,7 @@ static uint64_t sum_bytes(uint64_t seed, const uint8_t *bytes, size_t len)
 	size_t at = 0;
 
 	for (; len - at >= 32; at += 32)
-		for (unsigned i = 0; i < 4; i++)
+		for (size_t i = 0; i < 4; i++)
 			lanes[i] = matcher_mix(
 				lanes[i] ^ image_get(bytes + at + 8 * i, 8), factors[i]);
 	for (; at < len; at++)

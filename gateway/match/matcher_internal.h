@@ -22,8 +22,8 @@
 #define MATCHER_LABELS	   128
 #define MATCHER_BITS_MAX   24
 #define MATCHER_SETS_MAX   (1u << MATCHER_BITS_MAX)
-#define MATCHER_SET_MAX	   (MATCHER_SOURCES_MAX * MATCHER_NAME_KINDS) /* elements of one */
-#define MATCHER_BUCKET_AIM 8					      /* names a bucket, at most */
+#define MATCHER_SET_MAX	   ((size_t)MATCHER_SOURCES_MAX * MATCHER_NAME_KINDS) /* elements of one */
+#define MATCHER_BUCKET_AIM 8 /* names a bucket, at most */
 #define MATCHER_NONE	   UINT32_MAX
 
 struct matcher_table {

@@ -104,10 +104,10 @@ static int drop_below(struct matcher_builder *b)
 		unsigned source = matcher_element_source(one->element);
 		uint32_t above = one->above;
 
-		if (above != MATCHER_NONE && first[above] == MATCHER_NONE)
-			above = b->above.next[above];
 		if (is_kept(b, source))
 			continue;
+		if (above != MATCHER_NONE && first[above] == MATCHER_NONE)
+			above = b->above.next[above];
 		for (; above != MATCHER_NONE && !one->dropped; above = b->above.next[above])
 			one->dropped = source_holds_below(b, first[above], source);
 	}

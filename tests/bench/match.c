@@ -172,7 +172,7 @@ static void image_use(const uint8_t *bytes, size_t len)
 	struct dns_name own;
 	struct image image;
 	struct matcher_builder *b;
-	struct matcher *m;
+	struct matcher *m = NULL;
 	const char *why;
 
 	if (image_read(bytes, len, &image, &why) || dns_name_parse("own.test", 8, &own) ||
