@@ -71,6 +71,8 @@ static bool is_cosmetic(const char *line, size_t len)
 	static const char *const marks[] = {
 		"##", "#@#", "#?#", "#@?#", "#$#", "#@$#", "#$?#", "#%#", "#@%#", "$$", "$@$"};
 
+	if (!memchr(line, '#', len) && !memchr(line, '$', len))
+		return false;
 	for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
 		const char *at = memmem(line, len, marks[i], strlen(marks[i]));
 		size_t behind = at ? (size_t)(at - line) + strlen(marks[i]) : 0;
@@ -200,6 +202,7 @@ static bool is_part_of_address(const struct rule *u)
 /* "10.1." and "10.1.*": the first bytes of an address. */
 static bool address_front_read(const struct rule *u, struct ip_prefix *ret)
 {
+	static const char zeros[] = "0.0.0";
 	char whole[IP_TEXT_MAX];
 	unsigned dots = 0;
 	int n;
@@ -209,7 +212,7 @@ static bool address_front_read(const struct rule *u, struct ip_prefix *ret)
 	if (u->start == START_ANYWHERE || u->ends || dots == 0 || dots > 3 || u->len > 12 ||
 		u->b[u->len - 1] != '.')
 		return false;
-	n = snprintf(whole, sizeof whole, "%.*s%s/%u", (int)u->len, u->b, "0.0.0" + (dots - 1) * 2,
+	n = snprintf(whole, sizeof whole, "%.*s%s/%u", (int)u->len, u->b, &zeros[(dots - 1) * 2],
 		dots * 8);
 	return list_prefix_parse(whole, (size_t)n, ret) == 0;
 }
