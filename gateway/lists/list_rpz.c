@@ -74,7 +74,7 @@ static bool is_absolute(const char *text, size_t len)
 /* A name of the file: one without a dot at its end is relative to the origin. */
 static int name_read(const struct zone *z, const char *text, size_t len, struct dns_name *ret)
 {
-	struct dns_name name;
+	struct dns_name name, whole;
 	size_t room;
 
 	if (len == 1 && text[0] == '@') {
@@ -90,10 +90,11 @@ static int name_read(const struct zone *z, const char *text, size_t len, struct 
 	room = (size_t)name.len - 1 + z->origin.len;
 	if (room > DNS_NAME_MAX)
 		return -EINVAL;
-	*ret = (struct dns_name){
+	whole = (struct dns_name){
 		.len = (uint8_t)room, .labels = (uint8_t)(name.labels + z->origin.labels)};
-	memcpy(ret->b, name.b, name.len - 1u);
-	memcpy(ret->b + name.len - 1, z->origin.b, z->origin.len);
+	memcpy(whole.b, name.b, name.len - 1u);
+	memcpy(whole.b + name.len - 1, z->origin.b, z->origin.len);
+	*ret = whole; /* which may be the origin itself */
 	return 0;
 }
 

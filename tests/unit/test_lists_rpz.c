@@ -72,6 +72,10 @@ static void the_zones_own_name(void **state)
 		"$ORIGIN test.\nrpz SOA a. b. 1 2 3 4 5\n$ORIGIN rpz.test.\nx.test CNAME .\n"
 		"$ORIGIN deep.rpz.test.\ny CNAME .\n@ CNAME .\n",
 		"4:exact x.test\n6:exact y.deep\n7:exact deep\n");
+	/* Origins that are relative to the one before. */
+	log_takes(LIST_RPZ,
+		"$ORIGIN test.\n@ SOA a. b. 1 2 3 4 5\n$ORIGIN rpz\n$ORIGIN deep\ny CNAME .\n",
+		"5:exact y.deep.rpz\n");
 	/* or by nothing. */
 	log_takes(LIST_RPZ, HEAD "x.test CNAME .\ny.test. CNAME .\n",
 		"4:exact x.test\n5:exact y.test\n");
