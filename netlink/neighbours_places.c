@@ -131,7 +131,7 @@ static void name_find(const struct places *p, unsigned ifindex, char ret[IF_NAME
 		uint32_t half = n / 2, found = GET(p->links[from + half].ifindex);
 
 		if (found == ifindex) {
-			uint64_t words[IF_NAMESIZE / 8];
+			uint64_t words[IF_NAMESIZE / 8] = {0};
 
 			for (size_t w = 0; w < IF_NAMESIZE / 8; w++)
 				words[w] = GET(p->links[from + half].name[w]);

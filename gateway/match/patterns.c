@@ -193,7 +193,7 @@ size_t patterns_size_bytes(const struct patterns *p)
 
 	if (!p)
 		return 0;
-	size = sizeof *p + p->text_at[p->n] + 2 * (p->n + 1) * sizeof p->text_at[0] +
+	size = sizeof *p + p->text_at[p->n] + 2 * ((size_t)p->n + 1) * sizeof p->text_at[0] +
 	       p->sources_at[p->n] * sizeof p->sources[0] + p->n_always * sizeof p->always[0] +
 	       automaton_size_bytes(&p->automaton);
 	for (uint32_t i = p->n_keywords; i < p->n; i++)

@@ -245,7 +245,7 @@ static int arrays_new(struct patterns *p, const struct patterns_builder *b)
 	p->text = malloc(b->text_size);
 	p->text_at = calloc(b->n + 1, sizeof p->text_at[0]);
 	p->sources_at = calloc(b->n + 1, sizeof p->sources_at[0]);
-	p->sources = calloc(b->n_uses, sizeof p->sources[0]);
+	p->sources = calloc(b->n_uses + 1, sizeof p->sources[0]);
 	p->code = calloc(b->n_regexps + 1, sizeof p->code[0]);
 	p->always = calloc(b->n_regexps + 1, sizeof p->always[0]);
 	p->gave_up = calloc(1, sizeof *p->gave_up);

@@ -9,7 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
+
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65 /* no memory that was written can be run */
+#endif
 
 #define EXPRESSIONS 300
 #define NAMES_MAX   100000
@@ -152,5 +157,12 @@ int main(int argc, char **argv)
 		patterns_size_bytes(regexps));
 	patterns_free(keywords);
 	patterns_free(regexps);
+	/* As under systemd's MemoryDenyWriteExecute=; Linux 6.3. */
+	if (prctl(PR_SET_MDWE, 1UL, 0UL, 0UL, 0UL) == 0) {
+		regexps = build(&expressions, true, &n_regexps);
+		took = look_up(regexps, names, n, &hits);
+		printf("interpreted_ns     %8.1f\n", took);
+		patterns_free(regexps);
+	}
 	return 0;
 }
