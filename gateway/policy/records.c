@@ -93,50 +93,104 @@ static const uint8_t *entry_read(const uint8_t *p, struct entry *ret)
 	return p + len;
 }
 
-/* The node of this hash whose name is the label at `label` in front of that of `parent`. */
-static const uint8_t *child_find(
-	const struct records *r, uint64_t hash, const uint8_t *label, const uint8_t *parent)
+/* The first node of this hash; 0: none. */
+static uint32_t slot_find(const struct records *r, uint64_t hash)
 {
 	uint32_t tag = records_tag(hash), i = records_slot_of(tag, r->n_slots);
-	size_t first = *label + 1u, size = first + parent[0];
+
+	while (r->slots[i].at && r->slots[i].tag != tag)
+		i = i + 1 == r->n_slots ? 0 : i + 1;
+	return r->slots[i].at;
+}
+
+/* The node of this hash with the name: the label at `label` and what is at `behind`. */
+static const uint8_t *node_exactly(const struct records *r, uint64_t hash, const uint8_t *label,
+	const uint8_t *behind, size_t behind_len)
+{
+	uint32_t tag = records_tag(hash), i = records_slot_of(tag, r->n_slots);
+	size_t first = *label + 1u;
 
 	for (; r->slots[i].at; i = i + 1 == r->n_slots ? 0 : i + 1) {
 		const uint8_t *node = r->nodes + r->slots[i].at;
 
-		if (r->slots[i].tag == tag && node[0] == size &&
+		if (r->slots[i].tag == tag && node[0] == first + behind_len &&
 			memcmp(node + NODE_HEAD, label, first) == 0 &&
-			memcmp(node + NODE_HEAD + first, parent + NODE_HEAD, parent[0]) == 0)
+			memcmp(node + NODE_HEAD + first, behind, behind_len) == 0)
 			return node;
 	}
 	return NULL;
 }
 
+/* A walk from the root to the closest encloser. */
+struct walk {
+	const struct dns_name *name;
+	uint8_t start[LABELS_MAX];
+	unsigned labels, depth; /* depth: of the node that was reached */
+	uint64_t hash;
+	const uint8_t *node;
+};
+
+/* By hashes alone: no node is touched but the last one, whose name says whether all was right, as
+ * a node's ancestors are all there. */
+static bool walk_quickly(const struct records *r, struct walk *w)
+{
+	uint32_t last = 0, at;
+	size_t suffix;
+
+	for (w->depth = 0; w->depth < w->labels; w->depth++) {
+		uint64_t hash =
+			records_hash_label(w->hash, w->name->b, w->start[w->labels - w->depth - 1]);
+
+		at = slot_find(r, hash);
+		if (!at)
+			break;
+		last = at;
+		w->hash = hash;
+	}
+	w->node = r->nodes + last;
+	if (w->depth == 0 || (w->depth < w->labels && !r->wildcards))
+		return true;
+	suffix = w->start[w->labels - w->depth];
+	return w->node[0] == w->name->len - suffix &&
+	       memcmp(w->node + NODE_HEAD, w->name->b + suffix, w->node[0]) == 0;
+}
+
+/* Step by step, once two names have one tag. */
+static void walk_carefully(const struct records *r, struct walk *w)
+{
+	w->node = r->nodes;
+	w->hash = 0;
+	for (w->depth = 0; w->depth < w->labels; w->depth++) {
+		size_t at = w->start[w->labels - w->depth - 1];
+		uint64_t hash = records_hash_label(w->hash, w->name->b, at);
+		const uint8_t *node =
+			node_exactly(r, hash, w->name->b + at, w->node + NODE_HEAD, w->node[0]);
+
+		if (!node)
+			break;
+		w->node = node;
+		w->hash = hash;
+	}
+}
+
 /* The node of the name itself, that of the wildcard that makes it up, or NULL. */
 static const uint8_t *node_find(const struct records *r, const struct dns_name *name, bool exactly)
 {
-	static const uint8_t wildcard[] = "\1*";
-	uint8_t start[LABELS_MAX];
-	const uint8_t *node = r->nodes, *child;
-	uint64_t hash = 0, next;
-	unsigned labels = 0, depth = 0;
+	struct walk w; /* large: start is not cleared */
 
+	w.name = name;
+	w.hash = 0;
+	w.labels = 0;
 	for (size_t at = 0; name->b[at]; at += name->b[at] + 1u)
-		start[labels++] = (uint8_t)at;
-	for (; depth < labels; depth++) {
-		const uint8_t *label = name->b + start[labels - depth - 1];
-
-		next = records_hash_label(hash, label);
-		child = child_find(r, next, label, node);
-		if (!child)
-			break;
-		node = child;
-		hash = next;
-	}
-	if (depth == labels)
-		return node;
-	if (exactly || !(node[1] & NODE_WILDCARD))
+		w.start[w.labels++] = (uint8_t)at;
+	if (!walk_quickly(r, &w))
+		walk_carefully(r, &w);
+	if (w.depth == w.labels)
+		return w.node;
+	if (exactly || !r->wildcards || !(w.node[1] & NODE_WILDCARD))
 		return NULL;
-	return child_find(r, records_hash_label(hash, wildcard), wildcard, node);
+	return node_exactly(r, records_hash_wildcard(w.hash), (const uint8_t *)"\1*",
+		w.node + NODE_HEAD, w.node[0]);
 }
 
 bool records_hold(const struct records *r, const struct dns_name *name)

@@ -188,16 +188,17 @@ static int slots_resize(struct records *r, uint32_t n_slots)
 	return 0;
 }
 
-static uint64_t hash_of(const uint8_t *name)
+static uint64_t hash_of(const uint8_t *name, size_t len)
 {
-	uint8_t start[DNS_NAME_MAX];
+	uint8_t b[DNS_NAME_MAX + 1] = {0}, start[DNS_NAME_MAX];
 	uint64_t hash = 0;
 	unsigned n = 0;
 
-	for (size_t at = 0; name[at]; at += name[at] + 1u)
+	memcpy(b, name, len);
+	for (size_t at = 0; b[at]; at += b[at] + 1u)
 		start[n++] = (uint8_t)at;
 	while (n > 0)
-		hash = records_hash_label(hash, name + start[--n]);
+		hash = records_hash_label(hash, b, start[--n]);
 	return hash;
 }
 
@@ -220,7 +221,7 @@ static int put(struct build *b, const void *bytes, size_t size)
 /* Where the node of the name is; 0 also for the root; -ENOENT. */
 static int64_t node_at(const struct records *r, const uint8_t *name, size_t len)
 {
-	uint32_t tag = records_tag(hash_of(name)), i;
+	uint32_t tag = records_tag(hash_of(name, len)), i;
 
 	if (len == 1)
 		return r->n_nodes > 0 ? 0 : -ENOENT;
@@ -254,7 +255,7 @@ static int node_begin(struct build *b, const uint8_t *name, size_t len, uint8_t 
 		return err;
 	if (at > 0)
 		slot_put(r->slots, r->n_slots,
-			(struct records_slot){records_tag(hash_of(name)), (uint32_t)at});
+			(struct records_slot){records_tag(hash_of(name, len)), (uint32_t)at});
 	r->n_nodes++;
 	return 0;
 }
@@ -302,6 +303,7 @@ static int ancestors_add(struct build *b, const uint8_t *name)
 		while (parent[len - 1])
 			len += parent[len - 1] + 1u;
 		b->r->nodes[node_at(b->r, parent, len) + 1] |= NODE_WILDCARD;
+		b->r->wildcards = true;
 	}
 	return err;
 }

@@ -15,6 +15,7 @@
 #ifndef TUNGATE_POLICY_RECORDS_INTERNAL_H
 #define TUNGATE_POLICY_RECORDS_INTERNAL_H
 
+#include <endian.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -58,6 +59,7 @@ struct records_file {
 struct records {
 	_Atomic unsigned refs;
 	bool whole, no_line_none;
+	bool wildcards; /* there is one */
 	uint8_t *nodes; /* the root first */
 	size_t nodes_size;
 	struct records_slot *slots;
@@ -68,22 +70,38 @@ struct records {
 	size_t n_files;
 };
 
-static inline uint64_t records_hash_label(uint64_t hash, const uint8_t *label)
+/* n (1 to 8) bytes at b[at] as a little-endian number; reads inside b[256] only. */
+static inline uint64_t records_word(const uint8_t *b, size_t at, size_t n)
 {
-	size_t n = *label + 1u;
+	size_t base = at > 248 ? 248 : at;
+	uint64_t word;
 
-	while (n > 0) {
-		size_t part = n < 8 ? n : 8;
-		uint64_t word = 0;
+	memcpy(&word, b + base, sizeof word);
+	word = le64toh(word) >> 8 * (at - base);
+	return n == 8 ? word : word & ((1ULL << 8 * n) - 1);
+}
 
-		for (size_t i = 0; i < part; i++)
-			word |= (uint64_t)label[i] << 8 * i;
-		hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-		hash ^= hash >> 32;
-		label += part;
-		n -= part;
-	}
-	return hash;
+static inline uint64_t records_hash_word(uint64_t hash, uint64_t word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+/* The hash of a name is made label by label from the right: that of what is behind the label at
+ * name->b[at], and the label. */
+static inline uint64_t records_hash_label(uint64_t hash, const uint8_t *b, size_t at)
+{
+	size_t end = at + b[at] + 1u;
+
+	for (; end - at > 8; at += 8)
+		hash = records_hash_word(hash, records_word(b, at, 8));
+	return records_hash_word(hash, records_word(b, at, end - at));
+}
+
+/* That of the label "*" in front of a name. */
+static inline uint64_t records_hash_wildcard(uint64_t hash)
+{
+	return records_hash_word(hash, 1 | (uint64_t)'*' << 8);
 }
 
 static inline uint32_t records_tag(uint64_t hash)
