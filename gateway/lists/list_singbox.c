@@ -16,6 +16,8 @@
 #include "gateway/lists/list_rules.h"
 
 #define VERSION_MAX 4
+/* Of everything in one another: two for each rule, and what the values of others may be. */
+#define NESTING_MAX (2 * LIST_RULES_DEPTH_MAX + 64)
 
 struct singbox {
 	struct list_reader *r;
@@ -23,6 +25,7 @@ struct singbox {
 	struct list_rules *rules;
 	yaml_parser_t parser;
 	yaml_event_t event;
+	unsigned depth;
 	int read_err; /* of in */
 	bool has_version;
 };
@@ -74,6 +77,13 @@ static int event_next(struct singbox *s)
 	list_rules_place(s->rules, event_line(s), s->event.start_mark.column + 1);
 	if (s->event.type == YAML_ALIAS_EVENT)
 		return broken(s, "not JSON: an alias");
+	if (s->event.type == YAML_MAPPING_START_EVENT || s->event.type == YAML_SEQUENCE_START_EVENT)
+		s->depth++;
+	else if (s->event.type == YAML_MAPPING_END_EVENT ||
+		 s->event.type == YAML_SEQUENCE_END_EVENT)
+		s->depth--;
+	if (s->depth > NESTING_MAX)
+		return broken(s, "nested too deep");
 	return 0;
 }
 
