@@ -168,6 +168,8 @@ size_t matcher_names(const struct matcher *m)
 
 size_t matcher_count(const struct matcher *m, unsigned source)
 {
+	if (source >= m->n_sources)
+		return 0;
 	return (size_t)m->counts[source] + (m->pattern_counts ? m->pattern_counts[source] : 0);
 }
 
