@@ -2,6 +2,7 @@
  *   names list N       N distinct names, one a line
  *   names queries N    N distinct names, of which about a quarter is in the list of 1,000,000 or
  *                      below one of its names
+ *   names prefixes N   N address prefixes, four in five of IPv6
  * They have the shape of the lists that people have: 18 characters and 2 to 5 labels, three in five
  * of two labels, a fifth below another listed name, few top-level names over many. */
 #include <stdint.h>
@@ -83,6 +84,24 @@ static void put_query(char *at, uint32_t line)
 		put_registered(at, (uint32_t)(LISTED + line));
 }
 
+static void put_prefix(char *at, uint32_t line)
+{
+	uint64_t random = mix(line + (3ULL << 32));
+	unsigned len = (unsigned)(random >> 56) % 9;
+
+	if (random % 5 == 0) {
+		uint32_t net = (1 + (uint32_t)(random >> 8) % 223) << 24 |
+			       ((uint32_t)(random >> 16) & 0xffff00);
+
+		net &= UINT32_MAX << (16 - len);
+		sprintf(at, "%u.%u.%u.0/%u", net >> 24, net >> 16 & 255, net >> 8 & 255, 16 + len);
+	} else {
+		sprintf(at, "2%03x:%x:%x::/%u", (unsigned)(random >> 8 & 0xfff),
+			(unsigned)(random >> 20 & 0xffff),
+			(unsigned)(random >> 36 & 0xffff) & UINT32_MAX << (8 - len), 40 + len);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	uint32_t n = argc == 3 ? (uint32_t)atoi(argv[2]) : 0;
@@ -93,6 +112,8 @@ int main(int argc, char **argv)
 		put = put_line;
 	else if (argc == 3 && strcmp(argv[1], "queries") == 0)
 		put = put_query;
+	else if (argc == 3 && strcmp(argv[1], "prefixes") == 0)
+		put = put_prefix;
 	if (!put || n == 0 || n > LISTED)
 		return 2;
 	for (uint32_t i = 0; i < n; i++) {

@@ -24,6 +24,7 @@ rules_names() {
 	awk -v hits="$dir/hits.all" -v misses="$dir/misses.all" '
 		NR == FNR { listed[tolower($1)]; next }
 		/\.(arpa|local|lan|internal|onion|alt|test|invalid|localhost|example)$/ || !/\./ { next }
+		/(^|\.)(use-application-dns\.net|mask(-h2)?\.icloud\.com)$/ { next }
 		{
 			name = tolower($1)
 			while (!(name in listed) && (dot = index(name, ".")) > 0)
@@ -135,34 +136,43 @@ rules_start() {
 	sum_up "rules image" "$dir/image_rss" "MB of memory more than without the list" at-most 8
 }
 
-# Of the server whose pid is at hand; all names were asked before.
-# The CPU time tells more than the rate where other work shares the machine.
-names_rate() { # file, found|blocked → answers a second, lost, wrong, slowest ms, CPU us an answer
-	local before after
+cpu_ns() { cat "/proc/$1/task"/*/schedstat | awk '{ n += $1 } END { print n }'; }
+# Of the server whose pid is at hand; all names were asked before. The CPU time tells more than the rate where other work
+# shares the machine.
+names_rate() { # file, found|blocked [seconds] → answers a second, lost, wrong, slowest ms, CPU us an answer
+	local before after time=${3:-$seconds}
 	cl taskset -c 1 "$programs/load" "$rules_at" 0 64 file "$1" "$2" >/dev/null
-	before=$(cpu_ticks "$pid")
-	cl taskset -c 1 "$programs/load" "$rules_at" "$seconds" 64 file "$1" "$2" > "$dir/rate"
-	after=$(cpu_ticks "$pid")
-	awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" '{ printf "%s %.2f\n", $0, $1 ? t / hz * 1e6 / ($1 * s) : 0 }' "$dir/rate"
+	before=$(cpu_ns "$pid")
+	cl taskset -c 1 "$programs/load" "$rules_at" "$time" 64 file "$1" "$2" > "$dir/rate"
+	after=$(cpu_ns "$pid")
+	awk -v ns=$((after - before)) -v s="$time" '{ printf "%s %.2f\n", $0, $1 ? ns / 1e3 / ($1 * s) : 0 }' "$dir/rate"
 }
+# One gateway, that is told to take the lists and to drop them in turn, for half a second each: what else the machine
+# does meets both. All answers are fake ones, by the list's rule or the last.
 rules_answers() {
-	local i names own own_wrong own_cpu none none_wrong none_cpu
+	local i names own none own_cpu none_cpu
 	rm -f "$dir"/ratios.* "$dir"/cpu.*
+	without_list
+	start_tungate 0 ""
 	for i in $(seq "$rounds"); do
 		for names in misses hits; do
-			twenty_lists
-			start_tungate 0 ""
-			read -r own _ own_wrong _ own_cpu <<< "$(names_rate "$dir/$names.txt" found)"
-			end_server
-			without_list
-			start_tungate 0 ""
-			read -r none _ none_wrong _ none_cpu <<< "$(names_rate "$dir/$names.txt" found)"
-			end_server
-			echo "rules answers round $i, $names: with $names_count names in 20 lists $own answers/s (CPU $own_cpu us, $own_wrong wrong), with none $none (CPU $none_cpu us, $none_wrong wrong), ratio $(ratio "$own" "$none"), of CPU time $(ratio "$own_cpu" "$none_cpu")"
+			rm -f "$dir"/slices.*
+			for _ in $(seq $((2 * seconds))); do
+				twenty_lists
+				"$bin/tungate" reload -s "$dir/sock" >/dev/null
+				names_rate "$dir/$names.txt" found 0.5 >> "$dir/slices.own"
+				without_list
+				"$bin/tungate" reload -s "$dir/sock" >/dev/null
+				names_rate "$dir/$names.txt" found 0.5 >> "$dir/slices.none"
+			done
+			own=$(cut -d' ' -f1 "$dir/slices.own" | median) own_cpu=$(cut -d' ' -f5 "$dir/slices.own" | median)
+			none=$(cut -d' ' -f1 "$dir/slices.none" | median) none_cpu=$(cut -d' ' -f5 "$dir/slices.none" | median)
+			echo "rules answers round $i, $names: with $names_count names in 20 lists $own answers/s (CPU $own_cpu us), with none $none (CPU $none_cpu us), $(awk '{ n += $3 } END { print n }' "$dir"/slices.*) wrong, ratio $(ratio "$own" "$none"), of CPU time $(ratio "$own_cpu" "$none_cpu")"
 			ratio "$own" "$none" >> "$dir/ratios.$names"
 			ratio "$own_cpu" "$none_cpu" >> "$dir/cpu.$names"
 		done
 	done
+	end_server
 	sum_up "rules answers, names in no list" "$dir/ratios.misses" "of the same without lists" at-least 0.95
 	sum_up "rules answers, listed names" "$dir/ratios.hits" "of the same without lists" at-least 0.95
 	echo "rules answers: $(median < "$dir/cpu.misses") of the CPU time of an answer without lists for names in no list, $(median < "$dir/cpu.hits") for listed ones"
@@ -198,11 +208,13 @@ rules_reload() {
 	sum_up "rules reload" "$dir/lost.most" "queries lost at most" at-most 0
 }
 
-# The matcher alone, without a daemon. Real lists have some 160 expressions; the program makes them up to 300.
+# The matcher alone, without a daemon: names in one list and in twenty, prefixes, expressions. Real lists have some 160
+# expressions; the program makes them up to 300.
 rules_lookup() {
-	local i value list=$rules_data/rules/domain-list-community/release/geolocation-!cn.txt
+	local i name unit aim list=$rules_data/rules/domain-list-community/release/geolocation-!cn.txt
 	if [ -r "$list" ]; then
 		grep '^regexp:' "$list" > "$dir/expressions.txt"
+		cat $rules_data/cidr/*.txt | grep -v '^#' > "$dir/prefixes.txt"
 	else
 		cat > "$dir/expressions.txt" <<'EOT'
 (^|\.)cdn-?[0-9]*\.example\.(com|net|org)$
@@ -214,15 +226,33 @@ rules_lookup() {
 \.media-[^.]+\.example\.net$
 ^api-\w+-\d+\.shop\.example$
 EOT
+		"$programs/names" prefixes 100000 > "$dir/prefixes.txt"
 	fi
+	: > "$dir/lookup"
 	for i in $(seq "$rounds"); do
-		taskset -c 1 "$programs/bench_patterns" "$dir/expressions.txt" "$dir/queries.txt" | tr -s ' ' > "$dir/patterns.$i"
-		echo "rules look-up round $i: $(tr '\n' ' ' < "$dir/patterns.$i")"
+		taskset -c 1 "$programs/bench_match" "$dir/names.txt" "$dir/queries.txt" "$dir/prefixes.txt" > "$dir/lookup.round"
+		taskset -c 1 "$programs/bench_patterns" "$dir/expressions.txt" "$dir/queries.txt" >> "$dir/lookup.round"
+		echo "rules look-up round $i: $(tr -s ' \n' ' ' < "$dir/lookup.round")"
+		cat "$dir/lookup.round" >> "$dir/lookup"
 	done
-	for value in regexps_ns keywords_ns; do
-		sed -n "s/^$value //p" "$dir"/patterns.* > "$dir/values"
-		sum_up "rules look-up of 300 ${value%_ns}" "$dir/values" ns at-most 3000
-	done
+	awk '$1 == "prefixes" { n = $2 } $1 == "prefixes_kib" { print "bytes_a_prefix", $2 * 1024 / n }' "$dir/lookup" > "$dir/values"
+	cat "$dir/values" >> "$dir/lookup"
+	while read -r name unit aim; do
+		awk -v n="$name" '$1 == n { print $2 }' "$dir/lookup" > "$dir/values"
+		sum_up "rules look-up $name" "$dir/values" "$unit" at-most "$aim"
+	done <<EOT
+listed_ns ns 250
+questions_ns ns 250
+listed_ns_in_20 ns 250
+questions_ns_in_20 ns 250
+resident_kib kiB 7812
+image_bytes_a_name bytes 8
+image_ms ms 20
+prefixes_ns ns 100
+bytes_a_prefix bytes 20
+regexps_ns ns 3000
+keywords_ns ns 3000
+EOT
 }
 
 rules() {
