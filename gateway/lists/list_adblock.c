@@ -204,7 +204,7 @@ static bool address_front_read(const struct rule *u, struct ip_prefix *ret)
 {
 	static const char zeros[] = "0.0.0";
 	char whole[IP_TEXT_MAX];
-	unsigned dots = 0;
+	size_t dots = 0;
 	int n;
 
 	for (size_t i = 0; i < u->len; i++)
@@ -212,7 +212,7 @@ static bool address_front_read(const struct rule *u, struct ip_prefix *ret)
 	if (u->start == START_ANYWHERE || u->ends || dots == 0 || dots > 3 || u->len > 12 ||
 		u->b[u->len - 1] != '.')
 		return false;
-	n = snprintf(whole, sizeof whole, "%.*s%s/%u", (int)u->len, u->b, &zeros[(dots - 1) * 2],
+	n = snprintf(whole, sizeof whole, "%.*s%s/%zu", (int)u->len, u->b, &zeros[(dots - 1) * 2],
 		dots * 8);
 	return list_prefix_parse(whole, (size_t)n, ret) == 0;
 }
@@ -315,6 +315,7 @@ static int host_line(struct list_reader *r, struct rule *u)
 {
 	char ascii[RULE_MAX];
 	struct ip_prefix prefix;
+	struct rule host;
 	size_t len;
 	int err;
 
@@ -340,12 +341,13 @@ static int host_line(struct list_reader *r, struct rule *u)
 				       : "longer than any name");
 		return 0;
 	}
-	if (len != u->len) {
-		u->encoded = true;
-		u->b = ascii;
-		u->len = len;
+	host = *u;
+	if (len != u->len || memcmp(ascii, u->b, len) != 0) {
+		host.encoded = true;
+		host.b = ascii;
+		host.len = len;
 	}
-	return name_line(r, u);
+	return name_line(r, &host);
 }
 
 int list_adblock_line(struct list_reader *r, char *line, size_t len)

@@ -146,7 +146,7 @@ static int address_emit(struct list_reader *r, const char *text, unsigned bits, 
 static int address_trigger(struct list_reader *r, const struct dns_name *name)
 {
 	const uint8_t *labels[DNS_NAME_MAX / 2];
-	char text[IP_TEXT_MAX * 2];
+	char text[IP_TEXT_MAX * 2] = "";
 	size_t n = 0, len = 0;
 	unsigned bits = 0;
 	bool v6;
