@@ -8,7 +8,9 @@
  * Names are taken without the zone's own: it is the owner of the SOA, before that the first
  * $ORIGIN; with neither, owners stand for themselves. A record's class and TTL mean nothing here.
  * $INCLUDE and $GENERATE are not read. */
+#include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,56 +131,64 @@ static bool label_is(const uint8_t *label, const char *text)
 
 /* --- triggers --- */
 
-static int address_emit(struct list_reader *r, const char *text, unsigned bits, unsigned max)
+/* A byte of IPv4, a group of IPv6, or "zz" for "::". */
+static bool is_group(const uint8_t *label)
 {
-	struct ip_prefix prefix;
-	char whole[IP_TEXT_MAX];
-	int n = snprintf(whole, sizeof whole, "%s/%u", text, bits);
-
-	if (bits <= max && n > 0 && (size_t)n < sizeof whole &&
-		list_prefix_parse(whole, (size_t)n, &prefix) == 0)
-		return list_emit_prefix(r, &prefix);
-	list_bad(r, 1, "not an address of rpz-ip");
-	return 0;
+	for (unsigned i = 1; i <= label[0]; i++)
+		if (!isxdigit(label[i]))
+			return label_is(label, "zz");
+	return label[0] <= 4;
 }
 
-/* "24.0.2.0.192": the length, then the address from its end; of IPv6 its groups, "zz" for "::". */
-static int address_trigger(struct list_reader *r, const struct dns_name *name)
+/* The prefix length in the first label. */
+static unsigned bits_read(const uint8_t *label)
+{
+	unsigned bits = 0;
+
+	for (unsigned i = 1; i <= label[0]; i++) {
+		if (!isdigit(label[i]) || i > 3)
+			return UINT_MAX;
+		bits = bits * 10 + (label[i] - '0');
+	}
+	return bits;
+}
+
+/* "24.0.2.0.192": the length, then the address from its end; of IPv6 its groups. */
+static int address_read(const struct dns_name *name, struct ip_prefix *ret)
 {
 	const uint8_t *labels[DNS_NAME_MAX / 2];
-	char text[IP_TEXT_MAX * 2] = "";
+	char text[IP_TEXT_MAX] = "";
+	bool good = name->labels <= 9, v4 = name->labels == 5;
 	size_t n = 0, len = 0;
-	unsigned bits = 0;
-	bool v6;
 
-	for (const uint8_t *l = name->b; *l; l += *l + 1)
+	for (const uint8_t *l = name->b; good && *l; l += *l + 1) {
+		good = n == 0 || is_group(l);
+		v4 = v4 && !label_is(l, "zz");
 		labels[n++] = l;
-	v6 = n != 5 || (n == 5 && (label_is(labels[1], "zz") || label_is(labels[2], "zz") ||
-					  label_is(labels[3], "zz") || label_is(labels[4], "zz")));
-	for (unsigned i = 1; n > 0 && i <= labels[0][0]; i++)
-		bits = labels[0][i] >= '0' && labels[0][i] <= '9' && i <= 3
-			       ? bits * 10 + (labels[0][i] - '0')
-			       : 999;
-	if (n < 3 || n > 9 || bits > 128) {
-		list_bad(r, 1, "not an address of rpz-ip");
-		return 0;
 	}
-	for (size_t i = n - 1; i > 0; i--) {
-		bool zeros = label_is(labels[i], "zz");
+	if (!good || n < 3 || bits_read(labels[0]) > (v4 ? 32 : 128))
+		return -EINVAL;
+	while (--n > 0) {
+		bool zeros = label_is(labels[n], "zz");
 
 		/* "::" brings a colon with it on either side. */
 		if (len > 0 && text[len - 1] != ':' && !zeros)
-			text[len++] = v6 ? ':' : '.';
-		if (labels[i][0] > 4) {
-			list_bad(r, 1, "not an address of rpz-ip");
-			return 0;
-		}
-		memcpy(text + len, zeros ? (const uint8_t *)"::" : labels[i] + 1,
-			zeros ? 2 : labels[i][0]);
-		len += zeros ? 2 : labels[i][0];
+			text[len++] = v4 ? '.' : ':';
+		memcpy(text + len, zeros ? (const uint8_t *)"::" : labels[n] + 1, labels[n][0]);
+		len += labels[n][0];
 	}
-	text[len] = 0;
-	return address_emit(r, text, bits, v6 ? 128 : 32);
+	len += (size_t)snprintf(text + len, sizeof text - len, "/%u", bits_read(labels[0]));
+	return list_prefix_parse(text, len, ret);
+}
+
+static int address_trigger(struct list_reader *r, const struct dns_name *name)
+{
+	struct ip_prefix prefix;
+
+	if (address_read(name, &prefix) == 0)
+		return list_emit_prefix(r, &prefix);
+	list_bad(r, 1, "not an address of rpz-ip");
+	return 0;
 }
 
 static int name_trigger(struct zone *z, const struct dns_name *name, bool passes)
