@@ -84,7 +84,7 @@ uint64_t matcher_key(const struct matcher *m);
 size_t matcher_names(const struct matcher *m);
 /* Entries of one source as they were added: names, keywords and expressions, each once, dropped
  * ones too. Of what came with matcher_builder_add_from() only those are once that were not dropped.
- */
+ * 0 for a source that the matcher does not have. */
 size_t matcher_count(const struct matcher *m, unsigned source);
 size_t matcher_size_bytes(const struct matcher *m);
 

@@ -80,7 +80,7 @@ struct asked {
 
 static void asked_add(struct asked *a, const struct dns_name *name)
 {
-	size_t size = (name->len + 7u) / 8 * 8;
+	size_t size = ((size_t)name->len + 7) / 8 * 8;
 
 	a->bytes[a->len++] = name->len;
 	a->bytes[a->len++] = name->labels;
