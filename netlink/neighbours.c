@@ -161,6 +161,11 @@ static void take(void *arg, const struct nlmsghdr *h)
 	a = rt_attribute_address(attrs[NDA_DST], m->ndm_family);
 	if (a.family == IP_NONE)
 		return;
+	/* With more than 128 neighbours the kernel drops those that were silent for a minute, and
+	 * tells their last state. The first question of such a client may come before the kernel
+	 * has asked for it again, and a rule for it would not hold (seen on 6.18). */
+	if (h->nlmsg_type == RTM_DELNEIGH && m->ndm_state == NUD_STALE)
+		return;
 	if (h->nlmsg_type == RTM_DELNEIGH || !(m->ndm_state & valid)) {
 		neighbour_remove(n, &a, (unsigned)m->ndm_ifindex);
 		return;
