@@ -110,4 +110,14 @@ typedef void daemon_tell(void *arg, bool is_error, const char *text);
 typedef void daemon_reloaded(void *arg, int error);
 int daemon_reload(struct daemon *d, daemon_tell *tell, daemon_reloaded *done, void *arg);
 
+/* Pushed records: `json`, the text of an array, instead of what `source` had; NULL: nothing any
+ * more. On disk and in force when it returns 0. -EINVAL: nothing has changed, and ret_why tells
+ * what is wrong in which record; -ENOENT: nothing to delete; else the error of the disk, told there
+ * too. */
+#define DAEMON_WHY_MAX 512
+int daemon_records_set(
+	struct daemon *d, const char *source, const char *json, char *ret_why, size_t size);
+/* {"SOURCE": [records]}; the caller frees. The error of the disk; -EBADMSG: the file is broken. */
+int daemon_records_list(struct daemon *d, char **ret_json);
+
 #endif

@@ -30,6 +30,14 @@ static const struct command {
 	{"explain", CONTROL_ARG_NAME | CONTROL_ARG_TYPE | CONTROL_ARG_CLIENT,
 		"how a name would be answered, and why", command_explain},
 	{"reload", 0, "read the configuration again", command_reload},
+	{"records.set", CONTROL_ARG_SOURCE | CONTROL_ARG_RECORDS,
+		"local records of a source: all of them instead of those that it had, or none; a "
+		"request is at most 64 KiB, more records are pushed as several sources",
+		command_records_set},
+	{"records.delete", CONTROL_ARG_SOURCE, "no more records of a source",
+		command_records_delete},
+	{"records.list", CONTROL_ARG_SOURCE, "the records that were pushed, by source",
+		command_records_list},
 	{"help", 0, "the commands", command_help},
 	{"version", 0, "the version", command_version},
 };

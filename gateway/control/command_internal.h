@@ -25,6 +25,9 @@ control_command command_fakeip_lookup;
 control_command command_fakeip_flush;
 control_command command_explain;
 control_command command_reload;
+control_command command_records_set;
+control_command command_records_delete;
+control_command command_records_list;
 
 struct json_object *mapping_json(const struct daemon_mapping *m);
 

@@ -6,22 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 
+enum kind { TEXT, NUMBER, ARRAY };
+
 static const struct argument {
 	const char *key;
 	enum control_argument bit;
-	bool is_number;
+	enum kind kind;
 	size_t offset;
 } arguments[] = {
-	{"name", CONTROL_ARG_NAME, false, offsetof(struct control_request, name)},
-	{"address", CONTROL_ARG_ADDRESS, false, offsetof(struct control_request, address)},
-	{"type", CONTROL_ARG_TYPE, false, offsetof(struct control_request, type)},
-	{"client", CONTROL_ARG_CLIENT, false, offsetof(struct control_request, client)},
-	{"limit", CONTROL_ARG_LIMIT, true, offsetof(struct control_request, limit)},
-	{"after", CONTROL_ARG_AFTER, true, offsetof(struct control_request, after)},
+	{"name", CONTROL_ARG_NAME, TEXT, offsetof(struct control_request, name)},
+	{"address", CONTROL_ARG_ADDRESS, TEXT, offsetof(struct control_request, address)},
+	{"type", CONTROL_ARG_TYPE, TEXT, offsetof(struct control_request, type)},
+	{"client", CONTROL_ARG_CLIENT, TEXT, offsetof(struct control_request, client)},
+	{"limit", CONTROL_ARG_LIMIT, NUMBER, offsetof(struct control_request, limit)},
+	{"after", CONTROL_ARG_AFTER, NUMBER, offsetof(struct control_request, after)},
+	{"source", CONTROL_ARG_SOURCE, TEXT, offsetof(struct control_request, source)},
+	{"records", CONTROL_ARG_RECORDS, ARRAY, offsetof(struct control_request, records)},
 };
 #define N_ARGUMENTS (sizeof arguments / sizeof arguments[0])
 
-#define DEPTH_MAX 8 /* a request is flat; deeper nonsense is not followed */
+/* A record's data is deepest: {records: [{rdata: {params: {alpn: [..]}}}]}. Deeper nonsense is not
+ * followed. */
+#define DEPTH_MAX 8
 
 static const struct argument *argument_find(const char *key)
 {
@@ -88,6 +94,16 @@ static int take_number(struct json_object *value, uint32_t *ret)
 	return 0;
 }
 
+/* Its text is the value's, and goes with it. */
+static int take_array(struct json_object *value, const char **ret)
+{
+	if (!json_object_is_type(value, json_type_array))
+		return -EINVAL;
+	*ret = json_object_to_json_string_ext(
+		value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	return *ret ? 0 : -EINVAL;
+}
+
 static int take_argument(
 	struct control_request *r, const struct argument *a, struct json_object *value)
 {
@@ -96,12 +112,21 @@ static int take_argument(
 	if (!value) /* null: as if it were not there */
 		return 0;
 	r->given |= a->bit;
-	return a->is_number ? take_number(value, (uint32_t *)(void *)field)
-			    : take_text(value, (const char **)(void *)field);
+	switch (a->kind) {
+	case NUMBER:
+		return take_number(value, (uint32_t *)(void *)field);
+	case ARRAY:
+		return take_array(value, (const char **)(void *)field);
+	default:
+		return take_text(value, (const char **)(void *)field);
+	}
 }
 
 static int take_all(struct control_request *r, char *error)
 {
+	static const char *const kinds[] = {[TEXT] = "a text",
+		[NUMBER] = "a number from 0 to 4294967294",
+		[ARRAY] = "an array"};
 	struct json_object_iterator it = json_object_iter_begin(r->json);
 	struct json_object_iterator end = json_object_iter_end(r->json);
 
@@ -120,7 +145,7 @@ static int take_all(struct control_request *r, char *error)
 			return -EINVAL;
 		} else if (take_argument(r, a, value)) {
 			snprintf(error, CONTROL_REQUEST_ERROR_MAX, "%s: not %s", key,
-				a->is_number ? "a number from 0 to 4294967294" : "a text");
+				kinds[a->kind]);
 			return -EINVAL;
 		}
 	}

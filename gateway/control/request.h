@@ -15,14 +15,18 @@ enum control_argument {
 	CONTROL_ARG_CLIENT = 8,
 	CONTROL_ARG_LIMIT = 16,
 	CONTROL_ARG_AFTER = 32,
+	CONTROL_ARG_SOURCE = 64,
+	CONTROL_ARG_RECORDS = 128,
 };
 
 struct control_request {
 	const char *cmd;			    /* valid UTF-8 without NUL, as all texts here */
 	unsigned given;				    /* enum control_argument */
 	const char *name, *address, *type, *client; /* NULL: not given */
-	uint32_t limit, after;			    /* 0: not given */
-	struct json_object *json;		    /* owns the texts */
+	const char *source;
+	const char *records;	  /* the JSON text of an array */
+	uint32_t limit, after;	  /* 0: not given */
+	struct json_object *json; /* owns the texts */
 };
 
 #define CONTROL_REQUEST_ERROR_MAX 160

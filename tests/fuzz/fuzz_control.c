@@ -32,6 +32,7 @@ static void answer(struct control_reply *out, const char *line, size_t len)
 	} else {
 		require(strlen(q.cmd) <= len);
 		require(!(q.given & CONTROL_ARG_NAME) == !q.name);
+		require(!(q.given & CONTROL_ARG_RECORDS) == !q.records);
 		require(q.limit < UINT32_MAX && q.after < UINT32_MAX);
 		control_arguments_format(q.given, allowed);
 		reply_result(out, reply_string(copy));

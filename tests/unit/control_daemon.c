@@ -315,3 +315,33 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, daemon_reloaded *done, vo
 	loop_timer_set(d->loop, &d->reloading.timer, loop_now_ms(d->loop) + d->reloading.wait_ms);
 	return 0;
 }
+
+/* --- pushed records --- */
+
+int daemon_records_set(
+	struct daemon *d, const char *source, const char *json, char *ret_why, size_t size)
+{
+	static const struct {
+		const char *source, *why;
+		int error;
+	} troubles[] = {
+		{"bad", "records[3].rdata: not an IPv4 address; allowed: an IPv4 address", -EINVAL},
+		{"gone", "", -ENOENT},
+		{"disk", "/var/lib/\xff: No space left on device", -ENOSPC},
+	};
+
+	for (size_t i = 0; i < sizeof troubles / sizeof troubles[0]; i++) {
+		if (strcmp(troubles[i].source, source) != 0)
+			continue;
+		snprintf(ret_why, size, "%s", troubles[i].why);
+		return troubles[i].error;
+	}
+	snprintf(d->pushed, sizeof d->pushed, "%s%s%s", source, json ? " " : "", json ? json : "");
+	return 0;
+}
+
+int daemon_records_list(struct daemon *d, char **ret_json)
+{
+	*ret_json = d->stored ? strdup(d->stored) : NULL;
+	return d->stored ? 0 : -EIO;
+}

@@ -24,6 +24,8 @@ struct daemon {
 	} reloading;
 	unsigned long nexts; /* calls of daemon_mapping_next() */
 	unsigned flushes;    /* calls of daemon_flush() */
+	char pushed[256];    /* "SOURCE JSON" of the last push, "SOURCE" of a deletion */
+	const char *stored;  /* what records.list finds; NULL: a disk error */
 };
 
 #endif

@@ -359,7 +359,8 @@ static void status_tells_how_far_a_stop_has_come(void **state)
 static void help_lists_every_command(void **state)
 {
 	static const char *const names[] = {"status", "fakeip.list", "fakeip.lookup",
-		"fakeip.flush", "explain", "reload", "help", "version"};
+		"fakeip.flush", "explain", "reload", "records.set", "records.delete",
+		"records.list", "help", "version"};
 	struct fixture *f = *state;
 	struct peer p = peer_open(f);
 	struct json_object *r = peer_ask(f, &p, "{\"cmd\":\"help\"}"), *all = at(r, "result");
@@ -654,6 +655,74 @@ static void a_reload_that_lasts(void **state)
 }
 
 /* --- the protocol --- */
+
+static void records_are_pushed_and_deleted(void **state)
+{
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+	struct json_object *r = peer_ask(f, &p,
+		"{\"cmd\":\"records.set\",\"source\":\"dhcp\",\"records\": [ {\"name\": \"a/b\","
+		"\"rdata\":{\"params\":{\"alpn\":[\"h2\"]}}}, {} ]}");
+
+	assert_ok(r);
+	assert_string_equal(text_at(r, "result.source"), "dhcp");
+	assert_int_equal(number_at(r, "result.records"), 2);
+	assert_string_equal(f->d.pushed,
+		"dhcp [{\"name\":\"a/b\",\"rdata\":{\"params\":{\"alpn\":[\"h2\"]}}},{}]");
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"records.set\",\"source\":\"dhcp\",\"records\":[]}");
+	assert_int_equal(number_at(r, "result.records"), 0);
+	assert_string_equal(f->d.pushed, "dhcp []");
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"records.delete\",\"source\":\"dhcp\"}");
+	assert_ok(r);
+	assert_string_equal(f->d.pushed, "dhcp");
+	json_object_put(r);
+
+	assert_refused(f, &p, "{\"cmd\":\"records.delete\",\"source\":\"gone\"}", 404);
+	assert_refused(f, &p, "{\"cmd\":\"records.delete\"}", 400);
+	assert_refused(f, &p, "{\"cmd\":\"records.set\",\"source\":\"a\"}", 400);
+	assert_refused(f, &p, "{\"cmd\":\"records.set\",\"records\":[]}", 400);
+	assert_refused(f, &p, "{\"cmd\":\"records.set\",\"source\":\"a\",\"records\":{}}", 400);
+	assert_refused(f, &p, "{\"cmd\":\"records.set\",\"source\":\"a\",\"records\":\"[]\"}", 400);
+	assert_refused(f, &p, "{\"cmd\":\"records.set\",\"source\":5,\"records\":[]}", 400);
+	assert_refused(f, &p,
+		"{\"cmd\":\"records.set\",\"source\":\"a\",\"records\":[[[[[[[[]]]]]]]]}", 400);
+	assert_refused(f, &p, "{\"cmd\":\"records.set\",\"source\":\"disk\",\"records\":[]}", 500);
+	assert_string_equal(f->d.pushed, "dhcp");
+	r = peer_ask(f, &p, "{\"cmd\":\"records.set\",\"source\":\"bad\",\"records\":[]}");
+	assert_int_equal(number_at(r, "code"), 422);
+	assert_string_equal(text_at(r, "error"),
+		"records[3].rdata: not an IPv4 address; allowed: an IPv4 address");
+	json_object_put(r);
+	peer_close(&p);
+}
+
+static void records_are_listed(void **state)
+{
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+	struct json_object *r;
+
+	f->d.stored = "{\n\"one\": [{\"name\": \"a.test\"}],\n\"two\": []\n}\n";
+	r = peer_ask(f, &p, "{\"cmd\":\"records.list\"}");
+	assert_ok(r);
+	assert_string_equal(text_at(r, "result.one.0.name"), "a.test");
+	assert_int_equal(json_object_object_length(at(r, "result")), 2);
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"records.list\",\"source\":\"one\"}");
+	assert_string_equal(text_at(r, "result.one.0.name"), "a.test");
+	assert_int_equal(json_object_object_length(at(r, "result")), 1);
+	json_object_put(r);
+	assert_refused(f, &p, "{\"cmd\":\"records.list\",\"source\":\"three\"}", 404);
+	f->d.stored = "{\"one\": [}";
+	assert_refused(f, &p, "{\"cmd\":\"records.list\"}", 500);
+	f->d.stored = "{\"\xff\": []}";
+	assert_refused(f, &p, "{\"cmd\":\"records.list\"}", 500);
+	f->d.stored = NULL;
+	assert_refused(f, &p, "{\"cmd\":\"records.list\"}", 500);
+	peer_close(&p);
+}
 
 static void nonsense_is_refused_and_the_connection_stays(void **state)
 {
@@ -1105,6 +1174,8 @@ int main(void)
 		test(explain_tells_the_way),
 		test(reload_tells_changes_or_errors),
 		test(a_reload_that_lasts),
+		test(records_are_pushed_and_deleted),
+		test(records_are_listed),
 		test(nonsense_is_refused_and_the_connection_stays),
 		test(lines_may_be_torn_or_many_at_once),
 		test(a_line_has_64_kib_at_most),
