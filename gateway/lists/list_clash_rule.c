@@ -258,7 +258,8 @@ static int value_rule(struct list_reader *r, enum rule_type type, const char *te
 		r, LIST_HOLDS, type == RULE_SUFFIX ? MATCHER_SUFFIX : MATCHER_EXACT, text, len);
 }
 
-static int classical_rule(struct list_reader *r, const char *text, size_t len)
+/* cut: where a comment begins, behind the first comma. */
+static int classical_rule(struct list_reader *r, const char *text, size_t len, size_t cut)
 {
 	const char *end = text + len, *at = text, *value;
 	size_t n;
@@ -271,7 +272,8 @@ static int classical_rule(struct list_reader *r, const char *text, size_t len)
 		trim(&at, &n);
 		return list_emit_regexp(r, LIST_HOLDS, at, n);
 	}
-	value = part_next(&at, text + comment_cut(text, len), &n);
+	end = text + cut;
+	value = part_next(&at, end, &n);
 	switch (type) {
 	case RULE_DOMAIN:
 	case RULE_SUFFIX:
@@ -300,15 +302,16 @@ static bool may_be_prefix(const char *text, size_t len)
 int list_clash_rule(struct list_reader *r, const char *text, size_t len, bool dot_holds_itself)
 {
 	struct ip_prefix prefix;
+	size_t cut = comment_cut(text, len);
 
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)text[i] < 0x20 && text[i] != '\t') {
 			list_bad_at(r, text + i, "a control character");
 			return 0;
 		}
-	if (memchr(text, ',', len))
-		return classical_rule(r, text, len);
-	len = comment_cut(text, len);
+	if (memchr(text, ',', cut))
+		return classical_rule(r, text, len, cut);
+	len = cut;
 	trim(&text, &len);
 	if (len == 0)
 		return 0;

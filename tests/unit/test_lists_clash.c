@@ -28,6 +28,7 @@ static void domains_and_prefixes(void **state)
 		{"// a comment", ""},
 		{"+.x.test // why", "suffix x.test"},
 		{"x.test # why", "exact x.test"},
+		{"x.test // why, and more", "exact x.test"},
 	};
 
 	(void)state;
@@ -59,6 +60,8 @@ static void classical(void **state)
 		{"DOMAIN,x.test,REJECT,extended-matching", "exact x.test"},
 		{"DOMAIN-SUFFIX , \"x.test\" , REJECT // why", "suffix x.test"},
 		{"DOMAIN-SUFFIX,x.test # why, and more", "suffix x.test"},
+		{"IP-CIDR,10.0.0.0/8 // why, src", "prefix 10.0.0.0/8"},
+		{"DOMAIN-REGEX,^a #,b", "regexp ^a #,b"},
 		/* What DNS does not know. */
 		{"PROCESS-NAME,frp", "unused"},
 		{"PROCESS-NAME,Some Helper.exe", "unused"},
