@@ -136,7 +136,7 @@ rules_start() {
 	sum_up "rules image" "$dir/image_rss" "MB of memory more than without the list" at-most 8
 }
 
-cpu_ns() { cat "/proc/$1/task"/*/schedstat | awk '{ n += $1 } END { print n }'; }
+cpu_ns() { cat "/proc/$1/task"/*/schedstat | awk '{ n += $1 } END { printf "%.0f\n", n }'; }
 # Of the server whose pid is at hand; all names were asked before. The CPU time tells more than the rate where other work
 # shares the machine.
 names_rate() { # file, found|blocked [seconds] → answers a second, lost, wrong, slowest ms, CPU us an answer
