@@ -307,14 +307,15 @@ int neighbours_reload(struct neighbours *n, struct rt *rt)
 
 /* --- look-up --- */
 
-/* The neighbour with this address; of several, on several interfaces, that on `preferred`, else the
- * one that was told of last. */
-static void bucket_find(const struct bucket *b, const struct ip_addr *a, const uint64_t words[2],
-	unsigned preferred, struct neighbour *ret)
+/* How many neighbours have this address; of several, on several interfaces, ret is that on
+ * `preferred`, else the one that was told of last. */
+static unsigned bucket_read(const struct bucket *b, const struct ip_addr *a,
+	const uint64_t words[2], unsigned preferred, struct neighbour *ret)
 {
 	uint32_t newest = 0;
-	bool found = false;
+	unsigned n = 0;
 
+	memset(ret, 0, sizeof *ret);
 	for (unsigned i = 0; i < WAYS_EACH; i++) {
 		const struct slot *s = &b->slots[i];
 		uint32_t stamp, ifindex;
@@ -325,41 +326,52 @@ static void bucket_find(const struct bucket *b, const struct ip_addr *a, const u
 		info = GET(s->info);
 		ifindex = GET(s->ifindex);
 		stamp = GET(s->stamp);
-		if (found && ifindex != preferred && (int32_t)(stamp - newest) <= 0)
+		if (n++ > 0 && ifindex != preferred &&
+			(ret->ifindex == preferred || (int32_t)(stamp - newest) <= 0))
 			continue;
-		found = true;
 		newest = stamp;
 		ret->ifindex = ifindex;
 		ret->has_mac = info & INFO_HAS;
 		for (unsigned byte = 0; byte < 6; byte++)
 			ret->mac[byte] = (uint8_t)(info >> 8 * byte); /* zero without one */
-		if (ifindex == preferred)
-			return;
 	}
+	return n;
+}
+
+static unsigned bucket_find(const struct bucket *b, const struct ip_addr *a,
+	const uint64_t words[2], unsigned preferred, struct neighbour *ret)
+{
+	uint32_t began;
+	unsigned n;
+
+	do {
+		began = read_begin(&b->sequence);
+		n = bucket_read(b, a, words, preferred, ret);
+	} while (read_failed(&b->sequence, began));
+	return n;
 }
 
 bool neighbours_find(
 	const struct neighbours *n, const struct ip_addr *address, struct neighbour *ret)
 {
 	const struct bucket *b;
-	unsigned preferred;
+	unsigned found, interface;
 	uint64_t words[2];
-	uint32_t began;
 
 	if (!n || address->family == IP_NONE)
 		return false;
-	preferred = places_interface(&n->places, address);
 	address_words(address, words);
 	b = bucket_of(n, words);
-	do {
-		memset(ret, 0, sizeof *ret);
-		began = read_begin(&b->sequence);
-		bucket_find(b, address, words, preferred, ret);
-	} while (read_failed(&b->sequence, began));
-	if (ret->ifindex == 0)
-		ret->ifindex = preferred;
-	if (ret->ifindex == 0)
-		return false;
+	found = bucket_find(b, address, words, 0, ret);
+	if (found != 1) {
+		interface = places_interface(&n->places, address);
+		if (found > 1)
+			(void)bucket_find(b, address, words, interface, ret);
+		if (ret->ifindex == 0)
+			ret->ifindex = interface;
+		if (ret->ifindex == 0)
+			return false;
+	}
 	places_name(&n->places, ret->ifindex, ret->interface);
 	return true;
 }
