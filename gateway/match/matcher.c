@@ -173,6 +173,26 @@ size_t matcher_count(const struct matcher *m, unsigned source)
 	return (size_t)m->counts[source] + (m->pattern_counts ? m->pattern_counts[source] : 0);
 }
 
+static int pattern_count(void *arg, unsigned source, bool is_regexp, const char *text, size_t len)
+{
+	size_t *counts = arg;
+
+	(void)source;
+	(void)text;
+	(void)len;
+	counts[is_regexp]++;
+	return 0;
+}
+
+void matcher_patterns_count(const struct matcher *m, size_t *ret_keywords, size_t *ret_regexps)
+{
+	size_t counts[2] = {0, 0};
+
+	(void)patterns_each(m->patterns, pattern_count, counts);
+	*ret_keywords = counts[false];
+	*ret_regexps = counts[true];
+}
+
 size_t matcher_size_bytes(const struct matcher *m)
 {
 	const struct matcher_sets *s = &m->sets;

@@ -86,6 +86,8 @@ size_t matcher_names(const struct matcher *m);
  * ones too. Of what came with matcher_builder_add_from() only those are once that were not dropped.
  * 0 for a source that the matcher does not have. */
 size_t matcher_count(const struct matcher *m, unsigned source);
+/* Keywords and expressions of all sources, counted once for each that has them. */
+void matcher_patterns_count(const struct matcher *m, size_t *ret_keywords, size_t *ret_regexps);
 size_t matcher_size_bytes(const struct matcher *m);
 
 #endif
