@@ -84,14 +84,19 @@ static bool is_cosmetic(const char *line, size_t len)
 	return false;
 }
 
+/* "0.0.0.0 x", "fe80::1%lo0 x". */
 static bool is_hosts_line(const char *line, size_t len)
 {
 	struct ip_prefix prefix;
+	const char *scope;
 	size_t n = 0;
 
 	while (n < len && !list_is_blank(line[n]))
 		n++;
-	return n < len && !memchr(line, '/', n) && list_prefix_parse(line, n, &prefix) == 0;
+	if (n == len || memchr(line, '/', n))
+		return false;
+	scope = memchr(line, '%', n);
+	return list_prefix_parse(line, scope ? (size_t)(scope - line) : n, &prefix) == 0;
 }
 
 /* The modifiers behind '$': false if the rule needs another than `important`. */

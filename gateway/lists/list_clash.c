@@ -79,9 +79,12 @@ static bool is_surge_set(const struct list_reader *r, const char *head, size_t l
 	if (r->source->format != LIST_AUTO && !name_has(r->path, "surge"))
 		return false;
 	while (head_line(&head, end, &line, &n)) {
-		if (memchr(line, '+', n) || memchr(line, '*', n) || memchr(line, ',', n))
+		const char *word = list_word(&line, line + n, &n);
+
+		/* Behind a blank there is a comment, if anything. */
+		if (memchr(word, '+', n) || memchr(word, '*', n) || memchr(word, ',', n))
 			return false;
-		dots = dots || (n > 1 && line[0] == '.');
+		dots = dots || (n > 1 && word[0] == '.');
 	}
 	return dots;
 }

@@ -197,7 +197,8 @@ static void hosts_lines(void **state)
 {
 	(void)state;
 	log_takes(LIST_ADBLOCK,
-		"||a.test^\n0.0.0.0 b.test\n127.0.0.1\tc.test\n::1 localhost\n0.0.0.0 0.0.0.0\n",
+		"||a.test^\n0.0.0.0 b.test\n127.0.0.1\tc.test\n::1 localhost\n0.0.0.0 0.0.0.0\n"
+		"fe80::1%lo0 localhost\n",
 		"1:suffix a.test\n2:exact b.test\n3:exact c.test\n");
 }
 

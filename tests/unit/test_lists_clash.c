@@ -218,6 +218,15 @@ static void domain_sets(void **state)
 	assert_string_equal(log.entries, clash);
 	assert_int_equal(read_named(&log, "/l/my-Surge.list", LIST_CLASH, set), 0);
 	assert_string_equal(log.entries, surge);
+	assert_int_equal(
+		read_named(&log, "/l/surge.list", LIST_CLASH, "\n.a.test // a, b\nb.test # +.c\n"),
+		0);
+	assert_string_equal(log.entries, surge);
+	/* Found by its content. */
+	assert_int_equal(read_named(&log, "/l/list.txt", LIST_AUTO, set), 0);
+	assert_string_equal(log.entries, surge);
+	assert_int_equal(read_named(&log, "/l/list.txt", LIST_AUTO, "\n.a.test\n+.b.test\n"), 0);
+	assert_string_equal(log.entries, "2:below a.test\n3:suffix b.test\n");
 	/* Something that only Clash has. */
 	assert_int_equal(read_named(&log, "/l/surge.list", LIST_CLASH, "\n.a.test\n+.b.test\n"), 0);
 	assert_string_equal(log.entries, "2:below a.test\n3:suffix b.test\n");
