@@ -168,7 +168,10 @@ static int cidr_line(struct list_reader *r, char *line, size_t len)
 int list_cidr_pull(struct list_reader *r, struct list_bytes *in)
 {
 	struct cidr c = {.inside = false};
+	int err;
 
-	r->format_state = &c;
-	return list_lines(r, in, cidr_line);
+	r->format_state = &c; /* cppcheck-suppress autoVariables ; until the end of this */
+	err = list_lines(r, in, cidr_line);
+	r->format_state = NULL;
+	return err;
 }

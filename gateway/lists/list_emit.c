@@ -22,11 +22,11 @@ const char *list_format_name(enum list_format f)
 
 const char *list_format_allows(enum list_format f)
 {
+	static const char plain[] = "one domain name, address or prefix a line, 'full:' 'domain:' "
+				    "'keyword:' 'regexp:' before it, '#' comments";
 	static const char *const allows[LIST_FORMATS] = {
-		[LIST_PLAIN] = "one domain name, address or prefix a line, 'full:' 'domain:' "
-			       "'keyword:' 'regexp:' before it, '#' comments",
-		[LIST_V2FLY] = "domain:NAME full:NAME keyword:TEXT regexp:TEXT include:FILE, with "
-			       "@ATTRIBUTE, '#' comments",
+		[LIST_PLAIN] = plain,
+		[LIST_V2FLY] = "TYPE:VALUE or include:FILE, with @ATTRIBUTE, '#' comments",
 		[LIST_DNSMASQ] = "lines of a dnsmasq configuration",
 		[LIST_HOSTS] = "ADDRESS NAME.., '#' comments",
 		[LIST_ADBLOCK] = "AdBlock rules, '!' comments",
@@ -42,51 +42,42 @@ const char *list_format_allows(enum list_format f)
 
 /* --- complaints --- */
 
-__attribute__((format(printf, 6, 0))) static void complain(const struct list_reader *r,
-	unsigned line, size_t column, bool is_error, const char *mark, const char *format,
-	va_list args)
+static void complain(const struct list_reader *r, unsigned line, size_t column, bool is_error,
+	const char *mark, const char *what)
 {
 	char text[LIST_COMPLAIN_MAX];
-	int n;
 
 	if (!r->sink->complain)
 		return;
-	n = snprintf(text, sizeof text, "%s:%u:%zu: %s%s: ", r->path, line ? line : 1, column, mark,
-		r->source->key);
-	if (n >= 0 && (size_t)n < sizeof text)
-		(void)vsnprintf(text + n, sizeof text - (size_t)n, format, args);
+	(void)snprintf(text, sizeof text, "%s:%u:%zu: %s%s: %s", r->path, line ? line : 1, column,
+		mark, r->source->key, what);
 	r->sink->complain(r->sink->arg, is_error, text);
-}
-
-__attribute__((format(printf, 4, 5))) static void warn(
-	const struct list_reader *r, size_t column, const char *mark, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	complain(r, r->line, column, false, mark, format, args);
-	va_end(args);
 }
 
 int list_broken(struct list_reader *r, unsigned line, size_t column, const char *format, ...)
 {
+	char what[LIST_COMPLAIN_MAX];
 	va_list args;
 
 	r->broken = true;
 	va_start(args, format);
-	complain(r, line, column, true, "", format, args);
+	(void)vsnprintf(what, sizeof what, format, args);
 	va_end(args);
+	complain(r, line, column, true, "", what);
 	return -EBADMSG;
 }
 
 void list_bad(struct list_reader *r, size_t column, const char *what)
 {
+	char text[512];
+
 	if (r->failed)
 		return;
 	r->failed = true;
-	if (r->own.skipped < LIST_TOLD_MAX)
-		warn(r, r->indent + column, "warning: ", "%s; allowed: %s", what,
-			list_format_allows(r->format));
+	if (r->own.skipped >= LIST_TOLD_MAX)
+		return;
+	(void)snprintf(text, sizeof text, "%s; allowed: %s", what, list_format_allows(r->format));
+	complain(r, r->line, r->indent + column, false, "warning: ", text);
 }
 
 static size_t column_of(const struct list_reader *r, const char *at)
@@ -136,10 +127,14 @@ void list_item_end(struct list_reader *r)
 int list_file_end(struct list_reader *r)
 {
 	const struct list_counts *c = &r->own;
+	char note[80];
 
-	if (c->skipped > LIST_TOLD_MAX)
-		warn(r, 1, "note: ", "%u lines skipped in all, the first %d are told above",
-			c->skipped, LIST_TOLD_MAX);
+	if (c->skipped > LIST_TOLD_MAX) {
+		(void)snprintf(note, sizeof note,
+			"%u lines skipped in all, the first %d are told above", c->skipped,
+			LIST_TOLD_MAX);
+		complain(r, r->line, 1, false, "note: ", note);
+	}
 	if (c->skipped <= r->read)
 		return 0;
 	return list_broken(r, 1, 1, "%u of %u lines cannot be read; allowed: %s", c->skipped,

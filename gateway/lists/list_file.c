@@ -81,14 +81,16 @@ int list_text_load(const char *path, size_t max_bytes, char **ret, size_t *ret_l
 	size_t room = 0, len = 0;
 	void *text = NULL;
 	ssize_t n = 1;
-	int fd, err = list_file_open(path, &fd, &stamp);
+	int fd = -1, err = list_file_open(path, &fd, &stamp);
 
 	if (err)
 		return err;
 	err = list_bytes_file(fd, max_bytes, &in);
-	if (err)
+	if (err) {
 		(void)close(fd);
-	while (!err && n > 0) {
+		return err;
+	}
+	while (n > 0) {
 		err = room_grow(&text, &room, len, PIECE_BYTES + 1, 1);
 		if (err)
 			break;

@@ -118,7 +118,7 @@ static int include_open(
 	struct list_reader *r, const char *path, const char *filter, void *format_state)
 {
 	struct list_stamp stamp = {0};
-	int fd, err = *path ? list_file_open(path, &fd, &stamp) : -ENAMETOOLONG;
+	int fd = -1, err = *path ? list_file_open(path, &fd, &stamp) : -ENAMETOOLONG;
 
 	if (err == -ENOMEM || err == -EMFILE || err == -ENFILE)
 		return err;

@@ -9,7 +9,7 @@ static const struct {
 	list_pull *pull;
 } formats[LIST_FORMATS] = {
 	[LIST_PLAIN] = {.line = list_plain_line},
-	[LIST_V2FLY] = {.pull = list_v2fly_pull},
+	[LIST_V2FLY] = {.line = list_v2fly_line},
 	[LIST_GEOSITE] = {.pull = list_geosite_pull},
 	[LIST_GEOIP] = {.pull = list_geoip_pull},
 	[LIST_DNSMASQ] = {.line = list_dnsmasq_line},
@@ -93,7 +93,7 @@ int list_read(const struct list_source *source, const struct list_sink *sink,
 {
 	struct list_bytes *in = NULL;
 	struct list_stamp stamp;
-	int fd, err = list_file_open(source->path, &fd, &stamp);
+	int fd = -1, err = list_file_open(source->path, &fd, &stamp);
 
 	if (err)
 		return err;
@@ -128,7 +128,7 @@ int list_detect(const char *path, enum list_format *ret)
 	const struct list_source source = {.path = path, .format = LIST_AUTO};
 	struct list_bytes *in = NULL;
 	struct list_stamp stamp;
-	int fd, err = list_file_open(path, &fd, &stamp);
+	int fd = -1, err = list_file_open(path, &fd, &stamp);
 
 	if (err)
 		return err;

@@ -52,7 +52,7 @@ static int names_read(struct list_reader *r, const struct word *value)
 		name, len);
 }
 
-static bool is_key(const struct word *key, const char *const *names, size_t n)
+static bool is_key(const struct word *key, const char *const names[], size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (key->len == strlen(names[i]) && memcmp(key->at, names[i], key->len) == 0)
@@ -74,7 +74,7 @@ int list_smartdns_line(struct list_reader *r, char *line, size_t len)
 {
 	static const char *const named[] = {
 		"address", "nameserver", "domain-rules", "ipset", "nftset", "cname", "domain-rule"};
-	static const char *const alone[] = {"group-end"};
+	const size_t n_named = sizeof named / sizeof *named;
 	struct word key, value;
 	const char *at = line, *end = line + len;
 
@@ -82,17 +82,12 @@ int list_smartdns_line(struct list_reader *r, char *line, size_t len)
 		return 0;
 	key.at = list_word(&at, end, &key.len);
 	value.at = list_word(&at, end, &value.len);
-	if (value.len == 0 || *value.at == '#') {
-		/* "address #" is an option, "a.test # why" a name of a domain set. */
-		if (value.len == 0 && is_key(&key, alone, sizeof alone / sizeof *alone))
-			list_unused(r);
-		else if (!is_key(&key, named, sizeof named / sizeof *named))
-			return name_read(r, LIST_HOLDS, key.at, key.len);
-		else
-			list_unused(r);
-		return 0;
-	}
-	if (*value.at == '/' && is_key(&key, named, sizeof named / sizeof *named))
+	/* One word is a name of a domain set, also with a comment behind it; but "address #" and
+	 * "group-end" are options. */
+	if ((value.len == 0 || *value.at == '#') && !is_key(&key, named, n_named) &&
+		!is_key(&key, &(const char *){"group-end"}, 1))
+		return name_read(r, LIST_HOLDS, key.at, key.len);
+	if (value.len > 0 && *value.at == '/' && is_key(&key, named, n_named))
 		return names_read(r, &value);
 	if (is_option(&key))
 		list_unused(r);

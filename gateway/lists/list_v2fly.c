@@ -76,9 +76,16 @@ static bool has(const struct word *attributes, int n, const char *name, size_t l
 	return false;
 }
 
+static const struct filter *filter_of(const struct list_reader *r)
+{
+	static const struct filter none;
+
+	return r->format_state ? r->format_state : &none;
+}
+
 static bool filter_passes(const struct list_reader *r, const struct word *attributes, int n)
 {
-	const struct filter *filter = r->format_state;
+	const struct filter *filter = filter_of(r);
 	const char *want = r->source->attribute;
 	const char *at = filter->text, *end = at + strlen(at);
 
@@ -131,7 +138,7 @@ static int include_line(
 		list_bad_at(r, name->at, "not the name of a list beside this one");
 		return 0;
 	}
-	if (!filter_join(r->format_state, attributes, n, &filter)) {
+	if (!filter_join(filter_of(r), attributes, n, &filter)) {
 		list_bad_at(r, name->at, "too many attributes, with those of the lists around it");
 		return 0;
 	}
@@ -175,7 +182,7 @@ static size_t comment_cut(const char *line, size_t len)
 	return hash ? (size_t)(hash - line) : len;
 }
 
-static int v2fly_line(struct list_reader *r, char *line, size_t len)
+int list_v2fly_line(struct list_reader *r, char *line, size_t len)
 {
 	struct word attributes[ATTRIBUTES_MAX], value, type = {line, 0};
 	const char *at = line, *end, *colon;
@@ -209,13 +216,4 @@ static int v2fly_line(struct list_reader *r, char *line, size_t len)
 		return 0;
 	}
 	return value_line(r, &type, &value);
-}
-
-int list_v2fly_pull(struct list_reader *r, struct list_bytes *in)
-{
-	struct filter none = {.text = ""};
-
-	if (!r->format_state)
-		r->format_state = &none;
-	return list_lines(r, in, v2fly_line);
 }

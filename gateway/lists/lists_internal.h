@@ -145,10 +145,9 @@ int list_read_bytes(struct list_reader *r, struct list_bytes *in);
 #define LIST_DETECT_BYTES 65536
 enum list_format list_detect_head(const char *path, const uint8_t *head, size_t len);
 
-list_line list_plain_line, list_dnsmasq_line, list_hosts_line, list_smartdns_line,
+list_line list_plain_line, list_v2fly_line, list_dnsmasq_line, list_hosts_line, list_smartdns_line,
 	list_adblock_line;
-list_pull list_v2fly_pull, list_cidr_pull, list_gfwlist_pull, list_clash_pull, list_rpz_pull,
-	list_geosite_pull, list_geoip_pull, list_mrs_pull, list_srs_pull, list_singbox_pull,
-	list_compiled_pull;
+list_pull list_cidr_pull, list_gfwlist_pull, list_clash_pull, list_rpz_pull, list_geosite_pull,
+	list_geoip_pull, list_mrs_pull, list_srs_pull, list_singbox_pull, list_compiled_pull;
 
 #endif
