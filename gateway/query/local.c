@@ -47,6 +47,12 @@ static size_t found_answer(struct query *q, struct found *f)
 	return dns_answer_end(&f->w, DNS_EDE_NONE);
 }
 
+static size_t answer_denied(const struct query *q)
+{
+	count_add(&q->engine->counters.local, 1);
+	return dns_answer_empty(q->out, q->limit, q->dns, DNS_REFUSED, 0, DNS_EDE_PROHIBITED);
+}
+
 size_t local_answer_records(struct query *q)
 {
 	struct found f = {.q = q};
@@ -64,8 +70,7 @@ size_t local_answer_records(struct query *q)
 	case RECORDS_DENY:
 		break;
 	}
-	count_add(&q->engine->counters.local, 1);
-	return dns_answer_empty(q->out, q->limit, q->dns, DNS_REFUSED, 0, DNS_EDE_PROHIBITED);
+	return answer_denied(q);
 }
 
 /* --- answer: local --- */
@@ -107,10 +112,14 @@ static size_t answer_addresses(const struct query *q, const struct policy_rule *
 size_t local_answer_rule(struct query *q, const struct policy_rule *rule)
 {
 	struct found f = {.q = q};
+	enum records_result result =
+		rule->records ? records_rule_find(rule->records, q->dns->type, add_record, &f)
+			      : RECORDS_NONE;
 
-	if (rule->records &&
-		records_rule_find(rule->records, q->dns->type, add_record, &f) == RECORDS_FOUND)
+	if (result == RECORDS_FOUND)
 		return found_answer(q, &f);
+	if (result == RECORDS_DENY)
+		return answer_denied(q);
 	return rule->cname ? answer_cname(q, rule) : answer_addresses(q, rule);
 }
 
