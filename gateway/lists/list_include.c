@@ -71,6 +71,22 @@ static void path_beside(const char *beside, const char *name, size_t len, char p
 	path[folder + len] = 0;
 }
 
+/* Home programs do not mind the case of a list's name, and the files have lower-case ones. */
+static void path_fold(char *path, size_t name_len)
+{
+	char *name = path + strlen(path) - name_len;
+	char given[PATH_BYTES];
+
+	if (!*path || access(path, F_OK) == 0)
+		return;
+	memcpy(given, path, strlen(path) + 1);
+	for (char *c = name; *c; c++)
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c + ('a' - 'A'));
+	if (access(path, F_OK))
+		memcpy(path, given, strlen(path) + 1);
+}
+
 static bool is_circle(const struct list_reader *r, const struct list_stamp *stamp)
 {
 	for (; r; r = r->parent)
@@ -162,6 +178,7 @@ int list_include(
 		return -ENOMEM;
 	}
 	path_beside(r->path, name, len, path);
+	path_fold(path, len);
 	err = include_open(r, path, filter, format_state);
 	free(path);
 	return err;

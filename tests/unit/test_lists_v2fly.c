@@ -1,5 +1,6 @@
 /* v2fly's source lists: types, attributes, and files that include others. */
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/unit/lists_log.h"
 
@@ -116,6 +117,22 @@ static void test_include(void **state)
 	assert_non_null(strstr(log.files, "/top\n"));
 	assert_non_null(strstr(log.files, "/inner\n"));
 	assert_non_null(strstr(log.files, "/deep\n"));
+}
+
+static void test_include_case(void **state)
+{
+	struct log log = {.stop = 0};
+
+	(void)state;
+	file("upper", "include:Small\ninclude:BIG\ninclude:Not-There\n");
+	file("small", "a.test\n");
+	file("BIG", "b.test\n");
+	file("not-there", "c.test\n");
+	assert_int_equal(read_file(&log, "upper", NULL), 0);
+	assert_string_equal(log.entries, "1:suffix a.test\n1:suffix b.test\n1:suffix c.test\n");
+	assert_int_equal(unlink(log_path("not-there")), 0);
+	assert_int_equal(read_file(&log, "upper", NULL), -EBADMSG);
+	assert_non_null(strstr(log.told, "/Not-There: No such file or directory\n"));
 }
 
 static void include_with(const char *line, const char *entries)
@@ -266,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_attribute_of_the_source),
 		cmocka_unit_test(test_skips),
 		cmocka_unit_test(test_include),
+		cmocka_unit_test(test_include_case),
 		cmocka_unit_test(test_include_filters),
 		cmocka_unit_test(test_include_once),
 		cmocka_unit_test(test_include_circles),
