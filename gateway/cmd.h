@@ -13,13 +13,16 @@ enum cmd_option {
 	CMD_JSON = 4,
 	CMD_CLIENT = 8,
 	CMD_TYPE = 16,
+	CMD_FORMAT = 32,
+	CMD_OUTPUT = 64,
 };
 
-#define CMD_WORDS_MAX 8
+#define CMD_WORDS_MAX 256 /* as many as a shell makes of a folder of lists */
 struct cmd_args {
-	unsigned given;			  /* enum cmd_option */
-	const char *config, *socket;	  /* or their defaults */
-	const char *client, *type;	  /* NULL: not given */
+	unsigned given;		     /* enum cmd_option */
+	const char *config, *socket; /* or their defaults */
+	const char *client, *type;   /* NULL: not given */
+	const char *format, *output;
 	const char *words[CMD_WORDS_MAX]; /* what is no option; for a command: behind its name */
 	unsigned n_words;
 };
@@ -33,6 +36,7 @@ int cmd_fakeip_lookup(const struct cmd_args *a);
 int cmd_fakeip_flush(const struct cmd_args *a);
 int cmd_explain(const struct cmd_args *a);
 int cmd_reload(const struct cmd_args *a);
+int cmd_compile(const struct cmd_args *a);
 int cmd_version(const struct cmd_args *a);
 
 /* cmd_options.c: options may stand anywhere before "--". -EINVAL: told on stderr. */

