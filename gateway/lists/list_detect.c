@@ -220,7 +220,7 @@ static enum look word_look(const char *line, size_t len)
 		return LOOK_TYPED;
 	if (is_name(line, len))
 		return LOOK_NAME;
-	if (begins(line, len, "-."))
+	if (begins(line, len, "-.") && is_name(line + 2, len - 2))
 		return LOOK_SMARTDNS;
 	if (is_adblock(line, len))
 		return LOOK_ADBLOCK;

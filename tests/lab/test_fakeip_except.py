@@ -6,21 +6,22 @@ from lab import addresses, greeted, greeter, has_fake_address, is_fake, rcode
 BUILTIN = {"captive.apple.com": "10.99.1.1", "connectivitycheck.gstatic.com": "10.99.1.2", "2.pool.ntp.org": "10.99.1.3",
            "printer": "10.99.1.4", "foo.lan": "10.99.1.5"}
 RULES = [{"name": "rest", "answer": "fake", "egress": "direct"}]
+BASE = {"rules": RULES, "fakeip": {"store": ""}, "builtin": {"special": "no"}}  # else .lan is nobody's
 
 
 @pytest.fixture(scope="module")
 def gw(module_gateway):
-    return module_gateway({"rules": RULES, "fakeip": {"store": ""}})
+    return module_gateway(BASE)
 
 
 @pytest.fixture
 def changed(gw, lab):
     """changed(config): in force from now on, until the test ends."""
     def change(config):
-        gw.rewrite({"rules": RULES, "fakeip": {"store": ""}, **config})
+        gw.rewrite({**BASE, **config})
         gw.result("reload")
     yield change
-    gw.rewrite({"rules": RULES, "fakeip": {"store": ""}})
+    gw.rewrite(BASE)
     gw.result("reload")
 
 
