@@ -225,6 +225,8 @@ static int64_t node_at(const struct records *r, const uint8_t *name, size_t len)
 
 	if (len == 1)
 		return r->n_nodes > 0 ? 0 : -ENOENT;
+	if (!r->slots)
+		return -ENOENT;
 	for (i = records_slot_of(tag, r->n_slots); r->slots[i].at;
 		i = i + 1 == r->n_slots ? 0 : i + 1) {
 		const uint8_t *node = r->nodes + r->slots[i].at;
@@ -243,7 +245,7 @@ static int node_begin(struct build *b, const uint8_t *name, size_t len, uint8_t 
 	size_t at = r->nodes_size;
 	int err = 0;
 
-	if (r->n_nodes >= r->n_slots / 4 * 3)
+	if (r->n_nodes >= (size_t)r->n_slots / 4 * 3)
 		err = slots_resize(r, r->n_slots ? r->n_slots * 2 : SLOTS_FIRST);
 	if (!err)
 		err = put(b, head, sizeof head);

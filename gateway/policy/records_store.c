@@ -274,10 +274,12 @@ int records_store_set(const struct conf_records *c, const char *source, const ch
 	int err = 0;
 
 	*ret_why = 0;
-	if (!c->store || !*c->store)
+	if (!c->store || !*c->store) {
 		(void)snprintf(ret_why, size,
 			"records.store is \"\": nothing can be pushed; allowed: a path there");
-	else if (!is_source(source))
+		return -EINVAL;
+	}
+	if (!is_source(source))
 		(void)snprintf(ret_why, size,
 			"source: not a name; allowed: 1 to %u bytes without control characters",
 			RECORDS_SOURCE_MAX);
