@@ -75,6 +75,7 @@ static enum list_format binary_detect(const char *path, const uint8_t *head, siz
 	static const uint8_t zstd[] = {0x28, 0xb5, 0x2f, 0xfd}; /* RFC 8878 3.1.1 */
 	const char *name = strrchr(path, '/');
 	size_t path_len = strlen(path);
+	enum list_format geo = geo_detect(head, len);
 
 	name = name ? name + 1 : path;
 	if (len >= IMAGE_MAGIC_SIZE && memcmp(head, IMAGE_MAGIC, IMAGE_MAGIC_SIZE) == 0)
@@ -83,9 +84,11 @@ static enum list_format binary_detect(const char *path, const uint8_t *head, siz
 		return LIST_MRS;
 	if (len >= 4 && memcmp(head, "SRS", 3) == 0 && head[3] < ' ')
 		return LIST_SRS;
-	if (path_len > 4 && strcasecmp(path + path_len - 4, ".dat") == 0 && memchr(head, 0, len))
+	/* A damaged one, or of a later version: the name has to do. */
+	if (geo == LIST_AUTO && path_len > 4 && strcasecmp(path + path_len - 4, ".dat") == 0 &&
+		memchr(head, 0, len))
 		return strcasestr(name, "geoip") ? LIST_GEOIP : LIST_GEOSITE;
-	return geo_detect(head, len);
+	return geo;
 }
 
 /* --- base64 --- */

@@ -114,6 +114,7 @@ static void test_binaries(void **state)
 		15);
 	binary(LIST_GEOIP, "f", "\x0a\x0e\x0a\2CN\x12\x08\x0a\4\1\2\3\4\x10\x18", 16);
 	/* What begins otherwise is told by its name. */
+	binary(LIST_GEOIP, "/x/cn.dat", "\x0a\x0e\x0a\2CN\x12\x08\x0a\4\1\2\3\4\x10\x18", 16);
 	binary(LIST_GEOSITE, "/x/dlc.dat", "\x0a\0\0\0", 4);
 	binary(LIST_GEOIP, "/x/GeoIP-only.DAT", "\x0a\0\0\0", 4);
 	binary(LIST_PLAIN, "/x/geoip/names.txt", "\x0a\0\0\0", 4);
