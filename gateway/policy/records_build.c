@@ -278,36 +278,36 @@ static int record_put(struct build *b, const struct record_parsed *p)
 	return err ? err : put(b, p->rdata, p->len);
 }
 
+static size_t name_size(const uint8_t *name)
+{
+	size_t size = 1;
+
+	while (name[size - 1])
+		size += name[size - 1] + 1u;
+	return size;
+}
+
 /* The names above one that are not there yet; the root always is. */
 static int ancestors_add(struct build *b, const uint8_t *name)
 {
-	bool wildcard = name[0] == 1 && name[1] == '*';
-	const uint8_t *parent;
+	const uint8_t *above = name + *name + 1, *parent = above;
+	int64_t at;
 	int err = 0;
 
 	if (!*name)
 		return 0;
-	for (parent = name + *name + 1; !err; parent += *parent + 1) {
-		size_t len = 1;
-
-		while (parent[len - 1])
-			len += parent[len - 1] + 1u;
-		if (node_at(b->r, parent, len) >= 0)
-			break;
-		err = node_begin(b, parent, len, 0, 0);
-		if (!*parent)
-			break;
+	while (!err && node_at(b->r, parent, name_size(parent)) < 0) {
+		err = node_begin(b, parent, name_size(parent), 0, 0);
+		parent += *parent + 1;
 	}
-	parent = name + *name + 1;
-	if (!err && wildcard) {
-		size_t len = 1;
-
-		while (parent[len - 1])
-			len += parent[len - 1] + 1u;
-		b->r->nodes[node_at(b->r, parent, len) + 1] |= NODE_WILDCARD;
+	if (err || name[0] != 1 || name[1] != '*')
+		return err;
+	at = node_at(b->r, above, name_size(above));
+	if (at >= 0 && b->r->nodes) {
+		b->r->nodes[at + 1] |= NODE_WILDCARD;
 		b->r->wildcards = true;
 	}
-	return err;
+	return 0;
 }
 
 static int group_put(struct build *b, size_t n)
