@@ -344,7 +344,7 @@ static void read_form(struct rdata *d, const struct form *form, struct rdata_tex
 	for (size_t i = 0; form->fields[i] != FIELD_END && !d->why && !d->full; i++)
 		read_field(d, form->fields[i], rest);
 	skip_blanks(rest);
-	if (rest->len > 0)
+	if (rest->len > 0 && !d->full)
 		rdata_bad(d, "there is more than the data of this type has");
 }
 

@@ -141,6 +141,11 @@ static void room(void **state)
 			dns_rdata_parse(DNS_CNAME, "a.test", 6, small, size, &why), -ENOSPC);
 	assert_int_equal(dns_rdata_parse(DNS_TXT, "12345678", 8, small, 8, &why), -ENOSPC);
 	assert_int_equal(dns_rdata_parse(DNS_HTTPS, "1 . port=1", 10, small, 8, &why), -ENOSPC);
+	/* The room is what is told, wherever the end is reached. */
+	assert_int_equal(dns_rdata_parse(DNS_CAA, "0 issue \"\"", 10, small, 6, &why), -ENOSPC);
+	assert_int_equal(dns_rdata_parse(DNS_MX, "1 a.test x", 10, small, 1, &why), -ENOSPC);
+	assert_int_equal(
+		dns_rdata_parse(DNS_SVCB, "1 . ech=AAAAAAAA", 16, small, 8, &why), -ENOSPC);
 	free(small);
 }
 
