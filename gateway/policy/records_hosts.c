@@ -139,7 +139,7 @@ int records_hosts_read(struct records_reading *r, const char *text, size_t len)
 
 	r->element = NULL;
 	r->index = RECORDS_NO_INDEX;
-	for (r->line = 1; len > 0 && !err; r->line++) {
+	for (r->line = 1; len > 0 && !err && !records_hopeless(r); r->line++) {
 		const char *newline = memchr(text, '\n', len);
 		size_t line = newline ? (size_t)(newline - text) : len;
 

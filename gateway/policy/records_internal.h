@@ -180,6 +180,8 @@ void records_member_place(const struct records_reading *r, const char *member, u
 /* The same for a record that was read before. */
 __attribute__((format(printf, 3, 4))) void records_bad_at(
 	struct records_reading *r, const struct record_parsed *at, const char *format, ...);
+/* So much is wrong, or the source is left out: the rest need not be read. */
+bool records_hopeless(const struct records_reading *r);
 /* A parsed record; name, data are copied. -ENOMEM, -ENOSPC (told). */
 int records_add(struct records_reading *r, const struct record_parsed *record);
 

@@ -458,6 +458,8 @@ static int elements_read(struct records_reading *r, struct scan *s)
 		r->element = s->text + from;
 		r->element_len = s->at - from;
 		err = element_read(r);
+		if (records_hopeless(r))
+			return err;
 		more = scan_take(s, ',');
 	}
 	if (!err && !scan_take(s, ']'))

@@ -76,6 +76,13 @@ void records_bad_at(
 	va_end(args);
 }
 
+bool records_hopeless(const struct records_reading *r)
+{
+	int source = r->origins[r->origin].source;
+
+	return r->errors > RECORDS_TOLD_MAX || (source >= 0 && r->sources[source].dropped);
+}
+
 /* --- what is read --- */
 
 int records_reading_init(struct records_reading *r, const struct list_sink *complain)
