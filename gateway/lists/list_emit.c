@@ -27,11 +27,18 @@ const char *list_format_allows(enum list_format f)
 	static const char *const allows[LIST_FORMATS] = {
 		[LIST_PLAIN] = plain,
 		[LIST_V2FLY] = "TYPE:VALUE or include:FILE, with @ATTRIBUTE, '#' comments",
+		[LIST_GEOSITE] = "domains, full names, keywords and expressions",
+		[LIST_GEOIP] = "addresses of 4 or 16 bytes, each with a length in bits",
 		[LIST_DNSMASQ] = "lines of a dnsmasq configuration",
 		[LIST_HOSTS] = "ADDRESS NAME.., '#' comments",
 		[LIST_ADBLOCK] = "AdBlock rules, '!' comments",
 		[LIST_GFWLIST] = "AutoProxy rules, base64",
 		[LIST_CLASH] = "a domain, address or classical rule a line, or YAML with 'payload'",
+		[LIST_MRS] = "NAME +.NAME .NAME, '*' for a label, ranges of addresses",
+		[LIST_SRS] = "what a DNS rule of sing-box takes",
+		[LIST_SINGBOX] =
+			"domain domain_suffix domain_keyword domain_regex ip_cidr, in rules "
+			"with a mode if they are logical",
 		[LIST_SMARTDNS] = "lines of a SmartDNS configuration, or of its domain sets",
 		[LIST_RPZ] = "records of a zone",
 		[LIST_CIDR] = "one address, range or prefix a line, '#' comments",

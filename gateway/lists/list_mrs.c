@@ -164,7 +164,7 @@ int list_mrs_pull(struct list_reader *r, struct list_bytes *in)
 {
 	struct list_wire *w = malloc(sizeof *w);
 	struct list_bytes *unpacked = NULL;
-	uint8_t behaviour;
+	uint8_t behaviour = MRS_DOMAIN;
 	int err = -ENOMEM;
 
 	if (w)
