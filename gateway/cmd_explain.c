@@ -48,7 +48,8 @@ static const char *who_answers(struct json_object *e)
 		(void)snprintf(rule, sizeof rule, "rule %s", screen_text(e, "rule"));
 		return rule;
 	}
-	return strcmp(screen_text(e, "answer"), "local") == 0 ? "a built-in name" : "default";
+	/* A built-in name, a lease, the table: a note tells. */
+	return strcmp(screen_text(e, "answer"), "local") == 0 ? "this host itself" : "default";
 }
 
 static void print_answer(struct json_object *e)

@@ -89,8 +89,8 @@ struct daemon_explanation {
 	char type[16];
 	const struct policy_rule *rule;
 	bool never_fake; /* the rule says fake, the answer is real */
-	bool records;	 /* local records answer; then, as with a built-in name, no rule does */
-	enum policy_builtin builtin;
+	bool own; /* answered before any rule: by records, a lease, the table, a built-in name */
+	bool records;		 /* by local records */
 	uint64_t also;		 /* see policy_also() */
 	enum conf_filter filter; /* in force for this question */
 	enum conf_https https;

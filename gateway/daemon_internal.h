@@ -1,7 +1,7 @@
 /* What the files of the daemon share: daemon.c (signals, stop), daemon_start.c, daemon_reload.c,
  * daemon_watch.c (the kernel's news, repair, the firewall probe), daemon_upkeep.c (the table's file
- * and free addresses), daemon_files.c (lists, records, leases), daemon_view.c (what daemon.h tells
- * the control room). Main thread only. */
+ * and free addresses), daemon_files.c (lists, records, leases), daemon_view.c and daemon_explain.c
+ * (what daemon.h tells the control room). Main thread only. */
 #ifndef TUNGATE_DAEMON_INTERNAL_H
 #define TUNGATE_DAEMON_INTERNAL_H
 

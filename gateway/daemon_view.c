@@ -4,7 +4,6 @@
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
 #include "gateway/carry/verdict.h"
-#include "gateway/dns/message.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -248,118 +247,5 @@ int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret)
 	if (error)
 		log_error("fakeip.store: %s; the table is kept in memory only from now on",
 			strerror(-error));
-	return 0;
-}
-
-/* --- explain --- */
-
-static void note(const struct policy_explain_sink *sink, const char *text)
-{
-	if (sink->note)
-		sink->note(sink->arg, text);
-}
-
-static void ignore_record(void *arg, const struct record *record)
-{
-	(void)arg;
-	(void)record;
-}
-
-/* Records and leases come before the policy. */
-static void explain_records(const struct daemon *d, const struct policy_question *q,
-	const struct policy_explain_sink *sink, struct daemon_explanation *ret)
-{
-	switch (records_find(d->gen->records, q->name, q->type, &q->client, ignore_record, NULL)) {
-	case RECORDS_NONE:
-		return;
-	case RECORDS_PASS:
-		note(sink, "local records have the name, but not this type: the rules decide");
-		return;
-	case RECORDS_FOUND:
-		note(sink, "local records have the name: answered from them, before any rule");
-		break;
-	case RECORDS_NODATA:
-		note(sink, "local records have the name, but not this type for this client: "
-			   "NODATA, before any rule");
-		break;
-	case RECORDS_DENY:
-		note(sink, "local records deny the name: REFUSED, before any rule");
-		break;
-	}
-	ret->records = true;
-}
-
-static void explain_lease(const struct daemon *d, const struct dns_name *name,
-	const struct policy_explain_sink *sink, struct daemon_explanation *ret)
-{
-	const struct leases *leases = d->gen->leases;
-
-	if (!leases || !leases_hold(leases, name))
-		return;
-	if (ret->builtin == POLICY_BUILTIN_HOUSE)
-		ret->builtin = POLICY_BUILTIN_NONE;
-	ret->never_fake = ret->rule->answer == CONF_ANSWER_FAKE;
-	if (leases_answer(leases))
-		note(sink, "a DHCP lease has the name: answered from it, whatever the rules say");
-	else if (ret->never_fake)
-		note(sink, "never fake: a DHCP lease has the name");
-}
-
-static void explain_filter(const struct daemon *d, const struct policy_question *q,
-	const struct policy_explain_sink *sink, struct daemon_explanation *ret)
-{
-	static const char *const texts[] = {
-		NULL, "filter: A is answered NODATA", "filter: AAAA is answered NODATA"};
-	enum conf_filter f = query_filter(ret->rule, d->ways);
-
-	ret->filter = f;
-	if ((f == CONF_FILTER_IPV4 && q->type == DNS_A) ||
-		(f == CONF_FILTER_IPV6 && q->type == DNS_AAAA))
-		note(sink, texts[f]);
-}
-
-int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
-	const struct policy_explain_sink *sink, struct daemon_explanation *ret,
-	const char **ret_error)
-{
-	struct fakeip_mapping found[VIEWS_MAX];
-	struct dns_name wire;
-	struct policy_question q = {.name = &wire, .type = DNS_A};
-	struct policy_decision decision;
-	struct policy_who who;
-	size_t n;
-
-	memset(ret, 0, sizeof *ret);
-	*ret_error = "name: not a domain name";
-	if (dns_name_parse(name, strlen(name), &wire))
-		return -EINVAL;
-	*ret_error = "type: not a record type; allowed: A, AAAA, HTTPS, …, TYPE65280";
-	if (type && dns_type_parse(type, &q.type))
-		return -EINVAL;
-	*ret_error = "client: not an address";
-	if (client && ip_addr_parse(client, &q.client))
-		return -EINVAL;
-	*ret_error = NULL;
-	dns_name_format(wire.b, ret->name);
-	dns_type_format(q.type, ret->type);
-	q.who = generation_who(d->gen, d->neighbours, &q.client, &who);
-	explain_records(d, &q, sink, ret);
-	decision = policy_explain(d->gen->policy, &q, sink);
-	ret->rule = decision.rule;
-	ret->never_fake = decision.never_fake;
-	ret->builtin = decision.builtin;
-	ret->also = decision.also;
-	ret->https = d->gen->https;
-	explain_lease(d, &wire, sink, ret);
-	explain_filter(d, &q, sink, ret);
-	ret->upstream = daemon_group_name(d, ret->rule->upstream);
-	n = find_name(d, &wire, found, VIEWS_MAX);
-	for (size_t i = 0; i < n; i++) {
-		if (found[i].view != ret->rule->view)
-			continue;
-		ret->has_mapping = true;
-		ret->mapping.m = found[i];
-		describe(d, &ret->mapping);
-	}
 	return 0;
 }

@@ -43,12 +43,6 @@ static void add_note(void *arg, const char *text)
 	json_object_array_add(w->notes, reply_string(text));
 }
 
-/* Answered by ourselves before any rule. */
-static bool is_own(const struct daemon_explanation *e)
-{
-	return e->records || e->builtin != POLICY_BUILTIN_NONE;
-}
-
 static void add_sets(struct json_object *all, const struct policy_rule *rule)
 {
 	char text[512];
@@ -57,22 +51,6 @@ static void add_sets(struct json_object *all, const struct policy_rule *rule)
 		json_object_array_add(
 			all, reply_string(conf_set_format(&rule->sets[i], text, sizeof text)));
 }
-
-/* What a real answer is pushed into: the sets of the rules that go on, then the winner's. */
-static struct json_object *sets_json(struct daemon *d, const struct daemon_explanation *e)
-{
-	struct json_object *all = json_object_new_array();
-
-	if (is_own(e))
-		return all;
-	for (unsigned i = 0; i < POLICY_ALSO_MAX; i++)
-		if (e->also >> i & 1)
-			add_sets(all, policy_also(daemon_policy(d), i));
-	add_sets(all, e->rule);
-	return all;
-}
-
-/* --- the result --- */
 
 static const char *answer_name(enum conf_answer answer)
 {
@@ -91,10 +69,26 @@ static const char *answer_name(enum conf_answer answer)
 
 static enum conf_answer answer_of(const struct daemon_explanation *e)
 {
-	if (is_own(e))
+	if (e->own)
 		return CONF_ANSWER_LOCAL;
 	return e->never_fake ? CONF_ANSWER_REAL : e->rule->answer;
 }
+
+/* What a real answer is pushed into: the sets of the rules that go on, then the winner's. */
+static struct json_object *sets_json(struct daemon *d, const struct daemon_explanation *e)
+{
+	struct json_object *all = json_object_new_array();
+
+	if (answer_of(e) == CONF_ANSWER_BLOCK || answer_of(e) == CONF_ANSWER_LOCAL)
+		return all;
+	for (unsigned i = 0; i < POLICY_ALSO_MAX; i++)
+		if (e->also >> i & 1)
+			add_sets(all, policy_also(daemon_policy(d), i));
+	add_sets(all, e->rule);
+	return all;
+}
+
+/* --- the result --- */
 
 static void add_fake_notes(struct way *w, const struct daemon_explanation *e)
 {
@@ -120,7 +114,7 @@ static const char *const block_notes[] = {
 
 static void add_notes(struct way *w, const struct daemon_explanation *e)
 {
-	if (is_own(e))
+	if (e->own)
 		return;
 	if (!e->rule->name)
 		add_note(w, "no rule takes the name: the default decides");
@@ -136,17 +130,17 @@ static struct json_object *result_json(struct daemon *d, const struct control_re
 	const struct daemon_explanation *e, struct way *w)
 {
 	struct json_object *j = json_object_new_object();
-	const struct policy_egress *egress = is_own(e) ? NULL : e->rule->egress;
+	const struct policy_egress *egress = e->own ? NULL : e->rule->egress;
 
 	reply_add_text(j, "name", e->name);
 	reply_add_text(j, "type", e->type);
 	reply_add_text(j, "client", q->client);
 	json_object_object_add(j, "lists", w->lists);
 	json_object_object_add(j, "rules", w->rules);
-	reply_add_text(j, "rule", is_own(e) ? NULL : e->rule->name);
+	reply_add_text(j, "rule", e->own ? NULL : e->rule->name);
 	reply_add_text(j, "answer", answer_name(answer_of(e)));
 	reply_add_text(j, "egress", egress ? egress->name : NULL);
-	reply_add_text(j, "upstream", is_own(e) ? NULL : e->upstream);
+	reply_add_text(j, "upstream", e->own ? NULL : e->upstream);
 	json_object_object_add(j, "sets", sets_json(d, e));
 	reply_add_text(j, "cache", NULL);
 	json_object_object_add(j, "fakeip", e->has_mapping ? mapping_json(&e->mapping) : NULL);

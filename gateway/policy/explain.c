@@ -246,20 +246,6 @@ static void also_explain(const struct policy_rule *rule, struct why *w)
 		why_add(w, " %s", conf_set_format(&rule->sets[i], text, sizeof text));
 }
 
-static void builtin_explain(const struct policy *p, const struct policy_condition *c,
-	const struct policy_question *q, const struct matcher_hits *hits,
-	const struct policy_explain_sink *sink, struct policy_decision *d)
-{
-	struct why note = {.len = 0};
-
-	d->builtin = policy_builtin_find(p, c, q->name, hits, &d->builtin_zone);
-	if (d->builtin == POLICY_BUILTIN_NONE || !sink->note)
-		return;
-	why_add(&note, "a built-in name (builtin.%s): answered by ourselves, before the rule",
-		d->builtin_zone);
-	sink->note(sink->arg, note.text);
-}
-
 struct policy_decision policy_explain(const struct policy *p,
 	const struct policy_question *question, const struct policy_explain_sink *sink)
 {
@@ -294,6 +280,6 @@ struct policy_decision policy_explain(const struct policy *p,
 		if (winner)
 			d.never_fake = except_explain(p, i, question->name, &hits, sink);
 	}
-	builtin_explain(p, winner, question, &hits, sink, &d);
+	d.builtin = policy_builtin_find(p, winner, question->name, &hits, &d.builtin_zone);
 	return d;
 }

@@ -231,13 +231,15 @@ static struct policy_decision decide(const struct query *q)
 	return policy_decide(q->gen->policy, &question);
 }
 
-/* Zones of the house give way to who knows the house. */
-static bool is_builtin(const struct query *q, const struct policy_decision *d)
+/* Zones of the house give way to who knows the house. What else is asked about a name that records
+ * know there is nobody else's business. */
+static enum policy_builtin builtin_of(const struct query *q, const struct policy_decision *d)
 {
 	if (d->builtin != POLICY_BUILTIN_HOUSE)
-		return d->builtin != POLICY_BUILTIN_NONE;
-	return !lease_holds(q) && !lease_holds_reverse(q) &&
-	       !records_hold(q->gen->records, &q->dns->name);
+		return d->builtin;
+	if (lease_holds(q) || lease_holds_reverse(q))
+		return POLICY_BUILTIN_NONE;
+	return records_hold(q->gen->records, &q->dns->name) ? POLICY_BUILTIN_NODATA : d->builtin;
 }
 
 static size_t answer_fake(struct query *q, const struct policy_decision *d)
@@ -261,9 +263,10 @@ static size_t answer_by_rule(struct query *q)
 {
 	struct policy_decision d = decide(q);
 	const struct policy_rule *rule = d.rule;
+	enum policy_builtin builtin = builtin_of(q, &d);
 
-	if (is_builtin(q, &d))
-		return local_answer_builtin(q, d.builtin);
+	if (builtin != POLICY_BUILTIN_NONE)
+		return local_answer_builtin(q, builtin);
 	q->also = d.also;
 	q->filter = query_filter(rule, q->engine->c.ways);
 	switch (rule->answer) {
