@@ -53,17 +53,17 @@ static void reply_later(const struct query_origin *o, const uint8_t *msg, size_t
 
 void serve_tun_packet(struct serve_tun *t, const struct tun_packet *p)
 {
-	struct query_origin origin;
+	struct query_origin origin = {
+		.client = {.addr = tun_packet_source(p), .port = p->source_port},
+		.listener = QUERY_TUN,
+		.reply = reply_later,
+	};
 	struct route route;
 	uint8_t *slot;
 	size_t n;
 
 	if (!tun_packet_checksum_ok(p))
 		return;
-	origin.client = (struct ip_port){.addr = tun_packet_source(p), .port = p->source_port};
-	origin.listener = QUERY_TUN;
-	origin.stream = false;
-	origin.reply = reply_later;
 	route.tun = t;
 	keep_headers(&route, p);
 	memcpy(origin.route, &route, sizeof route);
