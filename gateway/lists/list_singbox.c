@@ -1,6 +1,6 @@
 /* The source form of a sing-box rule-set: JSON. What its rules mean: list_rules.h.
  *
- *   {"version": 1 to 4, "rules": [RULE..]}
+ *   {"version": 1 to 5, "rules": [RULE..]}
  *   RULE  {"domain": V, "domain_suffix": V, "domain_keyword": V, "domain_regex": V, "ip_cidr": V,
  *          other conditions, "invert": true}
  *         {"type": "logical", "mode": "and" or "or", "rules": [RULE..], "invert": true}
@@ -15,7 +15,7 @@
 
 #include "gateway/lists/list_rules.h"
 
-#define VERSION_MAX 4
+#define VERSION_MAX 5
 /* Of everything in one another: two for each rule, and what the values of others may be. */
 #define NESTING_MAX (2 * LIST_RULES_DEPTH_MAX + 64)
 
@@ -332,7 +332,7 @@ static int version_read(struct singbox *s)
 	for (char version[2] = "1"; version[0] <= '0' + VERSION_MAX; version[0]++)
 		if (literal_is(s, version))
 			return 0;
-	return broken(s, "version: not a version of a rule-set; allowed: 1 to 4");
+	return broken(s, "version: not a version of a rule-set; allowed: 1 to 5");
 }
 
 /* A key of the file has come. */
@@ -375,7 +375,7 @@ static int file_read(struct singbox *s)
 			err = top_read(s);
 	}
 	if (!err && !s->has_version)
-		err = broken(s, "a rule-set without a version; allowed: 1 to 4");
+		err = broken(s, "a rule-set without a version; allowed: 1 to 5");
 	if (!err)
 		err = event_next(s); /* the document's end */
 	if (!err)

@@ -1,4 +1,4 @@
-/* SRS: a binary rule-set of sing-box, versions 1 to 4. What its rules mean: list_rules.h.
+/* SRS: a binary rule-set of sing-box, versions 1 to 5. What its rules mean: list_rules.h.
  *
  *   "SRS" version u8 | packed by zlib: n, n rules                         (numbers are LEB128)
  *   rule:  0, items: kind u8 and value, the last 255 and u8 inverted
@@ -18,7 +18,7 @@
 #include "gateway/lists/list_rules.h"
 #include "gateway/lists/list_trie.h"
 
-#define SRS_VERSION_MAX	 4
+#define SRS_VERSION_MAX	 5
 #define RANGES_VERSION	 1
 #define MARK_SUFFIX	 '\n'
 #define MARK_ENDS_WITH	 '\r'
@@ -51,6 +51,7 @@ enum item {
 	ITEM_CONSTRAINED,
 	ITEM_INTERFACE_ADDRESS,
 	ITEM_DEFAULT_INTERFACE_ADDRESS,
+	ITEM_PACKAGE_NAME_REGEXP,
 	ITEMS,
 	ITEM_FINAL = 0xff
 };
@@ -325,6 +326,7 @@ static int item_read(struct srs *s, uint8_t kind)
 	case ITEM_WIFI_SSID:
 	case ITEM_WIFI_BSSID:
 	case ITEM_PROCESS_PATH_REGEXP:
+	case ITEM_PACKAGE_NAME_REGEXP:
 		return strings_read(s, LIST_RULE_OTHER);
 	case ITEM_EXPENSIVE:
 	case ITEM_CONSTRAINED:
@@ -430,7 +432,7 @@ static int header_read(struct list_reader *r, struct list_bytes *in)
 	if (memcmp(head, "SRS", 3) != 0)
 		return list_broken(r, 0, 1, "not a binary rule-set of sing-box");
 	if (head[3] < 1 || head[3] > SRS_VERSION_MAX)
-		return list_broken(r, 0, 1, "version %u of a rule-set; allowed: 1 to 4", head[3]);
+		return list_broken(r, 0, 1, "version %u of a rule-set; allowed: 1 to 5", head[3]);
 	return 0;
 }
 

@@ -41,7 +41,7 @@ static void test_values(void **state)
 {
 	(void)state;
 	takes("{'version': 1, 'rules': []}", "");
-	takes("{'rules': [{'domain': 'A.test'}], 'version': 4}", "1:exact a.test\n");
+	takes("{'rules': [{'domain': 'A.test'}], 'version': 5}", "1:exact a.test\n");
 	takes("{'version': 2, 'rules': [\n"
 	      "  {\n"
 	      "    'domain': ['a.test', 'b.test'],\n"
@@ -180,8 +180,8 @@ static void test_no_rule_sets(void **state)
 	refused("{'version': 1, 'rules': [&a {'domain': 'a.test'}, *a]}", "not JSON: an alias");
 	refused("{'version': 1, 'rules': [{['x']: 'a.test'}]}",
 		"not JSON: a key that is no string");
-	refused("{'rules': []}", "a rule-set without a version; allowed: 1 to 4");
-	refused("{'version': 5, 'rules': []}", "f:1:13: lists.l: version: not a version");
+	refused("{'rules': []}", "a rule-set without a version; allowed: 1 to 5");
+	refused("{'version': 6, 'rules': []}", "f:1:13: lists.l: version: not a version");
 	refused("{'version': '1', 'rules': []}", "version: not a version");
 	refused("{'version': 0}", "version: not a version");
 	refused("{'version': 1, 'log': {}}", "f:1:16: lists.l: not a rule-set of sing-box");

@@ -434,15 +434,15 @@ static void test_headers(void **state)
 	(void)state;
 	srs_begin(1);
 	simple_rule(DOMAIN, "a.test", false);
-	for (unsigned version = 0; version < 7; version++) {
-		bool good = version >= 1 && version <= 4;
+	for (unsigned version = 0; version < 8; version++) {
+		bool good = version >= 1 && version <= 5;
 
 		srs_pack(version, body.n);
 		assert_int_equal(
 			pack_read(&log, &source, file.b, file.n, NULL), good ? 0 : -EBADMSG);
 		assert_string_equal(log.entries, good ? "0:exact a.test\n" : "");
 	}
-	assert_non_null(strstr(log.told, "version 6 of a rule-set; allowed: 1 to 4"));
+	assert_non_null(strstr(log.told, "version 7 of a rule-set; allowed: 1 to 5"));
 	file.b[0] = 'X';
 	assert_int_equal(pack_read(&log, &source, file.b, file.n, NULL), -EBADMSG);
 	assert_non_null(strstr(log.told, "not a binary rule-set"));
@@ -459,7 +459,7 @@ static void rules_make(void)
 	ranges_begin(PREFIX, 1);
 	address_add("10.0.0.0");
 	address_add("10.0.0.9");
-	for (unsigned item = 7; item <= 22; item++)
+	for (unsigned item = 7; item <= 23; item++)
 		if (item != ADGUARD)
 			other_item(item);
 	rule_end(false);
@@ -508,7 +508,7 @@ static void test_damaged(void **state)
 static void test_unknown_items(void **state)
 {
 	(void)state;
-	for (unsigned item = 23; item < 255; item++) {
+	for (unsigned item = 24; item < 255; item++) {
 		srs_begin(1);
 		rule_begin();
 		pack_u8(&body, item);
@@ -555,7 +555,7 @@ static void test_lengths_that_lie(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
-		for (unsigned item = 0; item < 22; item++) {
+		for (unsigned item = 0; item < 24; item++) {
 			srs_begin(1);
 			rule_begin();
 			pack_u8(&body, item);
