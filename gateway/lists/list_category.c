@@ -2,8 +2,8 @@
 #include "gateway/lists/list_category.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -11,6 +11,21 @@
 #define FIELD_NAME  1 /* country_code of GeoSite, GeoIP */
 /* Names that are compared with what was wanted; whoever has more of them gets no better advice. */
 #define COMPARED_MAX 16384
+
+#define NAME_MAX_BYTES 64 /* bytes of a name; a longer one is none that can be wanted */
+#define NEAR_MAX       10 /* told of those that are there */
+
+struct near_name {
+	char name[NAME_MAX_BYTES + 1];
+	unsigned distance;
+};
+
+struct category {
+	const char *wanted;
+	bool found;
+	size_t seen, n_near;
+	struct near_name near[NEAR_MAX]; /* closest first */
+};
 
 static unsigned least(unsigned a, unsigned b)
 {
@@ -26,7 +41,7 @@ static unsigned char lower(char c)
  * is as close as one change. */
 static unsigned name_distance(const char *a, const char *b)
 {
-	unsigned row[LIST_CATEGORY_MAX + 1];
+	unsigned row[NAME_MAX_BYTES + 1];
 	size_t a_len = strlen(a), b_len = strlen(b);
 
 	if (strcasestr(a, b) || strcasestr(b, a))
@@ -47,21 +62,21 @@ static unsigned name_distance(const char *a, const char *b)
 	return row[b_len];
 }
 
-static void near_note(struct list_category *c, const char *name)
+static void near_note(struct category *c, const char *name)
 {
-	struct list_category_near *at;
+	struct near_name *at;
 	unsigned distance;
 	size_t i;
 
-	if (c->seen++ >= COMPARED_MAX || strlen(c->wanted) > LIST_CATEGORY_MAX || !*name)
+	if (c->seen++ >= COMPARED_MAX || strlen(c->wanted) > NAME_MAX_BYTES || !*name)
 		return;
 	distance = name_distance(c->wanted, name);
 	for (i = 0; i < c->n_near; i++)
 		if (distance < c->near[i].distance)
 			break;
-	if (i == LIST_CATEGORY_NEAR)
+	if (i == NEAR_MAX)
 		return;
-	c->n_near += c->n_near < LIST_CATEGORY_NEAR;
+	c->n_near += c->n_near < NEAR_MAX;
 	at = &c->near[i];
 	memmove(at + 1, at, (c->n_near - i - 1) * sizeof *at);
 	at->distance = distance;
@@ -69,10 +84,10 @@ static void near_note(struct list_category *c, const char *name)
 }
 
 /* *ret_wanted: is the category that the next field of an entry names the one? */
-static int name_read(struct list_reader *r, struct list_wire *w, struct list_category *c,
-	uint64_t end, bool *ret_wanted)
+static int name_read(struct list_reader *r, struct list_wire *w, struct category *c, uint64_t end,
+	bool *ret_wanted)
 {
-	char name[LIST_CATEGORY_MAX + 1] = "";
+	char name[NAME_MAX_BYTES + 1] = "";
 	struct list_proto_field field;
 	int err = list_proto_next(w, end, &field);
 
@@ -83,7 +98,7 @@ static int name_read(struct list_reader *r, struct list_wire *w, struct list_cat
 		return list_broken(r, 0, 1,
 			"a category without a name in front, noticed at byte %llu",
 			(unsigned long long)w->at);
-	if (field.value > LIST_CATEGORY_MAX)
+	if (field.value > NAME_MAX_BYTES)
 		return list_proto_skip(w, &field);
 	err = list_wire_bytes(w, name, (size_t)field.value);
 	if (err)
@@ -96,8 +111,8 @@ static int name_read(struct list_reader *r, struct list_wire *w, struct list_cat
 	return 0;
 }
 
-static int entry_read(struct list_reader *r, struct list_wire *w, struct list_category *c,
-	uint64_t end, list_category_body *body)
+static int entry_read(struct list_reader *r, struct list_wire *w, struct category *c, uint64_t end,
+	list_category_body *body)
 {
 	bool wanted;
 	int err = name_read(r, w, c, end, &wanted);
@@ -107,8 +122,8 @@ static int entry_read(struct list_reader *r, struct list_wire *w, struct list_ca
 	return wanted ? body(r, w, end) : list_wire_skip(w, end - w->at);
 }
 
-static int entries_read(struct list_reader *r, struct list_wire *w, struct list_category *c,
-	list_category_body *body)
+static int entries_read(
+	struct list_reader *r, struct list_wire *w, struct category *c, list_category_body *body)
 {
 	struct list_proto_field field;
 	int more;
@@ -126,9 +141,9 @@ static int entries_read(struct list_reader *r, struct list_wire *w, struct list_
 	return more;
 }
 
-static int missing_tell(struct list_reader *r, const struct list_category *c)
+static int missing_tell(struct list_reader *r, const struct category *c)
 {
-	char near[LIST_CATEGORY_NEAR * (LIST_CATEGORY_MAX + 2) + 1] = "";
+	char near[NEAR_MAX * (NAME_MAX_BYTES + 2) + 1] = "";
 	size_t used = 0;
 
 	for (size_t i = 0; i < c->n_near; i++)
@@ -140,7 +155,7 @@ static int missing_tell(struct list_reader *r, const struct list_category *c)
 
 int list_category_read(struct list_reader *r, struct list_bytes *in, list_category_body *body)
 {
-	struct list_category *c;
+	struct category *c;
 	struct list_wire *w;
 	int err = -ENOMEM;
 

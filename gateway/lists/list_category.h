@@ -5,21 +5,6 @@
 
 #include "gateway/lists/list_proto.h"
 
-#define LIST_CATEGORY_MAX  64 /* bytes of a name; a longer one is none that can be wanted */
-#define LIST_CATEGORY_NEAR 10 /* told of those that are there */
-
-struct list_category_near {
-	char name[LIST_CATEGORY_MAX + 1];
-	unsigned distance;
-};
-
-struct list_category {
-	const char *wanted;
-	bool found;
-	size_t seen, n_near;
-	struct list_category_near near[LIST_CATEGORY_NEAR]; /* closest first */
-};
-
 /* The body of one category, up to `end`: its name has been read. */
 typedef int list_category_body(struct list_reader *r, struct list_wire *w, uint64_t end);
 

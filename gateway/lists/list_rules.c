@@ -193,8 +193,10 @@ static bool is_names(struct list_rules *s, const struct rule *rule)
 	return true;
 }
 
-/* An `and` of inverted rules that hold names alone, at least one, and of one other, which is
- * returned; NULL: it is none. */
+static bool is_of_use(struct list_rules *s, const struct rule *rule);
+
+/* An `and` of inverted rules that hold names alone, at least one, and of one other of which
+ * something can be told, which is returned; NULL: it is none. */
 static struct rule *difference_of(struct list_rules *s, const struct rule *rule)
 {
 	struct rule *from = NULL;
@@ -211,7 +213,24 @@ static struct rule *difference_of(struct list_rules *s, const struct rule *rule)
 			return NULL;
 		from = child;
 	}
-	return n > 1 ? from : NULL;
+	return n > 1 && from && is_of_use(s, from) ? from : NULL;
+}
+
+static bool is_of_use(struct list_rules *s, const struct rule *rule)
+{
+	if (!rule->logical)
+		return rule->n_values > 0 && !rule->n_other && !rule->child;
+	if (rule->n_values)
+		return false;
+	if (rule->is_and)
+		return difference_of(s, rule) != NULL;
+	for (uint32_t i = rule->child; i; i = s->rules[i].next) {
+		const struct rule *child = rule_bare(s, i);
+
+		if (!child->inverted && is_of_use(s, child))
+			return true;
+	}
+	return false;
 }
 
 static void rule_use(struct list_rules *s, struct rule *rule, enum list_part part, enum use use)

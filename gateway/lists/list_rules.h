@@ -13,7 +13,8 @@
  *     the list's exceptions (LIST_EXCEPT). Rules beside it are held whatever these say
  *     (LIST_HOLDS_IMPORTANT); and all of that may stand in one more difference, whose exceptions go
  *     before everything (LIST_EXCEPT_IMPORTANT). That is how sing-box writes AdBlock lists.
- *     Exceptions are of names, so prefixes under them are not used.
+ *     Exceptions are of names, so prefixes under them are not used; and they are the list's, so
+ *     they hold for its other files, too.
  * Everything else (other conditions, other uses of `and` and `invert`) is unused: each value in it
  * is counted as that. Leaving out what an `or` joins makes the list smaller, never wrong. */
 #ifndef TUNGATE_LISTS_RULES_H

@@ -343,6 +343,20 @@ static void test_what_is_no_list(void **state)
 	simple_rule(11, "firefox", true);
 	logical_end(false);
 	gives("", 2);
+	/* Nor what it is taken from: then there is nothing to be an exception of. */
+	srs_begin(2);
+	simple_rule(DOMAIN, "a.test", false);
+	logical_begin(AND, 2);
+	simple_rule(DOMAIN, "b.test", true);
+	logical_begin(OR, 2);
+	simple_rule(11, "firefox", false);
+	logical_begin(AND, 2);
+	simple_rule(DOMAIN, "c.test", false);
+	simple_rule(DOMAIN, "d.test", false);
+	logical_end(false);
+	logical_end(false);
+	logical_end(false);
+	gives("0:exact a.test\n", 4);
 	/* Two differences: a list has one set of exceptions. */
 	srs_begin(2);
 	for (int i = 0; i < 2; i++) {
