@@ -63,6 +63,24 @@ static int entry_check(void *arg, const struct list_entry *e, const char **ret_w
 	return 0;
 }
 
+static int prefix_count(void *arg, unsigned list, const struct ip_prefix *prefix)
+{
+	struct result *r = arg;
+
+	check(list == 0 && prefix->len <= ip_addr_size(&prefix->addr) * 8);
+	r->entries++;
+	return 0;
+}
+
+static int image_check(void *arg, struct image *image)
+{
+	struct result *r = arg;
+
+	for (unsigned part = 0; part < LIST_PARTS; part++)
+		r->entries += (unsigned)matcher_count(image->matcher, part);
+	return addresses_each(image->addresses, prefix_count, r);
+}
+
 static void complain_count(void *arg, bool is_error, const char *text)
 {
 	struct result *r = arg;
@@ -74,7 +92,8 @@ static void complain_count(void *arg, bool is_error, const char *text)
 
 static void read_once(struct result *r, enum list_format format, const char *text, size_t len)
 {
-	const struct list_sink sink = {.arg = r, .entry = entry_check, .complain = complain_count};
+	const struct list_sink sink = {
+		.arg = r, .entry = entry_check, .image = image_check, .complain = complain_count};
 	const struct list_source source = {.path = PATH,
 		.key = "k",
 		.format = format,
