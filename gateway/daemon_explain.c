@@ -127,10 +127,9 @@ static void explain_filter(const struct explaining *x)
 {
 	static const char *const texts[] = {
 		NULL, "filter: A is answered NODATA", "filter: AAAA is answered NODATA"};
-	enum conf_answer answer = x->ret->rule->answer;
 	enum conf_filter f = query_filter(x->ret->rule, x->d->ways);
 
-	if (answer != CONF_ANSWER_REAL && answer != CONF_ANSWER_FAKE)
+	if (x->ret->rule->answer == CONF_ANSWER_BLOCK)
 		return;
 	x->ret->filter = f;
 	if ((f == CONF_FILTER_IPV4 && x->q->type == DNS_A) ||

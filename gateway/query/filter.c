@@ -24,9 +24,12 @@ bool filter_drops(const struct query *q)
 
 size_t filter_answer_empty(const struct query *q, const struct policy_rule *rule)
 {
-	bool fake = rule->answer == CONF_ANSWER_FAKE;
+	struct query_counters *c = &q->engine->counters;
 
-	count_add(fake ? &q->engine->counters.fake : &q->engine->counters.real, 1);
+	count_add(rule->answer == CONF_ANSWER_FAKE    ? &c->fake
+		  : rule->answer == CONF_ANSWER_LOCAL ? &c->local
+						      : &c->real,
+		1);
 	return query_answer_empty(q, DNS_NOERROR, 0, DNS_EDE_FILTERED);
 }
 

@@ -269,18 +269,15 @@ static size_t answer_by_rule(struct query *q)
 		return local_answer_builtin(q, builtin);
 	q->also = d.also;
 	q->filter = query_filter(rule, q->engine->c.ways);
-	switch (rule->answer) {
-	case CONF_ANSWER_BLOCK:
+	if (rule->answer == CONF_ANSWER_BLOCK)
 		return block_answer(q, rule);
-	case CONF_ANSWER_LOCAL:
+	if (filter_drops(q))
+		return filter_answer_empty(q, rule);
+	if (rule->answer == CONF_ANSWER_LOCAL)
 		return local_answer_rule(q, rule);
-	case CONF_ANSWER_REAL:
-		return filter_drops(q) ? filter_answer_empty(q, rule)
-				       : real_answer(q, rule, rule->upstream, rule->carry);
-	case CONF_ANSWER_FAKE:
-		break;
-	}
-	return filter_drops(q) ? filter_answer_empty(q, rule) : answer_fake(q, &d);
+	if (rule->answer == CONF_ANSWER_REAL)
+		return real_answer(q, rule, rule->upstream, rule->carry);
+	return answer_fake(q, &d);
 }
 
 size_t query_answer(struct query *q)
