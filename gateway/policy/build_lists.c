@@ -39,8 +39,10 @@ struct reading {
 	struct policy_list *list;
 	struct policy_list_info *info;
 	const struct conf_list_file *at; /* the file in the configuration */
-	bool trial;			 /* only whether it can be read: nothing is kept */
-	bool failed;
+	/* Whether it can be read is tried: the list's entries are dropped, but for patterns, which
+	 * have to compile. NULL: it is read. */
+	struct list_build *trial;
+	bool tried, failed;
 	char error[512]; /* the first */
 };
 
@@ -60,7 +62,11 @@ static int file_seen(void *arg, const char *path, const struct list_stamp *stamp
 {
 	struct reading *r = arg;
 
-	return r->trial ? 0 : file_add(r->b, r->list, path, stamp);
+	/* The files of a list that fails are those of before, too; the older stamp counts. */
+	for (size_t i = 0; r->trial && i < r->list->n_files; i++)
+		if (strcmp(r->list->files[i].path, path) == 0)
+			return 0;
+	return file_add(r->b, r->list, path, stamp);
 }
 
 static void note_error(struct reading *r, const char *text)
@@ -85,12 +91,32 @@ static void told(void *arg, bool is_error, const char *text)
 		build_report(r->b, is_error, text);
 }
 
-static int drop(void *arg, const struct list_entry *entry, const char **ret_why)
+/* "FILE:LINE:COLUMN: KEY: …" about a file that need not be there. */
+static void told_optional(void *arg, bool is_error, const char *text)
 {
-	(void)arg;
-	(void)entry;
-	(void)ret_why;
-	return 0;
+	const struct reading *r = arg;
+	const char *key = strstr(text, ": ");
+	char warning[LIST_COMPLAIN_MAX];
+
+	if (!is_error)
+		return;
+	if (key) {
+		(void)snprintf(warning, sizeof warning, "%.*s: warning%s; nothing of it is used",
+			(int)(key - text), text, key);
+		text = warning;
+	}
+	build_report(r->b, false, text);
+}
+
+/* A name can always be taken, a pattern must compile. */
+static int try_entry(void *arg, const struct list_entry *entry, const char **ret_why)
+{
+	const struct reading *r = arg;
+	struct list_sink patterns = list_build_sink(r->trial);
+
+	if (entry->is != LIST_ENTRY_KEYWORD && entry->is != LIST_ENTRY_REGEXP)
+		return 0;
+	return patterns.entry(patterns.arg, entry, ret_why);
 }
 
 static const char *fault_text(int err, char *buf, size_t size)
@@ -125,20 +151,62 @@ static int fault(struct reading *r, int err)
 	return 0;
 }
 
+static int source_read(struct reading *r, const struct list_source *source,
+	const struct list_sink *sink, struct list_counts *ret)
+{
+	struct list_stamp stamp;
+	int err;
+
+	(void)list_stamp_read(source->path, &stamp);
+	err = list_read(source, sink, ret, NULL);
+	/* So that it is looked for again. */
+	if (err && err != -EBADMSG && file_seen(r, source->path, &stamp))
+		return -ENOMEM;
+	return err;
+}
+
+/* Reads files only to see whether that can be done. */
+static int trial_begin(struct reading *r, struct list_build *patterns)
+{
+	list_build_init(patterns, NULL, NULL);
+	for (size_t part = 0; part < LIST_PARTS; part++)
+		patterns->sources[part] = 0;
+	r->trial = patterns;
+	return matcher_builder_new(MATCHER_IMAGE_KEY, 1, &patterns->names);
+}
+
+static void trial_end(struct reading *r)
+{
+	matcher_builder_free(r->trial->names);
+	r->trial = NULL;
+}
+
+/* Of a file that need not be there nothing is used unless all of it can be. */
+static int optional_try(struct reading *r, const struct list_source *source)
+{
+	const struct list_sink sink = {
+		.arg = r, .entry = try_entry, .file = file_seen, .complain = told_optional};
+	size_t n_files = r->list->n_files;
+	struct list_counts counts;
+	struct list_build patterns;
+	int err = trial_begin(r, &patterns);
+
+	if (!err)
+		err = source_read(r, source, &sink, &counts);
+	trial_end(r);
+	if (!err)
+		r->list->n_files = n_files;
+	return err;
+}
+
 static int file_read(struct reading *r, const struct list_source *source,
 	const struct list_sink *sink, struct list_counts *total)
 {
 	struct list_counts counts = {0};
-	int err = list_read(source, sink, &counts, NULL);
+	int err = r->at->optional && !r->tried ? optional_try(r, source) : 0;
 
-	if (err && err != -EBADMSG && !r->trial) {
-		struct list_stamp stamp;
-
-		/* So that it is looked for again. */
-		(void)list_stamp_read(source->path, &stamp);
-		if (file_add(r->b, r->list, source->path, &stamp))
-			return -ENOMEM;
-	}
+	if (!err)
+		err = source_read(r, source, sink, &counts);
 	total->skipped += counts.skipped;
 	total->unused += counts.unused;
 	return fault(r, err);
@@ -165,12 +233,14 @@ static int files_read(struct reading *r, const struct conf_list *from, const str
 static int list_try(struct reading *r, const struct conf_list *from)
 {
 	const struct list_sink sink = {
-		.arg = r, .entry = drop, .file = file_seen, .complain = told};
-	int err;
+		.arg = r, .entry = try_entry, .file = file_seen, .complain = told};
+	struct list_build patterns;
+	int err = trial_begin(r, &patterns);
 
-	r->trial = true;
-	err = files_read(r, from, &sink);
-	r->trial = false;
+	r->tried = true;
+	if (!err)
+		err = files_read(r, from, &sink);
+	trial_end(r);
 	return err;
 }
 
@@ -209,7 +279,8 @@ static const struct policy_list *find_previous(const struct build *b, const char
 static bool is_as_it_was(const struct policy_list *list, const struct policy_list *was,
 	const struct policy *previous)
 {
-	if (was->id != list->id || previous->infos[was - previous->lists].error)
+	if (was->id != list->id || previous->infos[was - previous->lists].error ||
+		(list->closest && !was->closest))
 		return false;
 	for (size_t i = 0; i < was->n_files; i++) {
 		struct list_stamp now;
@@ -238,6 +309,7 @@ static int list_take(struct reading *r, const struct policy_list *was, struct ta
 		r->list->parts[part] = source;
 	}
 	taken->addresses[was - previous->lists] = (int)(r->list - r->b->p->lists);
+	r->list->closest = was->closest;
 	r->info->skipped = info->skipped;
 	r->info->unused = info->unused;
 	r->info->loaded_at_s = info->loaded_at_s;
@@ -275,13 +347,17 @@ static int list_reuse(
 	}
 	if (!r->b->c->keep_failed)
 		return 0;
-	err = list_try(r, from);
-	if (err || !r->failed)
+	/* The stamps first: what changes while it is tried is a change. */
+	err = files_take(r, was, true);
+	if (!err)
+		err = list_try(r, from);
+	if (err || !r->failed) {
+		r->list->n_files = 0;
 		return err;
+	}
 	*ret = true;
 	r->info->error = arena_strdup(r->b->p->arena, r->error);
-	err = list_take(r, was, taken);
-	return err ? err : files_take(r, was, true);
+	return list_take(r, was, taken);
 }
 
 /* --- all of them --- */
@@ -301,6 +377,14 @@ static uint64_t sources_id(const struct conf_list *from)
 	return id;
 }
 
+static bool is_excepted(const struct conf_fakeip *from, size_t list)
+{
+	for (size_t i = 0; i < from->n_except; i++)
+		if (from->except[i] == (int)list)
+			return true;
+	return false;
+}
+
 static int list_describe(struct build *b, const struct conf_list *from, struct policy_list *list)
 {
 	struct arena *arena = b->p->arena;
@@ -311,6 +395,7 @@ static int list_describe(struct build *b, const struct conf_list *from, struct p
 	list->sources = sources;
 	list->n_sources = from->n_files;
 	list->id = sources_id(from);
+	list->closest = is_excepted(&b->config->fakeip, (size_t)(list - b->p->lists));
 	for (size_t part = 0; part < LIST_PARTS; part++)
 		list->parts[part] = -1;
 	for (size_t i = 0; sources && i < from->n_files; i++) {

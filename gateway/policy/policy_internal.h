@@ -79,6 +79,7 @@ struct policy_list {
 	struct policy_file *files; /* all that were read, included ones too */
 	size_t n_files, room_files;
 	int parts[LIST_PARTS]; /* sources of the matcher, -1: has no such part */
+	bool closest;	       /* matcher_closest() of it is true: `fakeip.except` asks for it */
 };
 
 /* Names that are never faked: the sources of the matcher that hold them. */

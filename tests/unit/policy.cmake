@@ -1,4 +1,5 @@
 tungate_test(test_policy tg_policy)
+tungate_test(test_policy_lists tg_policy)
 tungate_test(test_leases tg_policy)
 tungate_test(test_generation tg_generation tg_conf)
 tungate_test(test_records tg_policy)
