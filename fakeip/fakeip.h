@@ -89,6 +89,11 @@ struct fakeip_pair {
 int fakeip_assign(struct fakeip_table *t, const uint8_t *name, size_t name_len, uint64_t hash,
 	uint64_t view, uint64_t rule, uint32_t now_s, struct fakeip_pair *ret);
 
+/* For who asks for the pair of a name a little later: brings the memory that the look-up needs
+ * closer. The second one reads what the first one has asked for. */
+void fakeip_prefetch(const struct fakeip_table *t, uint64_t hash);
+void fakeip_prefetch_entry(const struct fakeip_table *t, uint64_t hash);
+
 /* Index of an address that lies in one of the pools; false: it does not, or is reserved. */
 bool fakeip_index4(const struct fakeip_table *t, const uint8_t address[4], uint32_t *ret);
 bool fakeip_index6(const struct fakeip_table *t, const uint8_t address[16], uint32_t *ret);

@@ -146,6 +146,16 @@ uint32_t slot_get(const struct fakeip_table *t, uint32_t at)
 	return atomic_load_explicit(&t->slots[at & t->slot_mask], memory_order_acquire);
 }
 
+void fakeip_prefetch(const struct fakeip_table *t, uint64_t hash)
+{
+	__builtin_prefetch(&t->slots[hash_fold(hash) & t->slot_mask]);
+}
+
+void fakeip_prefetch_entry(const struct fakeip_table *t, uint64_t hash)
+{
+	__builtin_prefetch(&t->entries[slot_get(t, hash_fold(hash)) & t->index_mask]);
+}
+
 static void slot_set(struct fakeip_table *t, uint32_t at, uint32_t v)
 {
 	atomic_store_explicit(&t->slots[at & t->slot_mask], v, memory_order_release);

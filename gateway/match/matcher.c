@@ -57,50 +57,61 @@ static void hits_add(
 	}
 }
 
-/* What one question asks the table for. */
-struct look {
-	uint64_t hash;
-	uint32_t from, end;
-	unsigned below;
-};
-
-void matcher_find(const struct matcher *m, const struct dns_name *name, struct matcher_hits *ret)
+void matcher_begin(const struct matcher *m, const struct dns_name *name, struct matcher_look *ret)
 {
 	const struct matcher_table *t = &m->table;
-	struct look looks[MATCHER_LABELS];
 	uint8_t start[MATCHER_LABELS];
-	unsigned labels = matcher_labels(name, start), n = 0;
+	unsigned labels = matcher_labels(name, start);
 	unsigned end = labels < m->deepest ? labels : m->deepest;
 	uint64_t hash = m->key;
 
-	for (unsigned i = 0; i < m->n_words; i++)
-		ret->bits[i] = 0;
-	/* First all hashes, then all buckets, then all entries: the cache misses overlap. */
+	ret->n = 0;
 	for (unsigned depth = 0; depth <= end; depth++) {
 		if (depth)
 			hash = matcher_hash_label(hash, name->b, start[labels - depth]);
 		if (!(m->depths[depth / 64] >> depth % 64 & 1))
 			continue;
 		__builtin_prefetch(&t->starts[matcher_bucket(t, hash)]);
-		looks[n].hash = hash;
-		looks[n++].below = labels - depth;
+		ret->v[ret->n].hash = hash;
+		ret->v[ret->n++].below = labels - depth;
 	}
-	for (unsigned i = 0; i < n; i++) {
-		uint64_t bucket = matcher_bucket(t, looks[i].hash);
+}
 
-		looks[i].from = t->starts[bucket];
-		looks[i].end = t->starts[bucket + 1];
-		__builtin_prefetch(&t->entries[looks[i].from]);
-		__builtin_prefetch(&t->entries[looks[i].end]);
+void matcher_end(const struct matcher *m, const struct dns_name *name,
+	const struct matcher_look *look, struct matcher_hits *ret)
+{
+	const struct matcher_table *t = &m->table;
+	struct {
+		uint32_t from, end;
+	} buckets[MATCHER_LABELS];
+
+	for (unsigned i = 0; i < m->n_words; i++)
+		ret->bits[i] = 0;
+	/* First all buckets, then all entries: the cache misses overlap. */
+	for (unsigned i = 0; i < look->n; i++) {
+		uint64_t bucket = matcher_bucket(t, look->v[i].hash);
+
+		buckets[i].from = t->starts[bucket];
+		buckets[i].end = t->starts[bucket + 1];
+		__builtin_prefetch(&t->entries[buckets[i].from]);
+		__builtin_prefetch(&t->entries[buckets[i].end]);
 	}
-	for (unsigned i = 0; i < n; i++) {
-		uint32_t set = table_find(t, looks[i].hash, looks[i].from, looks[i].end);
+	for (unsigned i = 0; i < look->n; i++) {
+		uint32_t set = table_find(t, look->v[i].hash, buckets[i].from, buckets[i].end);
 
 		if (set)
-			hits_add(&m->sets, set, looks[i].below, ret);
+			hits_add(&m->sets, set, look->v[i].below, ret);
 	}
 	if (m->patterns)
 		patterns_find(m->patterns, name, ret);
+}
+
+void matcher_find(const struct matcher *m, const struct dns_name *name, struct matcher_hits *ret)
+{
+	struct matcher_look look;
+
+	matcher_begin(m, name, &look);
+	matcher_end(m, name, &look, ret);
 }
 
 /* 1: the source holds what lies `below` labels below a name with this set; 2: by MATCHER_EXACT. */

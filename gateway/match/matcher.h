@@ -22,6 +22,7 @@
 
 #define MATCHER_SOURCES_MAX 4096
 #define MATCHER_NAMES_MAX   (16u << 20)
+#define MATCHER_LABELS	    128 /* of a name, with the root */
 
 /* The key of compiled lists (image.h), the same for all, so that they can be merged. A matcher that
  * takes none of them has a key of its own from the kernel's randomness. */
@@ -73,6 +74,18 @@ void matcher_builder_keep(struct matcher_builder *b, unsigned source);
 int matcher_builder_finish(struct matcher_builder *b, struct matcher **ret);
 void matcher_builder_free(struct matcher_builder *b); /* NULL is fine */
 
+/* A look-up in two halves: after the first one the memory that the second needs is on its way, and
+ * the caller may do something else meanwhile. */
+struct matcher_look {
+	unsigned n;
+	struct {
+		uint64_t hash;
+		unsigned below; /* labels of the name below this one */
+	} v[MATCHER_LABELS];
+};
+void matcher_begin(const struct matcher *m, const struct dns_name *name, struct matcher_look *ret);
+void matcher_end(const struct matcher *m, const struct dns_name *name,
+	const struct matcher_look *look, struct matcher_hits *ret);
 void matcher_find(const struct matcher *m, const struct dns_name *name, struct matcher_hits *ret);
 /* The closest held name (not pattern) by which the source holds this one: twice its labels, and one
  * more if it holds by MATCHER_EXACT; -1: it does not. */

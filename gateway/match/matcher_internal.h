@@ -19,7 +19,6 @@
 #include "gateway/match/patterns.h"
 
 #define MATCHER_KIND_BITS  4
-#define MATCHER_LABELS	   128
 #define MATCHER_BITS_MAX   24
 #define MATCHER_SETS_MAX   (1u << MATCHER_BITS_MAX)
 #define MATCHER_SET_MAX	   ((size_t)MATCHER_SOURCES_MAX * MATCHER_NAME_KINDS) /* elements of one */

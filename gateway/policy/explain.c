@@ -255,7 +255,7 @@ struct policy_decision policy_explain(const struct policy *p,
 	struct why why;
 
 	matcher_find(p->matcher, question->name, &plain);
-	policy_find(p, question->name, &hits);
+	policy_find(p, question->name, NULL, &hits);
 	for (unsigned i = 0; i < p->n_lists; i++) {
 		unsigned source = policy_list_source(i);
 		bool held = matcher_hits_has(&hits, source);

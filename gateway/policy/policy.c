@@ -155,9 +155,18 @@ enum policy_builtin policy_builtin_find(const struct policy *p, const struct pol
 
 /* --- deciding --- */
 
-void policy_find(const struct policy *p, const struct dns_name *name, struct matcher_hits *ret)
+void policy_begin(const struct policy *p, const struct dns_name *name, struct matcher_look *ret)
 {
-	matcher_find(p->matcher, name, ret);
+	matcher_begin(p->matcher, name, ret);
+}
+
+void policy_find(const struct policy *p, const struct dns_name *name,
+	const struct matcher_look *look, struct matcher_hits *ret)
+{
+	if (look)
+		matcher_end(p->matcher, name, look, ret);
+	else
+		matcher_find(p->matcher, name, ret);
 	for (size_t i = 0; i < p->n_excepting; i++) {
 		unsigned list = p->excepting[i], source = policy_list_source(list);
 		uint64_t bit = 1ULL << source % 64;
@@ -189,7 +198,7 @@ struct policy_decision policy_decide(const struct policy *p, const struct policy
 	struct matcher_hits hits;
 
 	if (q->name)
-		policy_find(p, q->name, &hits);
+		policy_find(p, q->name, q->look, &hits);
 	for (size_t i = 0; i < p->n_rules; i++) {
 		if (!matches(p, i, q, &hits))
 			continue;

@@ -15,6 +15,7 @@
 
 #include "gateway/base/addr.h"
 #include "gateway/dns/name.h"
+#include "gateway/match/matcher.h"
 
 #define POLICY_ALSO_MAX 64 /* rules with `also: yes` */
 
@@ -58,8 +59,8 @@ struct policy_rule {
 	/* answer: local */
 	const struct ip_addr *addresses;
 	size_t n_addresses;
-	const struct dns_name *cname;	    /* NULL: none */
-	const struct records *records;	    /* NULL: none */
+	const struct dns_name *cname;  /* NULL: none */
+	const struct records *records; /* NULL: none */
 	uint32_t ttl_s;
 	const struct policy_egress *egress; /* NULL: none */
 	int upstream;			    /* -1: none */
@@ -92,8 +93,9 @@ struct policy_question {
 	/* Traffic to a fake address: the rule that made the mapping (its id) has met its `listener`
 	 * already. */
 	uint64_t maker;
-	const struct ip_addr
-		*to; /* destination of real traffic; NULL: a query, or a fake address */
+	/* Destination of real traffic; NULL: a query, or a fake address. */
+	const struct ip_addr *to;
+	const struct matcher_look *look; /* of policy_begin() with this name; NULL: none */
 };
 
 /* Names with an answer of their own (RFC 6761, 6762, 7686, 8375, 8880, 9462, 9476 and what vendors
@@ -140,6 +142,8 @@ struct policy_decision {
 	const char *builtin_zone;
 	uint64_t also; /* bit i: policy_also(p, i) adds its sets */
 };
+/* The first half of the name's look-up, see matcher_begin(). */
+void policy_begin(const struct policy *p, const struct dns_name *name, struct matcher_look *ret);
 /* No allocation, no lock. */
 struct policy_decision policy_decide(
 	const struct policy *p, const struct policy_question *question);

@@ -114,8 +114,10 @@ struct policy {
 	struct arena *arena; /* all that it points to, but for the matcher, addresses, records */
 };
 
-/* One look-up: the bits of lists are true to all of their parts afterwards. */
-void policy_find(const struct policy *p, const struct dns_name *name, struct matcher_hits *ret);
+/* One look-up: the bits of lists are true to all of their parts afterwards. look: begun already, or
+ * NULL. */
+void policy_find(const struct policy *p, const struct dns_name *name,
+	const struct matcher_look *look, struct matcher_hits *ret);
 
 /* --- a rule's own domains: "x", "full:x", "keyword:x", "regexp:x" --- */
 

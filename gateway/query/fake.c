@@ -5,8 +5,8 @@ int fake_assign(const struct query *q, const struct policy_rule *rule, struct fa
 {
 	struct query_engine *e = q->engine;
 	const struct dns_name *name = &q->dns->name;
-	int error = fakeip_assign(e->c.fakeip, name->b, name->len,
-		dns_name_hash(name, e->c.hash_key), rule->view, rule->id, e->c.clock_s(), ret);
+	int error = fakeip_assign(e->c.fakeip, name->b, name->len, q->hash, rule->view, rule->id,
+		e->c.clock_s(), ret);
 
 	if (!error)
 		e->commit_due |= ret->pending;

@@ -99,7 +99,8 @@ struct query query_of_parked(struct parked *p)
 		.out = p->answer,
 		.limit = p->answer_size,
 		.also = p->also,
-		.filter = p->filter};
+		.filter = p->filter,
+		.hash = dns_name_hash(&p->q.name, p->engine->c.hash_key)};
 }
 
 /* With a SOA that says how long that may be remembered. */
@@ -216,7 +217,7 @@ static size_t answer_exhausted(const struct query *q, const struct policy_rule *
 		    : query_answer_failed(q, DNS_EDE_OTHER);
 }
 
-static struct policy_decision decide(const struct query *q)
+static struct policy_decision decide(const struct query *q, const struct matcher_look *look)
 {
 	const struct ip_addr *client = &q->origin->client.addr;
 	struct policy_who who;
@@ -226,6 +227,7 @@ static struct policy_decision decide(const struct query *q)
 		.client = *client,
 		.who = generation_who(q->gen, q->engine->c.neighbours, client, &who),
 		.listener = 1u << q->origin->listener,
+		.look = look,
 	};
 
 	return policy_decide(q->gen->policy, &question);
@@ -259,9 +261,9 @@ static size_t answer_fake(struct query *q, const struct policy_decision *d)
 	return n ? n : answer_exhausted(q, rule);
 }
 
-static size_t answer_by_rule(struct query *q)
+static size_t answer_by_rule(struct query *q, const struct matcher_look *look)
 {
-	struct policy_decision d = decide(q);
+	struct policy_decision d = decide(q, look);
 	const struct policy_rule *rule = d.rule;
 	enum policy_builtin builtin = builtin_of(q, &d);
 
@@ -280,15 +282,26 @@ static size_t answer_by_rule(struct query *q)
 	return answer_fake(q, &d);
 }
 
+/* What the rules and the table of fake addresses will be asked is far from the processor: its way
+ * here begins before the small steps, so that none waits for all of it. */
 size_t query_answer(struct query *q)
 {
-	size_t n = fake_answer_reverse(q);
+	struct fakeip_table *fakeip = q->engine->c.fakeip;
+	struct matcher_look look;
+	size_t n;
 
+	policy_begin(q->gen->policy, &q->dns->name, &look);
+	q->hash = dns_name_hash(&q->dns->name, q->engine->c.hash_key);
+	fakeip_prefetch(fakeip, q->hash);
+	n = fake_answer_reverse(q);
 	if (!n)
 		n = local_answer_records(q);
 	if (!n)
 		n = lease_answer(q);
-	return n ? n : answer_by_rule(q);
+	if (n)
+		return n;
+	fakeip_prefetch_entry(fakeip, q->hash);
+	return answer_by_rule(q, &look);
 }
 
 size_t query_handle(struct query_engine *e, const struct query_origin *o, const uint8_t *msg,

@@ -30,6 +30,7 @@ struct query {
 	size_t limit;		 /* of the answer; out holds as much */
 	uint64_t also;		 /* rules that add sets, see policy_also() */
 	enum conf_filter filter; /* that is in force: none, ipv4 or ipv6 */
+	uint64_t hash;		 /* of the name, for the table */
 };
 
 /* Answers a question, whoever asked it: 0, a length or QUERY_PARKED. */
