@@ -289,7 +289,8 @@ const struct conf_option conf_options[] = {
 	{"rules[].type", CONF_MANY, &conf_type_rrtype, RULE(types),
 		.text = "Types of the question."},
 	{"rules[].listener", CONF_FOLD, &conf_type_bits, RULE(listeners), .allowed = "tun tproxy udp tcp", .items_max = 4,
-		.text = "How the query came: taken by one of the two ways of interception, or asked of an address in listen."},
+		.text = "How the query came: taken by one of the two ways of interception, or asked of an address in listen. Queries "
+			"over TCP, those to addresses of this host and its own come by tproxy with intercept: tun, too."},
 	{"rules[].also", CONF_ONE, &conf_type_bool, RULE(also), .fallback = "no",
 		.text = "yes: the rule adds its nftset and ipset and decides nothing; the next rules are looked at. At most 64 rules."},
 	{"rules[].answer", CONF_ONE, &conf_type_enum, RULE(answer), .allowed = "fake real block local",

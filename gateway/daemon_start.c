@@ -191,7 +191,7 @@ static int open_tproxy(struct daemon *d, struct ip_port *at, bool stream, const 
 		return 0;
 	while (!stream && serve_socket_lingers(at) && try_again(d, -EADDRINUSE))
 		;
-	error = open_sockets(d, &c, stream ? QUERY_TCP : QUERY_TPROXY, what);
+	error = open_sockets(d, &c, QUERY_TPROXY, what);
 	*at = c.at;
 	return error;
 }
