@@ -34,8 +34,7 @@ void daemon_note_lists(struct daemon *d)
 	for (size_t i = 0; i < n; i++)
 		if (lists[i].error) {
 			daemon_set_problem(d, PROBLEM_LISTS,
-				"lists.%s: %s; the list of before stays in force", lists[i].name,
-				lists[i].error);
+				"%s; the list of before stays in force", lists[i].error);
 			return;
 		}
 	daemon_clear_problem(d, PROBLEM_LISTS);
