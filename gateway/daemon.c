@@ -78,15 +78,6 @@ static void stop_asked(struct daemon *d)
 		d->config->gateway.lame_duck_ms);
 }
 
-static void tell_log(void *arg, bool is_error, const char *text)
-{
-	(void)arg;
-	if (is_error)
-		log_error("%s", text);
-	else
-		log_info("%s", text);
-}
-
 static void signalled(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
 	struct daemon *d = container_of(op, struct daemon, signal_op);
@@ -97,7 +88,7 @@ static void signalled(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 	(void)last;
 	while (read(d->signal_fd, &info, sizeof info) == sizeof info) {
 		if (info.ssi_signo == SIGHUP)
-			(void)daemon_reload(d, tell_log, NULL, NULL);
+			daemon_reload_by_signal(d);
 		else
 			stop_asked(d);
 	}

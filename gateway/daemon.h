@@ -105,7 +105,7 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 /* Reads the configuration again. Errors and warnings, and what changed, are told line by line. 0:
  * the lists are being read, and done (NULL is fine) is called later, with 0 or an error after which
  * the running configuration stays in force. -EINVAL: the configuration has errors; -EBUSY: a reload
- * is under way already. */
+ * is under way already; else the lists cannot be read now. */
 typedef void daemon_tell(void *arg, bool is_error, const char *text);
 typedef void daemon_reloaded(void *arg, int error);
 int daemon_reload(struct daemon *d, daemon_tell *tell, daemon_reloaded *done, void *arg);

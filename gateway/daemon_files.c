@@ -48,10 +48,10 @@ static void lists_read(void *arg, struct policy *policy, int error)
 	if (!error)
 		error = generation_new_policy(d->gen, policy, d->writer, &gen);
 	if (error) {
-		d->files_failed = d->files_state;
 		daemon_set_problem(d, PROBLEM_LISTS, "lists: %s; those of before stay in force",
 			error == -EINVAL ? "they have errors, see the log" : strerror(-error));
 	} else {
+		d->lists_tried = 0;
 		daemon_use(d, gen);
 		daemon_note_lists(d);
 		log_info("lists were read again");
@@ -63,12 +63,19 @@ static void lists_read(void *arg, struct policy *policy, int error)
 static void look_at_lists(struct daemon *d)
 {
 	uint64_t state;
-	bool changed = policy_changed(d->gen->policy, &state), still = state == d->files_state;
+	bool changed = policy_changed(d->gen->policy, &state), still = state == d->lists_seen;
 	int error;
 
-	d->files_state = state;
-	if (!changed || !still || state == d->files_failed || loader_busy(d->loader))
+	d->lists_seen = state;
+	if (loader_busy(d->loader))
 		return;
+	if (!changed && d->lists_tried) { /* they are as they were before */
+		d->lists_tried = 0;
+		daemon_note_lists(d);
+	}
+	if (!changed || !still || state == d->lists_tried)
+		return;
+	d->lists_tried = state;
 	error = loader_start(d->loader, &(struct loader_job){
 						.config = d->config,
 						.previous = d->gen->policy,

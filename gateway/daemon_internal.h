@@ -68,10 +68,12 @@ struct daemon {
 		daemon_tell *tell;
 		daemon_reloaded *done;
 		void *arg;
+		bool again; /* a signal came meanwhile */
 	} reload;
-	/* States of files (list_stamp_mix): of the lists when last seen, and when they could not be
-	 * read; of the records when last seen, and when last read. */
-	uint64_t files_state, files_failed, records_seen, records_read;
+	/* States of files (list_stamp_mix): of the lists when last seen, and when their reading
+	 * began that has not ended well (0: it has); of the records when last seen, and when last
+	 * read. */
+	uint64_t lists_seen, lists_tried, records_seen, records_read;
 	uint64_t exhausted;	/* names so far that found no address, */
 	uint32_t exhausted_s;	/* and when that number last grew */
 	uint32_t table_ttl_s;	/* the longest one that may still be answered */
@@ -131,6 +133,7 @@ void daemon_note_lists(struct daemon *d); /* lists that could not be read, into 
 int daemon_renew_records(struct daemon *d);
 /* daemon_reload.c: the loader is free: a reload that waits may go on. */
 void daemon_reload_next(struct daemon *d);
+void daemon_reload_by_signal(struct daemon *d);
 void daemon_reload_stop(struct daemon *d);
 /* From now on all decide by gen, whose reference is the daemon's. */
 void daemon_use(struct daemon *d, struct generation *gen);

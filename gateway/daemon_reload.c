@@ -111,6 +111,8 @@ static void take_over(struct daemon *d, struct config *fresh, struct generation 
 	if (d->store)
 		store_set_sync(d->store, fresh->fakeip.sync_s);
 	daemon_note_lists(d);
+	daemon_clear_problem(d, PROBLEM_LEASES);
+	daemon_clear_problem(d, PROBLEM_RECORDS);
 	daemon_files_start(d);
 	daemon_set_ways(d);
 	log_set_level((enum log_level)fresh->log_level);
@@ -143,6 +145,21 @@ static int finish(struct daemon *d, struct config *fresh, struct policy *policy,
 	return 0;
 }
 
+static void tell_log(void *arg, bool is_error, const char *text)
+{
+	(void)arg;
+	if (is_error)
+		log_error("%s", text);
+	else
+		log_info("%s", text);
+}
+
+/* What has changed since the reload under way began is not in it. */
+void daemon_reload_by_signal(struct daemon *d)
+{
+	d->reload.again = daemon_reload(d, tell_log, NULL, NULL) == -EBUSY;
+}
+
 static void end(struct daemon *d, int error)
 {
 	daemon_reloaded *done = d->reload.done;
@@ -161,6 +178,8 @@ static void end(struct daemon *d, int error)
 	d->reload.config = NULL;
 	if (done)
 		done(arg, error);
+	if (d->reload.again)
+		daemon_reload_by_signal(d);
 }
 
 static void built(void *arg, struct policy *policy, int error)
@@ -180,7 +199,7 @@ static void report_built(void *arg, bool is_error, const char *text)
 	d->reload.tell(d->reload.arg, is_error, text);
 }
 
-void daemon_reload_next(struct daemon *d)
+static int read_lists(struct daemon *d)
 {
 	const struct loader_job job = {
 		.config = d->reload.config,
@@ -189,11 +208,17 @@ void daemon_reload_next(struct daemon *d)
 		.done = built,
 		.arg = d,
 	};
+
+	return loader_start(d->loader, &job);
+}
+
+void daemon_reload_next(struct daemon *d)
+{
 	int error;
 
 	if (!d->reload.config || loader_busy(d->loader))
 		return;
-	error = loader_start(d->loader, &job);
+	error = read_lists(d);
 	if (error)
 		end(d, error);
 }
@@ -213,6 +238,7 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, daemon_reloaded *done, vo
 {
 	struct reload r = {tell, arg};
 	struct config *fresh;
+	int error;
 
 	if (d->reload.config)
 		return -EBUSY;
@@ -227,6 +253,13 @@ int daemon_reload(struct daemon *d, daemon_tell *tell, daemon_reloaded *done, vo
 	d->reload.tell = tell;
 	d->reload.done = done;
 	d->reload.arg = arg;
-	daemon_reload_next(d);
-	return 0;
+	error = loader_busy(d->loader) ? 0 : read_lists(d);
+	if (error) {
+		log_error("reload: the lists cannot be read: %s; the running configuration stays "
+			  "in force",
+			strerror(-error));
+		conf_free(fresh);
+		d->reload.config = NULL;
+	}
+	return error;
 }
