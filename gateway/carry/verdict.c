@@ -28,18 +28,33 @@ static bool has_no_way(const struct policy_rule *rule)
 	return rule->answer == CONF_ANSWER_BLOCK || rule->answer == CONF_ANSWER_LOCAL;
 }
 
+/* The rule that takes the name's questions for addresses. Where those for A and for AAAA have
+ * different ones, that which made the mapping, else one that has a way. */
+static const struct policy_rule *addresses_rule(
+	const struct policy *p, const struct fakeip_mapping *m, struct policy_question *q)
+{
+	const struct policy_rule *rule, *other;
+
+	q->type = m->has4 ? DNS_A : DNS_AAAA;
+	rule = policy_decide(p, q).rule;
+	if (!m->has4 || !m->has6 || rule->id == m->rule)
+		return rule;
+	q->type = DNS_AAAA;
+	other = policy_decide(p, q).rule;
+	return other->id == m->rule || has_no_way(rule) ? other : rule;
+}
+
 struct verdict verdict_fake(const struct policy *p, const struct fakeip_mapping *m,
 	const struct ip_addr *client, const struct policy_who *who)
 {
 	struct dns_name name = verdict_name(m);
 	struct policy_question question = {
 		.name = &name,
-		.type = m->has4 ? DNS_A : DNS_AAAA,
 		.client = *client,
 		.who = who,
 		.maker = m->rule,
 	};
-	const struct policy_rule *rule = policy_decide(p, &question).rule;
+	const struct policy_rule *rule = addresses_rule(p, m, &question);
 	struct verdict v = {.rule = rule, .upstream = -1};
 
 	/* A rule that has changed its mind about faking still says where the name's traffic goes.

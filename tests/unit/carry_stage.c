@@ -34,6 +34,10 @@ static const char yaml[] =
 	"  - { name: maybe, domain: [maybe.test], answer: fake, egress: proxy,\n"
 	"      unless: [ { resolves_in: near, egress: direct, within: 1s },\n"
 	"                { resolves_in: far, egress: noquic, upstream: two, within: 3s } ] }\n"
+	"  - { name: no-four, domain: [six.test], type: A, answer: block }\n"
+	"  - { name: six, domain: [six.test], answer: fake, egress: proxy }\n"
+	"  - { name: six-away, domain: [away.test], type: AAAA, answer: fake, egress: vpn }\n"
+	"  - { name: four-away, domain: [away.test], answer: fake, egress: proxy }\n"
 	"  - { name: now-real, domain: [real.test], answer: real, upstream: one }\n"
 	"  - { name: fake, domain: [fake.test], answer: fake, egress: direct }\n";
 

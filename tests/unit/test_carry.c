@@ -414,6 +414,35 @@ static void a_rule_that_changed_its_mind(void **state)
 	assert_null(v.egress);
 }
 
+/* The question that brought the mapping may have been for AAAA. */
+static void a_rule_for_one_type(void **state)
+{
+	struct world *w = *state;
+	struct ip_addr client = stage_origin("10.1.1.1", false).client.addr;
+	static const struct {
+		const char *name, *maker, *rule, *egress;
+	} cases[] = {
+		{"www.six.test", "six", "six", "proxy"},
+		{"www.away.test", "six-away", "six-away", "vpn"},
+		{"x.away.test", "four-away", "four-away", "proxy"},
+		/* The rule that made it is gone. */
+		{"y.away.test", "gone", "four-away", "proxy"},
+		{"x.six.test", "gone", "six", "proxy"},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct fakeip_pair pair = map(w->s, cases[i].name, cases[i].maker);
+		struct fakeip_mapping m;
+		struct verdict v;
+
+		assert_int_equal(fakeip_get(w->s->fakeip, pair.index, &m), 0);
+		v = verdict_fake(w->s->gen->policy, &m, &client, NULL);
+		assert_non_null(v.egress);
+		assert_string_equal(v.rule->name, cases[i].rule);
+		assert_string_equal(v.egress->name, cases[i].egress);
+	}
+}
+
 /* --- bounds, life cycle --- */
 
 static void decisions_are_bounded(void **state)
@@ -553,6 +582,7 @@ int main(void)
 		TEST(a_kernel_that_does_not_take_it),
 		TEST(rules_that_say_no),
 		TEST(a_rule_that_changed_its_mind),
+		TEST(a_rule_for_one_type),
 		TEST(decisions_are_bounded),
 		TEST(held_packets_are_bounded),
 		TEST(a_reload_decides_anew),

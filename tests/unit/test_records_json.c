@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define A_TYPES "A, AAAA, CNAME, MX, TXT, NS, SRV, PTR, HTTPS, SVCB, CAA, SOA, DNAME, TYPENUMBER"
 #define KEYS	"name, type, ttl, rdata, labels, status"
@@ -283,6 +284,24 @@ static void too_many_of_a_name(void **state)
 	free(text);
 }
 
+/* The same CNAME over and over is no fault, until it is too often: pairs are not looked at then. */
+static void too_many_twins_of_a_name(void **state)
+{
+	enum { TWINS = 100000 };
+	char *text = malloc(TWINS * 64), *at = text;
+
+	(void)state;
+	for (unsigned i = 0; i < TWINS; i++)
+		at += sprintf(
+			at, "%s{\"name\":\"a\",\"type\":\"CNAME\",\"rdata\":\"b\"}", i ? "," : "[");
+	strcpy(at, "]");
+	alarm(60);
+	stage_refuses(text, "r:1:3999962: records[99999]: too many records of a; allowed: at most "
+			    "4096");
+	alarm(0);
+	free(text);
+}
+
 static void inline_records(void **state)
 {
 	char good[] = "{\"name\": \"a.lan\", \"type\": \"A\", \"rdata\": \"192.0.2.1\"}",
@@ -318,6 +337,7 @@ int main(void)
 		cmocka_unit_test(hostile_files),
 		cmocka_unit_test(together),
 		cmocka_unit_test(too_many_of_a_name),
+		cmocka_unit_test(too_many_twins_of_a_name),
 		cmocka_unit_test(inline_records),
 	};
 
