@@ -242,8 +242,10 @@ static enum look words_look(const char *line, size_t len, const struct word *fir
 		BEGINS_WITH_ONE(line, len, "address ", "nameserver ", "domain-rules ", "ipset ",
 			"nftset ", "domain-rule ", "cname "))
 		return LOOK_SMARTDNS;
-	if (is_address(first->at, first->len))
-		return LOOK_HOSTS;
+	if (is_address(first->at, first->len) ||
+		BEGINS_WITH_ONE(line, len, "ip dns static", "/ip dns static", "add name=",
+			"add address=", "add regexp=", "add disabled=", "add comment="))
+		return LOOK_HOSTS; /* of RouterOS */
 	if (BEGINS_WITH_ONE(line, len, "add ", "create ", "-A ", "-N ", "table ") ||
 		memmem(line, len, "elements = {", 12))
 		return LOOK_SET;

@@ -27,7 +27,6 @@ static void test_plain(void **state)
 	is(LIST_PLAIN, "a.test\nfull:b.test\n10.0.0.0/8\n");
 	is(LIST_PLAIN, "cn\nxn--55qx5d\n_a.test\n-b.test\n");
 	/* Nothing that we know: the plain reader tells the lines. */
-	is(LIST_PLAIN, "ip dns static add address=240.0.0.1 name=a.test\n");
 	is(LIST_PLAIN, "local-zone: \"a.test\" refuse\n");
 	is(LIST_PLAIN, "lists:\n  - name: \"x\"\n    rules:\n      - \"domain:a.test\"\n");
 	is(LIST_PLAIN, "This is a licence.\nYou may use it, and so on.\n");
@@ -51,6 +50,8 @@ static void test_texts(void **state)
 	is(LIST_DNSMASQ, "## Public DNS\nbogus-nxdomain=1.2.3.4\n");
 	is(LIST_HOSTS, "0.0.0.0 a.test\n::1 localhost\nfe80::1%lo0 localhost\n");
 	is(LIST_HOSTS, "! Title: x\n0.0.0.0 a.test # b\n:: a.test\n");
+	is(LIST_HOSTS, "ip dns static add address=240.0.0.1 name=a.test\n");
+	is(LIST_HOSTS, "/ip dns static\nadd address=240.0.0.1 name=a.test\nadd name=b.test\n");
 	is(LIST_SMARTDNS, "# c\naddress /-.a.test/#\n");
 	is(LIST_SMARTDNS, "nameserver /a.test/g\ndomain-rules /b.test/ -n g\n");
 	is(LIST_SMARTDNS, "a.test\n-.b.test\n");

@@ -38,12 +38,28 @@ static void test_skips(void **state)
 	log_skips(LIST_HOSTS, good, "a.test", 1, "does not begin with an address");
 	log_skips(LIST_HOSTS, good, "10.0.0.0/8 b.test", 1, "does not begin with an address");
 	log_skips(LIST_HOSTS, good, "1.2.3.4%eth0 b.test", 1, "does not begin with an address");
-	log_skips(LIST_HOSTS, good, "ip dns static add address=240.0.0.1 name=a.test", 1,
-		"does not begin with an address");
+	log_skips(LIST_HOSTS, good, "ip dns static remove x", 1, "does not begin with an address");
+	log_skips(LIST_HOSTS, good, "ip dns static add address=10.0.0.1", 1,
+		"a static entry without a name");
 	log_skips(LIST_HOSTS, good, "0.0.0.0", 8, "an address without a name");
 	log_skips(LIST_HOSTS, good, "0.0.0.0 # a.test", 9, "an address without a name");
 	log_skips(LIST_HOSTS, good, "0.0.0.0 *.a.test", 9,
 		"not a domain name: this character is not part of one");
+}
+
+/* RouterOS' static names, in one line or below their menu. */
+static void test_routeros(void **state)
+{
+	(void)state;
+	takes("ip dns static add address=240.0.0.1 name=a.test\n"
+	      "/ip dns static add address=:: name=\"B.test\" ttl=1d\n"
+	      "/ip dns static\n"
+	      "add address=10.0.0.1 name=c.test comment=\"why, name=x.test\"\n"
+	      "add name=d.test match-subdomain=yes type=NXDOMAIN\n"
+	      "add disabled=yes name=e.test address=10.0.0.1\n"
+	      "add regexp=\"^f[0-9]+\\\\.test\\$\" address=10.0.0.1\n",
+		"1:exact a.test\n2:exact b.test\n4:exact c.test\n5:suffix d.test\n"
+		"7:regexp ^f[0-9]+\\.test$\n");
 }
 
 int main(void)
@@ -52,6 +68,7 @@ int main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_local_names),
 		cmocka_unit_test(test_skips),
+		cmocka_unit_test(test_routeros),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
