@@ -14,7 +14,8 @@
 bool list_stamp_equal(const struct list_stamp *a, const struct list_stamp *b)
 {
 	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-	       a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns;
+	       a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns && a->ctime_s == b->ctime_s &&
+	       a->ctime_ns == b->ctime_ns;
 }
 
 static struct list_stamp stamp_of(const struct stat *st)
@@ -25,6 +26,8 @@ static struct list_stamp stamp_of(const struct stat *st)
 		.size = (uint64_t)st->st_size,
 		.mtime_s = st->st_mtim.tv_sec,
 		.mtime_ns = st->st_mtim.tv_nsec,
+		.ctime_s = st->st_ctim.tv_sec,
+		.ctime_ns = st->st_ctim.tv_nsec,
 	};
 }
 
@@ -44,7 +47,8 @@ uint64_t list_stamp_mix(uint64_t state, const char *path)
 	struct list_stamp now;
 
 	(void)list_stamp_read(path, &now);
-	state ^= now.inode ^ now.size << 20 ^ (uint64_t)now.mtime_s << 30 ^ (uint64_t)now.mtime_ns;
+	state ^= now.inode ^ now.size << 20 ^ (uint64_t)now.mtime_s << 30 ^ (uint64_t)now.mtime_ns ^
+		 (uint64_t)now.ctime_s << 32 ^ (uint64_t)now.ctime_ns << 34;
 	state *= 0x9e3779b97f4a7c15ULL;
 	return state ^ state >> 29;
 }

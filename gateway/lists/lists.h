@@ -88,11 +88,12 @@ struct list_entry {
 	unsigned line; /* 0 in a binary file */
 };
 
-/* What tells one state of a file from another. */
+/* What tells one state of a file from another. ctime: whoever copies a file may set the other time
+ * to what it was, and one that could not be read is mended by its mode alone. */
 struct list_stamp {
 	uint64_t device, inode, size;
-	int64_t mtime_s;
-	long mtime_ns;
+	int64_t mtime_s, ctime_s;
+	long mtime_ns, ctime_ns;
 };
 
 struct list_sink {
