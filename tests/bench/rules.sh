@@ -148,9 +148,10 @@ names_rate() { # file, found|blocked [seconds] → answers a second, lost, wrong
 	awk -v ns=$((after - before)) -v s="$time" '{ printf "%s %.2f\n", $0, $1 ? ns / 1e3 / ($1 * s) : 0 }' "$dir/rate"
 }
 # One gateway, that is told to take the lists and to drop them in turn, for half a second each: what else the machine
-# does meets both. All answers are fake ones, by the list's rule or the last.
+# does meets both, and each half second is compared with the next. All answers are fake ones, by the list's rule or the
+# last.
 rules_answers() {
-	local i names own none own_cpu none_cpu
+	local i names
 	rm -f "$dir"/ratios.* "$dir"/cpu.*
 	without_list
 	start_tungate 0 ""
@@ -165,11 +166,10 @@ rules_answers() {
 				"$bin/tungate" reload -s "$dir/sock" >/dev/null
 				names_rate "$dir/$names.txt" found 0.5 >> "$dir/slices.none"
 			done
-			own=$(cut -d' ' -f1 "$dir/slices.own" | median) own_cpu=$(cut -d' ' -f5 "$dir/slices.own" | median)
-			none=$(cut -d' ' -f1 "$dir/slices.none" | median) none_cpu=$(cut -d' ' -f5 "$dir/slices.none" | median)
-			echo "rules answers round $i, $names: with $names_count names in 20 lists $own answers/s (CPU $own_cpu us), with none $none (CPU $none_cpu us), $(awk '{ n += $3 } END { print n }' "$dir"/slices.*) wrong, ratio $(ratio "$own" "$none"), of CPU time $(ratio "$own_cpu" "$none_cpu")"
-			ratio "$own" "$none" >> "$dir/ratios.$names"
-			ratio "$own_cpu" "$none_cpu" >> "$dir/cpu.$names"
+			paste -d' ' "$dir/slices.own" "$dir/slices.none" | awk '{ print $1 / $6, $5 / $10 }' > "$dir/pairs"
+			echo "rules answers round $i, $names: with $names_count names in 20 lists $(cut -d' ' -f1 "$dir/slices.own" | median) answers/s (CPU $(cut -d' ' -f5 "$dir/slices.own" | median) us), with none $(cut -d' ' -f1 "$dir/slices.none" | median) (CPU $(cut -d' ' -f5 "$dir/slices.none" | median) us), $(awk '{ n += $3 } END { print n }' "$dir"/slices.*) wrong, ratio slice by slice $(cut -d' ' -f1 "$dir/pairs" | median), of CPU time $(cut -d' ' -f2 "$dir/pairs" | median)"
+			cut -d' ' -f1 "$dir/pairs" >> "$dir/ratios.$names"
+			cut -d' ' -f2 "$dir/pairs" >> "$dir/cpu.$names"
 		done
 	done
 	end_server
