@@ -137,6 +137,14 @@ static void explain_filter(const struct explaining *x)
 		note(x, texts[f]);
 }
 
+static const char *upstream_name(const struct explaining *x)
+{
+	const struct policy_rule *rule = x->ret->rule;
+	bool is_fake = rule->answer == CONF_ANSWER_FAKE && !x->ret->never_fake;
+
+	return daemon_group_name(x->d, is_fake ? query_upstream(rule) : rule->upstream);
+}
+
 static void explain_rules(const struct explaining *x)
 {
 	struct daemon_explanation *ret = x->ret;
@@ -146,7 +154,6 @@ static void explain_rules(const struct explaining *x)
 	ret->rule = decision.rule;
 	ret->also = decision.also;
 	ret->never_fake = decision.never_fake;
-	ret->upstream = daemon_group_name(x->d, ret->rule->upstream);
 	if (!ret->own)
 		explain_builtin(x, &decision, is_leased);
 	if (ret->own)
@@ -155,6 +162,7 @@ static void explain_rules(const struct explaining *x)
 		ret->never_fake = true;
 		note(x, "never fake: a DHCP lease has the name");
 	}
+	ret->upstream = upstream_name(x);
 	explain_cname(x);
 	explain_filter(x);
 }
@@ -173,12 +181,27 @@ static void find_mapping(const struct explaining *x)
 	}
 }
 
+/* How the queries of most clients come. */
+static unsigned usual_listener(const struct daemon *d)
+{
+	switch (d->plumbing.mode) {
+	case CONF_INTERCEPT_TUN:
+		return CONF_LISTENER_TUN;
+	case CONF_INTERCEPT_TPROXY:
+		return CONF_LISTENER_TPROXY;
+	case CONF_INTERCEPT_AUTO:
+	case CONF_INTERCEPT_OFF:
+		break;
+	}
+	return CONF_LISTENER_UDP;
+}
+
 int daemon_explain(struct daemon *d, const char *name, const char *type, const char *client,
 	const struct policy_explain_sink *sink, struct daemon_explanation *ret,
 	const char **ret_error)
 {
 	struct dns_name wire;
-	struct policy_question q = {.name = &wire, .type = DNS_A};
+	struct policy_question q = {.name = &wire, .type = DNS_A, .listener = usual_listener(d)};
 	const struct explaining x = {d, &q, sink, ret};
 	struct policy_who who;
 

@@ -146,15 +146,23 @@ static bool type_explain(const struct policy_condition *c, uint16_t type, struct
 	return holds;
 }
 
-/* A query by explain came from no listener: any will do, and it is told which. */
-static void listener_explain(const struct policy_condition *c, struct why *w)
+/* Where it is not known how the query comes, any way will do, and it is told which. */
+static bool listener_explain(
+	const struct policy_condition *c, const struct policy_question *q, struct why *w)
 {
 	static const char *const names[] = {"tun", "tproxy", "udp", "tcp"};
+	bool holds = q->listener == 0 || c->listeners & q->listener;
 
-	why_add(w, ", if the query comes by");
+	if (q->listener == 0)
+		why_add(w, "if the query comes by");
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (q->listener >> i & 1)
+			why_add(w, "listener %s, which is taken for granted, is %s", names[i],
+				holds ? "in" : "not in");
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (c->listeners >> i & 1)
 			why_add(w, " %s", names[i]);
+	return holds;
 }
 
 /* The first condition that fails alone, or all that hold. */
@@ -185,8 +193,11 @@ static bool rule_explain(const struct policy *p, size_t index, const struct poli
 			goto fails;
 		why_add(w, ", %s", next.text);
 	}
-	if (c->listeners)
-		listener_explain(c, w);
+	if (c->listeners) {
+		if (!listener_explain(c, q, &next))
+			goto fails;
+		why_add(w, ", %s", next.text);
+	}
 	return true;
 fails:
 	*w = next;

@@ -86,6 +86,8 @@ size_t query_handle(struct query_engine *e, const struct query_origin *origin, c
 /* The family that a rule leaves out of its answers, by the ways that its egress has now: none, ipv4
  * or ipv6. Any thread. */
 enum conf_filter query_filter(const struct policy_rule *rule, const struct ways *ways);
+/* The group that resolves what a rule's egress carries; -1: none. */
+int query_upstream(const struct policy_rule *rule);
 
 /* Writes the records of the mappings that were made since the last call. Cheap if there are none.
  */

@@ -53,8 +53,6 @@ void query_reply(struct parked *p);
 void query_end(struct parked *p);
 /* Is the question one of ours that has come back? Counted and logged. */
 bool query_is_loop(const struct query *q);
-/* The group that resolves what a rule's egress carries; -1: none. */
-int query_upstream(const struct policy_rule *rule);
 
 /* fake.c: the pair of a name, and what that name answers besides. */
 int fake_assign(const struct query *q, const struct policy_rule *rule, struct fakeip_pair *ret);
