@@ -56,9 +56,10 @@ static void complain(const struct list_reader *r, unsigned line, size_t column, 
 
 	if (!r->sink->complain)
 		return;
-	(void)snprintf(text, sizeof text, "%s:%u:%zu: %s%s: %s", r->path, line ? line : 1, column,
-		mark, r->source->key, what);
-	r->sink->complain(r->sink->arg, is_error, text);
+	/* What is too long is cut. */
+	if (snprintf(text, sizeof text, "%s:%u:%zu: %s%s: %s", r->path, line ? line : 1, column,
+		    mark, r->source->key, what) >= 0)
+		r->sink->complain(r->sink->arg, is_error, text);
 }
 
 int list_broken(struct list_reader *r, unsigned line, size_t column, const char *format, ...)

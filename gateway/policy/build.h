@@ -17,6 +17,9 @@ struct build {
 	struct list_build *loads; /* beside the lists, until both builders have ended */
 	unsigned next_source, n_sources;
 	bool failed; /* an error was reported */
+	/* The list, and its file, for which there was no room; NULL: it was not one list. */
+	const struct policy_list *full;
+	const struct conf_list_file *full_at;
 };
 
 /* An error at a place of the configuration. */

@@ -72,7 +72,7 @@ static int file_seen(void *arg, const char *path, const struct list_stamp *stamp
 static void note_error(struct reading *r, const char *text)
 {
 	if (!r->failed)
-		(void)snprintf(r->error, sizeof r->error, "%s", text);
+		(void)snprintf(r->error, sizeof r->error, "%.*s", (int)sizeof r->error - 1, text);
 	r->failed = true;
 }
 
@@ -142,6 +142,10 @@ static int fault(struct reading *r, int err)
 	const struct conf_list_file *at = r->at;
 	char text[LIST_COMPLAIN_MAX], why[128];
 
+	if (err == -ENOSPC) {
+		r->b->full = r->list;
+		r->b->full_at = at;
+	}
 	if (err == 0 || err == -EBADMSG || err == -ENOMEM || err == -ENOSPC)
 		return err == -EBADMSG ? 0 : err;
 	(void)snprintf(text, sizeof text, "%s:%u:%u: %s%s: %s: %s", r->b->config->path, at->line,

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/match/patterns.h"
+
 void build_report(struct build *b, bool is_error, const char *text)
 {
 	b->failed |= is_error;
@@ -101,6 +103,18 @@ static int pack(struct build *b)
 	return 0;
 }
 
+static void complain_full(struct build *b)
+{
+	const struct conf_list_file *at = b->full_at;
+
+	build_complain(b, at ? at->line : 1, at ? at->column : 1,
+		"%s: too many names, patterns, prefixes, or combinations of lists that hold the "
+		"same; allowed: %u names, %u keywords, %u expressions, %u prefixes, %u lists and "
+		"rules with domains",
+		at ? b->full->key : "lists", MATCHER_NAMES_MAX, PATTERNS_MAX, PATTERNS_MAX,
+		ADDRESSES_MAX, MATCHER_SOURCES_MAX);
+}
+
 int policy_build(const struct policy_build_config *c, struct policy **ret)
 {
 	struct build b = {.c = c, .config = c->config};
@@ -117,11 +131,7 @@ int policy_build(const struct policy_build_config *c, struct policy **ret)
 	if (!err)
 		err = pack(&b);
 	if (err == -ENOSPC) {
-		build_complain(&b, 1, 1,
-			"lists: too many names, patterns, prefixes, or combinations of lists that "
-			"hold the same; allowed: %u names, %u prefixes, %u lists and rules with "
-			"domains",
-			MATCHER_NAMES_MAX, ADDRESSES_MAX, MATCHER_SOURCES_MAX);
+		complain_full(&b);
 		err = -EINVAL;
 	}
 	matcher_builder_free(b.names);
