@@ -75,8 +75,7 @@ int list_compiled_pull(struct list_reader *r, struct list_bytes *in)
 
 	if (err)
 		return err;
-	err = image_read(bytes, len, &image, &why);
-	free(bytes);
+	err = image_take(bytes, len, &image, &why);
 	if (err == -EBADMSG)
 		return list_broken(r, 0, 1, "%s; allowed: what `tungate compile` wrote", why);
 	if (err)

@@ -21,9 +21,10 @@ struct image {
 /* Writes matcher (at most IMAGE_PARTS_MAX sources) and addresses to path: a temporary file beside
  * it, fsync, rename. The error of one of these; -EINVAL: another key. */
 int image_write(const char *path, const struct matcher *m, const struct addresses *a);
-/* bytes: the whole file. -EBADMSG and *ret_why: no image, another version, damaged (the text is
- * constant, or the thread's own until it reads the next one). -ENOMEM. */
-int image_read(const uint8_t *bytes, size_t len, struct image *ret, const char **ret_why);
+/* bytes: the whole file, from malloc(); taken in any case: the names stay where they are. -EBADMSG
+ * and *ret_why: no image, another version, damaged (the text is constant, or the thread's own until
+ * it reads the next one). -ENOMEM. */
+int image_take(uint8_t *bytes, size_t len, struct image *ret, const char **ret_why);
 void image_fini(struct image *i); /* parts that are NULL are fine */
 
 #endif

@@ -1,5 +1,6 @@
 /* How a compiled list lies in its file: a header, then sections one behind the other, all numbers
- * little-endian, nothing aligned.
+ * little-endian. The entries and the buckets' starts are aligned in the file as in memory; nothing
+ * behind them is.
  *
  *   magic, header                   IMAGE_HEADER_SIZE
  *   entries of the table            8 bytes a name     (matcher_internal.h: table and sets)

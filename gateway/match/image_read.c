@@ -6,7 +6,7 @@
 
 /* A file being read. Every section lies inside it: checked once, by header_check(). */
 struct reader {
-	const uint8_t *bytes;
+	uint8_t *bytes; /* the table's, once there is one */
 	struct image_header h;
 	struct image_layout at;
 	struct matcher *m;
@@ -92,12 +92,11 @@ static int read_sets(struct reader *r)
 /* The entries of one bucket: ascending, each with a set. */
 static bool read_bucket(const struct reader *r, uint32_t from, uint32_t end)
 {
-	const uint8_t *entries = r->bytes + r->at.entries;
 	const struct matcher_table *t = &r->m->table;
 	bool is_right = true;
 
 	for (uint32_t i = from; i < end; i++) {
-		uint64_t entry = image_get(entries + 8ULL * i, 8);
+		uint64_t entry = le64toh(t->entries[i]);
 		uint32_t set = matcher_entry_set(t, entry);
 
 		is_right &= set > 0 && set < r->h.n_sets;
@@ -107,24 +106,23 @@ static bool read_bucket(const struct reader *r, uint32_t from, uint32_t end)
 	return is_right;
 }
 
+/* The table stays where it was read to: copying it would cost more than all that is looked at.
+ * malloc() and the layout see to the alignment (image_internal.h). */
 static int read_table(struct reader *r)
 {
-	const uint8_t *starts = r->bytes + r->at.starts;
 	struct matcher_table *t = &r->m->table;
 	uint32_t buckets;
 
 	t->bits = r->h.bits;
 	t->n = r->h.n_names;
+	t->entries = (uint64_t *)(void *)(r->bytes + r->at.entries);
+	t->starts = (uint32_t *)(void *)(r->bytes + r->at.starts);
 	buckets = 1u << t->bits;
-	t->starts = malloc(((size_t)buckets + 1) * sizeof t->starts[0]);
-	t->entries = malloc(((size_t)t->n + 1) * sizeof t->entries[0]);
-	if (!t->starts || !t->entries)
-		return -ENOMEM;
-	t->starts[0] = (uint32_t)image_get(starts, 4);
+	t->starts[0] = le32toh(t->starts[0]);
 	if (t->starts[0] != 0)
 		return damaged(r, "a damaged compiled list: its names are out of order");
 	for (uint32_t i = 0; i < buckets; i++) {
-		t->starts[i + 1] = (uint32_t)image_get(starts + 4ULL * (i + 1), 4);
+		t->starts[i + 1] = le32toh(t->starts[i + 1]);
 		if (t->starts[i + 1] < t->starts[i] || t->starts[i + 1] > t->n ||
 			!read_bucket(r, t->starts[i], t->starts[i + 1]))
 			return damaged(r, "a damaged compiled list: its names are out of order");
@@ -273,25 +271,30 @@ static int read_addresses(struct reader *r, struct addresses **ret)
 	return err;
 }
 
-int image_read(const uint8_t *bytes, size_t len, struct image *ret, const char **ret_why)
+int image_take(uint8_t *bytes, size_t len, struct image *ret, const char **ret_why)
 {
 	struct reader r = {.bytes = bytes};
 	struct addresses *addresses = NULL;
 	int err = header_check(&r, len);
 
-	if (err)
-		goto fail;
-	r.m = calloc(1, sizeof *r.m);
-	err = r.m ? read_matcher(&r) : -ENOMEM;
-	if (!err)
-		err = read_addresses(&r, &addresses);
-	if (err)
-		goto fail;
+	if (!err) {
+		r.m = calloc(1, sizeof *r.m);
+		err = r.m ? 0 : -ENOMEM;
+	}
+	if (err) {
+		free(bytes);
+	} else {
+		r.m->table.file = bytes;
+		err = read_matcher(&r);
+		if (!err)
+			err = read_addresses(&r, &addresses);
+	}
+	if (err) {
+		matcher_free(r.m);
+		if (err == -EBADMSG)
+			*ret_why = r.why;
+		return err;
+	}
 	*ret = (struct image){r.m, addresses};
 	return 0;
-fail:
-	matcher_free(r.m);
-	if (err == -EBADMSG)
-		*ret_why = r.why;
-	return err;
 }

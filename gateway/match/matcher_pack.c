@@ -15,6 +15,10 @@ unsigned matcher_table_bits(size_t n, uint32_t n_sets)
 
 void matcher_table_free(struct matcher_table *t)
 {
+	if (t->file) {
+		free(t->file);
+		return;
+	}
 	free(t->starts);
 	free(t->entries);
 }

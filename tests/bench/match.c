@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "gateway/match/image.h"
+#include "tests/unit/image_copy.h"
 
 #define NAMES_MAX 2000000
 #define ASKED	  100000
@@ -217,7 +218,7 @@ static void image_use(const uint8_t *bytes, size_t len)
 	struct matcher *m = NULL;
 	const char *why;
 
-	if (image_read(bytes, len, &image, &why) || dns_name_parse("own.test", 8, &own) ||
+	if (image_copy(bytes, len, &image, &why) || dns_name_parse("own.test", 8, &own) ||
 		matcher_builder_new(MATCHER_IMAGE_KEY, 2, &b) ||
 		matcher_builder_add_from(b, image.matcher, map) ||
 		matcher_builder_add(b, 1, MATCHER_SUFFIX, &own) || matcher_builder_finish(b, &m))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "gateway/match/image_internal.h"
+#include "tests/unit/image_copy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -55,7 +56,7 @@ static void read_one(const uint8_t *bytes, size_t size)
 {
 	struct image image, joined;
 	const char *why = NULL;
-	int r = image_read(bytes, size, &image, &why);
+	int r = image_copy(bytes, size, &image, &why);
 
 	if (r) {
 		if (r != -EBADMSG || !why)

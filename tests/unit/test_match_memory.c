@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "gateway/match/image.h"
+#include "tests/unit/image_copy.h"
 
 static int left = -1; /* allocations until one fails; negative: none does */
 
@@ -125,7 +126,7 @@ static int read_back(const char *path, struct image *ret)
 	assert_non_null(f);
 	n = fread(bytes, 1, sizeof bytes, f);
 	(void)fclose(f);
-	return image_read(bytes, n, ret, &why);
+	return image_copy(bytes, n, ret, &why);
 }
 
 static void check(const struct matcher *m)
