@@ -65,9 +65,11 @@ twenty_lists() {
 	configure_rules "$lists" "$rules"
 }
 
+cpu_ns() { cat "/proc/$1/task"/*/schedstat | awk '{ n += $1 } END { printf "%.0f\n", n }'; } # pid
+
 # Starts a server on the router and waits for its first right answer. Not our child: first's; `first.pid` is there while
 # it runs. Into a file, not a variable: the server has the same standard output, which would be waited for.
-start_server() { # core or "", words for first ("-b -n NAME" or none), program, argument... → milliseconds in $started_ms
+start_server() { # core or "", words for first ("-b -n NAME" or none), program, argument... → milliseconds in $started_ms, of CPU in $started_cpu_ms
 	local core=$1 words=$2
 	shift 2
 	# shellcheck disable=SC2086 # words are words
@@ -77,6 +79,7 @@ start_server() { # core or "", words for first ("-b -n NAME" or none), program, 
 		return 1
 	fi
 	pid=$(cat "$dir/first.pid")
+	started_cpu_ms=$(($(cpu_ns "$pid") / 1000000))
 	started_ms=$(head -1 "$dir/first.ms")
 }
 end_server() {
@@ -115,12 +118,13 @@ rules_start() {
 			start_tungate "" "$words"
 			sleep 0.5
 			printf -v ${what}_ms %s "$started_ms"
+			printf -v ${what}_cpu %s "$started_cpu_ms"
 			printf -v ${what}_rss %s "$(rss "$pid")"
 			printf -v ${what}_hwm %s "$(hwm "$pid")"
 			end_server
 		done
 		# shellcheck disable=SC2154 # by printf -v
-		echo "rules round $i: without the list $none_ms ms, $none_rss kB; text $text_ms ms, $text_rss kB (at most $text_hwm kB while loading), check $check_ms ms; image $image_ms ms, $image_rss kB (at most $image_hwm kB)"
+		echo "rules round $i: without the list $none_ms ms (CPU $none_cpu), $none_rss kB; text $text_ms ms (CPU $text_cpu), $text_rss kB (at most $text_hwm kB while loading), check $check_ms ms; image $image_ms ms (CPU $image_cpu), $image_rss kB (at most $image_hwm kB)"
 		minus "$text_ms" "$none_ms" >> "$dir/text_ms"
 		minus "$image_ms" "$none_ms" >> "$dir/image_ms"
 		awk -v a="$text_rss" -v b="$none_rss" 'BEGIN { printf "%.2f\n", (a - b) * 1024 / 1e6 }' >> "$dir/text_rss"
@@ -136,12 +140,10 @@ rules_start() {
 	sum_up "rules image" "$dir/image_rss" "MB of memory more than without the list" at-most 8
 }
 
-cpu_ns() { cat "/proc/$1/task"/*/schedstat | awk '{ n += $1 } END { printf "%.0f\n", n }'; }
-# Of the server whose pid is at hand; all names were asked before. The CPU time tells more than the rate where other work
-# shares the machine.
+ask_once() { cl taskset -c 1 "$programs/load" "$rules_at" 0 64 file "$1" found >/dev/null; } # file; now all have fake addresses
+# Of the server whose pid is at hand. The CPU time tells more than the rate where other work shares the machine.
 names_rate() { # file, found|blocked [seconds] → answers a second, lost, wrong, slowest ms, CPU us an answer
 	local before after time=${3:-$seconds}
-	cl taskset -c 1 "$programs/load" "$rules_at" 0 64 file "$1" "$2" >/dev/null
 	before=$(cpu_ns "$pid")
 	cl taskset -c 1 "$programs/load" "$rules_at" "$time" 64 file "$1" "$2" > "$dir/rate"
 	after=$(cpu_ns "$pid")
@@ -158,6 +160,7 @@ rules_answers() {
 	for i in $(seq "$rounds"); do
 		for names in misses hits; do
 			rm -f "$dir"/slices.*
+			ask_once "$dir/$names.txt"
 			for _ in $(seq $((2 * seconds))); do
 				twenty_lists
 				"$bin/tungate" reload -s "$dir/sock" >/dev/null
@@ -188,6 +191,7 @@ rules_reload() {
 		sed -i 's/part19, answer: fake, egress: direct/part19, answer: block/' "$dir/tungate.yaml"
 		start_tungate 0 ""
 		hwm_before=$(hwm "$pid")
+		ask_once "$dir/misses.txt"
 		read -r calm _ _ calm_ms _ <<< "$(names_rate "$dir/misses.txt" found)"
 		cl taskset -c 1 "$programs/load" "$rules_at" $((seconds + 2)) 64 file "$dir/misses.txt" found > "$dir/load.reload" &
 		sleep 1
@@ -327,7 +331,7 @@ peer_tungate() { # file of the list
 	peer=("$bin/tungate" run -c "$dir/tungate.yaml")
 }
 peers() {
-	local i name memory listed listed_cpu below below_cpu unlisted unlisted_cpu wrong
+	local i name memory cpu_ms listed listed_cpu below below_cpu unlisted unlisted_cpu wrong
 	rules_names
 	[ -e "$dir/names.image" ] || "$bin/tungate" compile "$dir/names.txt" -o "$dir/names.image" >/dev/null
 	rm -f "$dir"/peer.result.*
@@ -343,19 +347,19 @@ peers() {
 				continue
 			fi
 			sleep 0.5
-			memory=$(rss "$pid")
+			memory=$(rss "$pid") cpu_ms=$started_cpu_ms
 			read -r listed _ wrong _ listed_cpu <<< "$(names_rate "$dir/listed.txt" blocked)"
 			read -r below _ _ _ below_cpu <<< "$(names_rate "$dir/hits.txt" blocked)"
 			read -r unlisted _ _ _ unlisted_cpu <<< "$(names_rate "$dir/misses.txt" found)"
 			end_server
-			echo "peers round $i: $name $memory kB, $started_ms ms to the first right answer, answers/s: $listed for names of the list (CPU $listed_cpu us, $wrong wrong), $below for queries that it holds (CPU $below_cpu us), $unlisted for others (CPU $unlisted_cpu us)"
-			echo "$memory $started_ms $listed $below $unlisted $listed_cpu $below_cpu $unlisted_cpu" >> "$dir/peer.result.$name"
+			echo "peers round $i: $name $memory kB, $started_ms ms to the first right answer (CPU $cpu_ms ms), answers/s: $listed for names of the list (CPU $listed_cpu us, $wrong wrong), $below for queries that it holds (CPU $below_cpu us), $unlisted for others (CPU $unlisted_cpu us)"
+			echo "$memory $started_ms $listed $below $unlisted $listed_cpu $below_cpu $unlisted_cpu $cpu_ms" >> "$dir/peer.result.$name"
 		done
 	done
 	rm -f "$dir/peer.names"
 	for name in dnsmasq unbound smartdns tungate "tungate, compiled"; do
 		[ -e "$dir/peer.result.$name" ] || { echo "peers: $name did not start in $patience_s s"; continue; }
-		echo "peers: $name $(column_median 1) kB, $(column_median 2) ms, answers/s $(column_median 3) for names of the list, $(column_median 4) for queries that it holds, $(column_median 5) for others; CPU us an answer $(column_median 6), $(column_median 7), $(column_median 8)"
+		echo "peers: $name $(column_median 1) kB, $(column_median 2) ms (CPU $(column_median 9) ms), answers/s $(column_median 3) for names of the list, $(column_median 4) for queries that it holds, $(column_median 5) for others; CPU us an answer $(column_median 6), $(column_median 7), $(column_median 8)"
 	done
 }
 column_median() { cut -d' ' -f"$1" "$dir/peer.result.$name" | median; } # of the program `name`
