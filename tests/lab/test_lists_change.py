@@ -2,6 +2,7 @@
 import concurrent.futures
 import contextlib
 import os
+import subprocess
 import threading
 import time
 
@@ -203,7 +204,7 @@ def fifo(path):
 
 
 def bomb(path):
-    path.write_bytes(files.gzip_bomb(300 << 20, b"new.test\n\n"[:8]))
+    path.write_bytes(files.gzip_bomb(300 << 20, b"new.test"))
 
 
 def half_a_gzip(path):
@@ -212,7 +213,7 @@ def half_a_gzip(path):
 
 @pytest.mark.parametrize("spoil, says", [
     (gone, "No such file"), (nul, "NUL byte"), (garbage, "cannot be read"), (folder, "Is a directory"),
-    (fifo, "neither a file"), (half_a_gzip, "damaged or ends early")])
+    (fifo, "neither a file"), (bomb, "too large"), (half_a_gzip, "damaged or ends early")])
 def test_a_bad_file_keeps_the_list(gateway, lab, names, spoil, says):
     (lab.dir / "other.txt").write_text("other.test\n")
     gw = gateway(configured({"names": [str(names)], "other": [str(lab.dir / "other.txt")]}, watch="200ms"))
@@ -301,14 +302,14 @@ def test_half_of_a_file_is_not_taken(gw, names):
     """Somebody writes for longer than the time: what was is in force until all of it is there."""
     seen = []
     with open(names, "w") as file:
-        for i in range(60):
+        for i in range(45):
             file.write(f"part{i}.test\n" * 20)
             file.flush()
             time.sleep(0.03)
             seen.append((held(gw, "old.test"), held(gw, "part0.test")))
         file.write("old.test\n")
     assert set(seen) == {(True, False)}
-    in_force(gw, ["part0.test", "part59.test", "old.test"])
+    in_force(gw, ["part0.test", "part44.test", "old.test"])
     assert not list_problems(gw)
 
 
@@ -328,8 +329,17 @@ def test_the_second_half_comes_after_a_pause(gateway, lab):
 
 # --- large lists, reloads at once ---
 
+@pytest.fixture(scope="module")
+def million(lab):
+    path = lab.dir / "million.txt"
+    with open(path, "w") as file:
+        for i in range(MILLION):
+            file.write(f"n{i}.z{i % 977}.large.test\n")
+    return path
+
+
 @pytest.fixture
-def large(lab):
+def large(lab, million):
     path = lab.dir / "large.txt"
     write_large(path, 0)
     yield path
@@ -337,10 +347,9 @@ def large(lab):
 
 
 def write_large(path, version):
-    """MILLION names, of which all but one are the same each time."""
-    other = path.with_suffix(".next")
-    other.write_text("\n".join(f"n{i}.z{i % 977}.large.test" for i in range(MILLION)) + f"\nversion{version}.test\n")
-    other.rename(path)
+    """MILLION names and one that changes. By another process: this one is to ask meanwhile."""
+    subprocess.run(["sh", "-c", 'cp "$0" "$1.next" && echo "$2" >> "$1.next" && mv "$1.next" "$1"',
+                    path.parent / "million.txt", path, f"version{version}.test"], check=True)
 
 
 class Load:
@@ -391,7 +400,7 @@ def test_a_million_names_change_under_load(gateway, lab, names, large, intercept
     """No query is lost, none answered wrongly."""
     gw = gateway(configured({"large": [str(large)], "names": [str(names)]}), intercept)
     with Load(lab, wanted_of_large()) as load:
-        for version in range(1, 4):
+        for version in range(1, 3):
             write_large(large, version)
             took_s = in_force(gw, [f"version{version}.test"], [f"version{version - 1}.test"], 15 * SLACK)
             print(f"in force {took_s:.2f} s after it was written")
@@ -457,8 +466,7 @@ def resident_kb(gw):
 
 def test_memory_does_not_grow(gateway, lab, names):
     path = lab.dir / "many.txt"
-    gw = gateway(configured({"many": [str(path)], "names": [str(names)]}) if path.exists() else
-                 configured({"many": {"path": str(path), "optional": True}, "names": [str(names)]}))
+    gw = gateway(configured({"many": {"path": str(path), "optional": True}, "names": [str(names)]}))
     sizes = []
     for i in range(24):
         path.write_text("\n".join(f"n{k}.v{i}.test" for k in range(50_000)) + "\n")
