@@ -28,7 +28,7 @@ static inline const char *output(const char *command, int *ret_status)
 	size_t n;
 	int status;
 
-	snprintf(line, sizeof line, "{ %s ; } 2>&1", command);
+	assert_in_range(snprintf(line, sizeof line, "{ %s ; } 2>&1", command), 1, sizeof line - 1);
 	f = popen(line, "r");
 	assert_non_null(f);
 	n = fread(text, 1, sizeof text - 1, f);
