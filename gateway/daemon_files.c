@@ -53,6 +53,7 @@ static void lists_read(void *arg, struct policy *policy, int error)
 	} else {
 		d->lists_tried = 0;
 		daemon_use(d, gen);
+		daemon_forget_decisions(d);
 		daemon_note_lists(d);
 		log_info("lists were read again");
 		(void)malloc_trim(0); /* building took several times what stays */
@@ -75,7 +76,6 @@ static void look_at_lists(struct daemon *d)
 	}
 	if (!changed || !still || state == d->lists_tried)
 		return;
-	d->lists_tried = state;
 	error = loader_start(d->loader, &(struct loader_job){
 						.config = d->config,
 						.previous = d->gen->policy,
@@ -86,6 +86,8 @@ static void look_at_lists(struct daemon *d)
 					});
 	if (error)
 		log_warn("lists have changed, but cannot be read: %s", strerror(-error));
+	else
+		d->lists_tried = state;
 }
 
 /* --- leases --- */

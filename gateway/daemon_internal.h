@@ -151,5 +151,7 @@ void daemon_check_routes(
 int daemon_choose_intercept(struct daemon *d, bool force, const char **ret_what);
 /* The same while running: an error becomes a problem, and the table of before stays in force. */
 void daemon_choose_again(struct daemon *d, bool force);
+/* New connections to fake addresses go the way that the policy says now. */
+void daemon_forget_decisions(struct daemon *d);
 
 #endif

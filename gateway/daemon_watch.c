@@ -229,15 +229,31 @@ static void woken(struct loop_waker *w)
 
 /* --- the news --- */
 
+static void note_table(struct daemon *d, int error, const char *what)
+{
+	if (error)
+		daemon_set_problem(d, PROBLEM_INTERCEPT,
+			"nftables%s%s: %s; the table of before stays in force", what ? ", " : "",
+			what ? what : "", strerror(-error));
+}
+
 void daemon_choose_again(struct daemon *d, bool force)
 {
 	const char *what = NULL;
 	int error = daemon_choose_intercept(d, force, &what);
 
-	if (error)
-		daemon_set_problem(d, PROBLEM_INTERCEPT,
-			"nftables%s%s: %s; the table of before stays in force", what ? ", " : "",
-			what ? what : "", strerror(-error));
+	note_table(d, error, what);
+}
+
+void daemon_forget_decisions(struct daemon *d)
+{
+	const char *what = NULL;
+	int error;
+
+	d->plumbing.forget = true;
+	error = plumbing_table(
+		&d->plumbing, d->config, d->writer, d->inject, d->plumbing.mode, &what);
+	note_table(d, error, what);
 }
 
 static void look_at_ways(struct daemon *d)

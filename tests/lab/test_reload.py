@@ -1,8 +1,10 @@
-"""Reloads that meet each other, and what they mend."""
+"""Reloads that meet each other, what they mend, and what files that are followed move."""
 import os
 import signal
+import socket
 
 from lab import addresses, wait_for
+from test_carry import FAMILIES, fake, tcp_connect, web_of_any_name
 
 
 def write(lab, name, text):
@@ -37,3 +39,22 @@ def test_a_reload_of_mended_records_clears_the_problem(lab, gateway):
     gw.result("reload")
     assert gw.status()["problems"] == []
     assert addresses(gw.ask("house.test")) == ["192.168.77.91"]
+
+
+@FAMILIES
+def test_a_list_that_is_followed_moves_new_connections_too(lab, gateway, family):
+    write(lab, "moved.txt", "other.test\n")
+    gw = gateway({"gateway": {"watch": "200ms"}, "fakeip": {"store": ""}, "lists": {"moved": str(lab.dir / "moved.txt")},
+                  "egress": {"nobody": {"type": "reject"}}, "upstreams": {"wan": {"servers": ["udp://10.99.0.2:5355"]}},
+                  "rules": [{"name": "moved", "list": ["moved"], "answer": "fake", "egress": "nobody"},
+                            {"name": "rest", "answer": "fake", "egress": "direct"}]})
+    with web_of_any_name(lab):
+        target = fake(gw, "x.carry.test", family)
+        sock, _ = tcp_connect(lab, target)
+        assert isinstance(sock, socket.socket), sock
+        write(lab, "moved.txt", "carry.test\n")
+        gw.wait_log("lists were read again")
+        assert fake(gw, "x.carry.test", family) == target
+        new, _ = tcp_connect(lab, target)
+        assert not isinstance(new, socket.socket), new
+        sock.close()
