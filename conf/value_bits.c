@@ -1,6 +1,7 @@
 /* Readers of single values that are words of a set: bits of a mask, one of two. */
 #include "conf/options.h"
 
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
@@ -20,16 +21,25 @@ static int word_index(const char *words, const char *text)
 	return -1;
 }
 
+/* The same; told if it is none. */
+static int word_read(struct conf_reader *r, const char *words, const char *text, int *ret)
+{
+	*ret = word_index(words, text);
+	if (*ret >= 0)
+		return 0;
+	(void)conf_wrong(r, "%s is unknown", conf_quote(r, text));
+	return -EINVAL;
+}
+
 static int enum_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	int index = word_index(o->allowed, text);
+	int index, err = word_read(r, o->allowed, text, &index);
 
 	(void)node;
-	if (index < 0)
-		return conf_wrong(r, "%s is unknown", conf_quote(r, text));
-	*(int *)ret = index;
-	return 0;
+	if (!err)
+		*(int *)ret = index;
+	return err;
 }
 
 const struct conf_type conf_type_enum = {
@@ -39,13 +49,12 @@ const struct conf_type conf_type_enum = {
 static int choice_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	int index = word_index(o->allowed, text);
+	int index, err = word_read(r, o->allowed, text, &index);
 
 	(void)node;
-	if (index < 0)
-		return conf_wrong(r, "%s is unknown", conf_quote(r, text));
-	*(bool *)ret = index == 1;
-	return 0;
+	if (!err)
+		*(bool *)ret = index == 1;
+	return err;
 }
 
 const struct conf_type conf_type_choice = {
@@ -55,13 +64,12 @@ const struct conf_type conf_type_choice = {
 static int bits_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	int index = word_index(o->allowed, text);
+	int index, err = word_read(r, o->allowed, text, &index);
 
 	(void)node;
-	if (index < 0)
-		return conf_wrong(r, "%s is unknown", conf_quote(r, text));
-	*(unsigned *)ret |= 1U << index;
-	return 0;
+	if (!err)
+		*(unsigned *)ret |= 1U << index;
+	return err;
 }
 
 const struct conf_type conf_type_bits = {
@@ -71,7 +79,7 @@ static int sniff_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
 	static const char words[] = "tls http quic";
-	int index = word_index(words, text);
+	int index, err;
 
 	(void)o;
 	_Static_assert(CONF_SNIFF_TLS == 1 && CONF_SNIFF_HTTP == 2 && CONF_SNIFF_QUIC == 4,
@@ -83,10 +91,10 @@ static int sniff_read(struct conf_reader *r, const struct conf_option *o,
 			return conf_wrong(r, "'off' stands among others");
 		return 0;
 	}
-	if (index < 0)
-		return conf_wrong(r, "%s is unknown", conf_quote(r, text));
-	*(unsigned *)ret |= 1U << index;
-	return 0;
+	err = word_read(r, words, text, &index);
+	if (!err)
+		*(unsigned *)ret |= 1U << index;
+	return err;
 }
 
 const struct conf_type conf_type_sniff = {

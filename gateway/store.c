@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "gateway/base/file.h"
+
 #define STORE_MAX_BYTES (512u << 20) /* a log that is larger is not ours */
 #define OPEN_TRIES	4	     /* while another process puts a new file in place */
 #define STEPS_MAX	64	     /* of a snapshot in one tick: 4 MiB */
@@ -36,22 +38,6 @@ struct store {
 };
 
 /* --- files --- */
-
-static ssize_t write_all(int fd, const void *data, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = write(fd, (const char *)data + done, len - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return (ssize_t)len;
-}
 
 /* As much as there is of it. */
 static ssize_t read_at(int fd, void *data, size_t len, uint64_t at)
@@ -87,22 +73,6 @@ static int make_folder(const char *path)
 	}
 	free(folder);
 	return error;
-}
-
-/* Not every file system can; then a name lasts when it lasts. */
-static void sync_folder(const char *path)
-{
-	char *folder = strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
-	int fd;
-
-	if (slash)
-		slash[slash == folder] = 0;
-	fd = folder ? open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	if (fd >= 0) {
-		(void)fsync(fd);
-		close(fd);
-	}
-	free(folder);
 }
 
 /* A POSIX lock, because it names its holder and goes with the process, however that ends. For a
@@ -179,11 +149,18 @@ static int keep_foreign(const char *path)
 
 /* --- what the table asks for --- */
 
+static ssize_t append_to(int fd, const void *data, size_t len)
+{
+	int error = file_write_all(fd, data, len);
+
+	return error ? error : (ssize_t)len;
+}
+
 static ssize_t append(void *arg, const void *data, size_t len)
 {
 	struct store *s = arg;
 
-	return s->error ? s->error : write_all(s->fd, data, len);
+	return s->error ? s->error : append_to(s->fd, data, len);
 }
 
 static ssize_t read_log(void *arg, uint64_t at, void *data, size_t len)
@@ -208,7 +185,7 @@ static int sync_log(void *arg)
 	if (fdatasync(s->fd) && errno != EINVAL && errno != EROFS)
 		return -errno;
 	if (s->name_is_new)
-		sync_folder(s->path);
+		file_sync_folder(s->path);
 	s->name_is_new = false;
 	close_old(s);
 	return 0;
@@ -279,7 +256,7 @@ static ssize_t new_append(void *arg, const void *data, size_t len)
 {
 	struct store *s = arg;
 
-	return write_all(s->new_fd, data, len);
+	return append_to(s->new_fd, data, len);
 }
 
 static int new_sync(void *arg)

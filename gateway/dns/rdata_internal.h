@@ -34,6 +34,19 @@ bool rdata_byte(struct rdata *d, struct rdata_text *rest, uint8_t *ret);
 unsigned long rdata_number(
 	struct rdata *d, const struct rdata_text *w, unsigned long max, const char *why);
 
+enum { /* keys of SvcParams: RFC 9460 14.3.2; RFC 9461 5; RFC 9540 4 */
+	KEY_MANDATORY = 0,
+	KEY_ALPN = 1,
+	KEY_NO_DEFAULT_ALPN = 2,
+	KEY_PORT = 3,
+	KEY_IPV4HINT = 4,
+	KEY_ECH = 5,
+	KEY_IPV6HINT = 6,
+	KEY_DOHPATH = 7,
+	KEY_OHTTP = 8,
+	KEY_NONE = 65535, /* never valid */
+};
+
 /* SvcParams in presentation form (RFC 9460 2.1), the rest of the text. */
 void rdata_svcb_params(struct rdata *d, struct rdata_text *rest, bool alias);
 /* Data of an SVCB or HTTPS record, whole and well-formed. */

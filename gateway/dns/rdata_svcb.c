@@ -8,19 +8,6 @@
 #define PARAMS_MAX 64
 #define ITEM_MAX   256
 
-enum { /* RFC 9460 14.3.2; RFC 9461 5; RFC 9540 4 */
-	KEY_MANDATORY = 0,
-	KEY_ALPN = 1,
-	KEY_NO_DEFAULT_ALPN = 2,
-	KEY_PORT = 3,
-	KEY_IPV4HINT = 4,
-	KEY_ECH = 5,
-	KEY_IPV6HINT = 6,
-	KEY_DOHPATH = 7,
-	KEY_OHTTP = 8,
-	KEY_NONE = 65535, /* never valid */
-};
-
 static const char *const key_names[] = {"mandatory", "alpn", "no-default-alpn", "port", "ipv4hint",
 	"ech", "ipv6hint", "dohpath", "ohttp"};
 
@@ -186,7 +173,8 @@ static void write_mandatory(struct rdata *d, struct rdata_text value, const stru
 		}
 		keys[n++] = (uint16_t)key;
 	}
-	qsort(keys, n, sizeof *keys, key_compare);
+	if (n > 1)
+		qsort(keys, n, sizeof *keys, key_compare);
 	for (size_t i = 0; i < n; i++) {
 		if (i > 0 && keys[i] == keys[i - 1])
 			rdata_bad(d, "mandatory: a parameter is there twice");

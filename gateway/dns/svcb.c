@@ -7,16 +7,7 @@
 
 #define SVCB_MAX 64 /* records of one answer; no client looks at more */
 
-enum { /* RFC 9460 14.3.2 */
-	KEY_MANDATORY = 0,
-	KEY_ALPN = 1,
-	KEY_NO_DEFAULT_ALPN = 2,
-	KEY_PORT = 3,
-	KEY_IPV4HINT = 4,
-	KEY_ECH = 5,
-	KEY_IPV6HINT = 6,
-	KEY_END = 65536, /* above all */
-};
+#define KEY_END 65536 /* above all */
 
 struct param {
 	uint16_t key;

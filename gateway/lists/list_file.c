@@ -76,6 +76,19 @@ int list_file_open(const char *path, int *ret_fd, struct list_stamp *ret_stamp)
 	return 0;
 }
 
+int list_file_bytes(
+	const char *path, uint64_t total, struct list_bytes **ret, struct list_stamp *ret_stamp)
+{
+	int fd = -1, err = list_file_open(path, &fd, ret_stamp);
+
+	if (err)
+		return err;
+	err = list_bytes_file(fd, total, ret);
+	if (err)
+		(void)close(fd);
+	return err;
+}
+
 /* The size in the stamp is not believed: files grow while they are read, and those of /proc have
  * none. */
 int list_text_load(const char *path, size_t max_bytes, char **ret, size_t *ret_len)
@@ -85,15 +98,10 @@ int list_text_load(const char *path, size_t max_bytes, char **ret, size_t *ret_l
 	size_t room = 0, len = 0;
 	void *text = NULL;
 	ssize_t n = 1;
-	int fd = -1, err = list_file_open(path, &fd, &stamp);
+	int err = list_file_bytes(path, max_bytes, &in, &stamp);
 
 	if (err)
 		return err;
-	err = list_bytes_file(fd, max_bytes, &in);
-	if (err) {
-		(void)close(fd);
-		return err;
-	}
 	while (n > 0) {
 		err = room_grow(&text, &room, len, PIECE_BYTES + 1, 1);
 		if (err)

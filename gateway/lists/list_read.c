@@ -2,7 +2,6 @@
 #include "gateway/lists/lists_internal.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 static const struct {
 	list_line *line; /* of a text that is read line by line */
@@ -93,15 +92,10 @@ int list_read(const struct list_source *source, const struct list_sink *sink,
 {
 	struct list_bytes *in = NULL;
 	struct list_stamp stamp;
-	int fd = -1, err = list_file_open(source->path, &fd, &stamp);
+	int err = list_file_bytes(source->path, LIST_FILE_MAX, &in, &stamp);
 
 	if (err)
 		return err;
-	err = list_bytes_file(fd, LIST_FILE_MAX, &in);
-	if (err) {
-		(void)close(fd);
-		return err;
-	}
 	if (sink->file)
 		err = sink->file(sink->arg, source->path, &stamp);
 	if (!err)
@@ -128,15 +122,10 @@ int list_detect(const char *path, enum list_format *ret)
 	const struct list_source source = {.path = path, .format = LIST_AUTO};
 	struct list_bytes *in = NULL;
 	struct list_stamp stamp;
-	int fd = -1, err = list_file_open(path, &fd, &stamp);
+	int err = list_file_bytes(path, LIST_FILE_MAX, &in, &stamp);
 
 	if (err)
 		return err;
-	err = list_bytes_file(fd, LIST_FILE_MAX, &in);
-	if (err) {
-		(void)close(fd);
-		return err;
-	}
 	err = list_bytes_look_through(&in);
 	if (!err)
 		err = format_of(&source, in, ret);

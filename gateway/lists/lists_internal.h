@@ -138,6 +138,9 @@ void list_files_free(struct list_files *files); /* NULL is fine */
 
 /* list_file.c: opens path if it is a regular file. */
 int list_file_open(const char *path, int *ret_fd, struct list_stamp *ret_stamp);
+/* The same, to be read up to `total` bytes; goes with list_bytes_free(). */
+int list_file_bytes(
+	const char *path, uint64_t total, struct list_bytes **ret, struct list_stamp *ret_stamp);
 /* list_read.c: all of a file, in the format of the reader, to its end; then r->broken if the error
  * is -EBADMSG. */
 int list_read_bytes(struct list_reader *r, struct list_bytes *in);

@@ -1,4 +1,5 @@
 #include "gateway/match/image_internal.h"
+#include "gateway/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -141,41 +142,6 @@ static int open_new(const char *path, char *ret_new, size_t size)
 	return -EEXIST;
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			bytes += n;
-			len -= (size_t)n;
-		}
-	}
-	return fsync(fd) ? -errno : 0;
-}
-
-/* So that the new name outlives a power cut as well. Not every file system can. */
-static void sync_directory(const char *path)
-{
-	char directory[PATH_MAX] = ".";
-	const char *slash = strrchr(path, '/');
-	int fd;
-
-	if (slash && (size_t)(slash - path) < sizeof directory - 1) {
-		size_t len = slash == path ? 1 : (size_t)(slash - path);
-
-		memcpy(directory, path, len);
-		directory[len] = 0;
-	}
-	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	(void)fsync(fd);
-	(void)close(fd);
-}
-
 static int write_file(const char *path, const uint8_t *bytes, size_t len)
 {
 	char new_path[PATH_MAX];
@@ -183,7 +149,9 @@ static int write_file(const char *path, const uint8_t *bytes, size_t len)
 
 	if (fd < 0)
 		return fd;
-	err = write_all(fd, bytes, len);
+	err = file_write_all(fd, bytes, len);
+	if (!err && fsync(fd))
+		err = -errno;
 	if (close(fd) && !err)
 		err = -errno;
 	if (!err && rename(new_path, path))
@@ -191,7 +159,7 @@ static int write_file(const char *path, const uint8_t *bytes, size_t len)
 	if (err)
 		(void)unlink(new_path);
 	else
-		sync_directory(path);
+		file_sync_folder(path);
 	return err;
 }
 

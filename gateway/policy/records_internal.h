@@ -204,6 +204,14 @@ bool records_json_is_array(const char *text, size_t len);
 int records_json_array(
 	struct records_reading *r, const char *text, size_t len, unsigned line, unsigned column);
 
+/* A text being made; zero-initialise. b[n] is 0 once anything was put. */
+struct records_text {
+	char *b;
+	size_t n, room;
+	bool failed; /* no memory */
+};
+void records_text_put(struct records_text *t, const char *bytes, size_t n);
+
 int records_hosts_read(struct records_reading *r, const char *text, size_t len);
 
 /* The text that dns_rdata_parse() takes, of the object that JSON has for data. The caller frees it.

@@ -22,13 +22,7 @@ static const struct shape {
 	{DNS_SVCB, {"priority", "target", "params"}},
 };
 
-struct text {
-	char *b;
-	size_t n, room;
-	bool failed; /* no memory */
-};
-
-static void put(struct text *t, const char *bytes, size_t n)
+void records_text_put(struct records_text *t, const char *bytes, size_t n)
 {
 	if (t->failed || room_grow((void **)&t->b, &t->room, t->n, n + 1, 1)) {
 		t->failed = true;
@@ -36,27 +30,28 @@ static void put(struct text *t, const char *bytes, size_t n)
 	}
 	memcpy(t->b + t->n, bytes, n);
 	t->n += n;
+	t->b[t->n] = 0;
 }
 
-static void put_text(struct text *t, const char *text)
+static void put_text(struct records_text *t, const char *text)
 {
-	put(t, text, strlen(text));
+	records_text_put(t, text, strlen(text));
 }
 
 /* In quotes, so that any byte means itself (RFC 1035 5.1). item: of a list, where commas and
  * backslashes are escaped first (RFC 9460 Appendix A.1). */
-static void put_escaped(struct text *t, const char *bytes, size_t n, bool item)
+static void put_escaped(struct records_text *t, const char *bytes, size_t n, bool item)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (item && (bytes[i] == ',' || bytes[i] == '\\'))
 			put_text(t, "\\\\");
 		if (bytes[i] == '"' || bytes[i] == '\\')
 			put_text(t, "\\");
-		put(t, bytes + i, 1);
+		records_text_put(t, bytes + i, 1);
 	}
 }
 
-static void put_value(struct text *t, struct json_object *value, bool item)
+static void put_value(struct records_text *t, struct json_object *value, bool item)
 {
 	const char *text = json_object_get_string(value);
 	size_t n = json_object_is_type(value, json_type_string)
@@ -81,7 +76,7 @@ static bool is_key(const char *key)
 	return n > 0 && n < 64 && !key[n];
 }
 
-static bool put_list(struct text *t, struct json_object *list)
+static bool put_list(struct records_text *t, struct json_object *list)
 {
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *item = json_object_array_get_idx(list, i);
@@ -96,7 +91,7 @@ static bool put_list(struct text *t, struct json_object *list)
 }
 
 /* key="value"; true is a key without one, false none at all. */
-static bool put_param(struct text *t, const char *key, struct json_object *value)
+static bool put_param(struct records_text *t, const char *key, struct json_object *value)
 {
 	bool good = true;
 
@@ -119,7 +114,7 @@ static bool put_param(struct text *t, const char *key, struct json_object *value
 	return good;
 }
 
-static bool put_params(struct text *t, struct json_object *params)
+static bool put_params(struct records_text *t, struct json_object *params)
 {
 	struct json_object_iterator it, end;
 	bool good = true;
@@ -137,7 +132,7 @@ static bool put_params(struct text *t, struct json_object *params)
 /* --- objects --- */
 
 /* {"hex": "0a00"} of any type: \# LENGTH HEX. */
-static bool put_hex(struct text *t, struct json_object *hex)
+static bool put_hex(struct records_text *t, struct json_object *hex)
 {
 	size_t digits = 0;
 	const char *text;
@@ -154,7 +149,7 @@ static bool put_hex(struct text *t, struct json_object *hex)
 	return strlen(text) == (size_t)json_object_get_string_len(hex);
 }
 
-static bool put_member(struct text *t, const char *member, struct json_object *value)
+static bool put_member(struct records_text *t, const char *member, struct json_object *value)
 {
 	if (strcmp(member, "params") == 0)
 		return put_params(t, value);
@@ -206,7 +201,7 @@ static bool members_known(
 	return true;
 }
 
-static bool put_object(struct records_reading *r, struct text *t, const struct shape *shape,
+static bool put_object(struct records_reading *r, struct records_text *t, const struct shape *shape,
 	struct json_object *object)
 {
 	char allowed[128];
@@ -238,7 +233,7 @@ int records_rdata_text(struct records_reading *r, uint16_t type, struct json_obj
 	char **ret, size_t *ret_len)
 {
 	const struct shape *shape = NULL;
-	struct text t = {.b = NULL};
+	struct records_text t = {.b = NULL};
 	struct json_object *hex;
 	bool good;
 
@@ -246,7 +241,7 @@ int records_rdata_text(struct records_reading *r, uint16_t type, struct json_obj
 		if (shapes[i].type == type)
 			shape = &shapes[i];
 	}
-	put(&t, "", 0);
+	records_text_put(&t, "", 0);
 	if (json_object_object_length(object) == 1 &&
 		json_object_object_get_ex(object, "hex", &hex)) {
 		good = put_hex(&t, hex);
@@ -256,7 +251,6 @@ int records_rdata_text(struct records_reading *r, uint16_t type, struct json_obj
 		good = put_object(r, &t, shape, object);
 	}
 	if (good && !t.failed) {
-		t.b[t.n] = 0;
 		*ret = t.b;
 		*ret_len = t.n;
 		return 0;

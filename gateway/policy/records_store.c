@@ -10,28 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/base/file.h"
 #include "gateway/base/grow.h"
 
 #define KEPT_MAX 9 /* STORE.broken, STORE.broken.2, … */
 
-struct text {
-	char *b;
-	size_t n, room;
-	bool failed; /* no memory */
-};
-
-static void put(struct text *t, const char *bytes, size_t n)
-{
-	if (t->failed || room_grow((void **)&t->b, &t->room, t->n, n + 1, 1)) {
-		t->failed = true;
-		return;
-	}
-	memcpy(t->b + t->n, bytes, n);
-	t->n += n;
-	t->b[t->n] = 0;
-}
-
-static void put_source(struct text *t, bool first, const char *name, const char *json, size_t len)
+static void put_source(
+	struct records_text *t, bool first, const char *name, const char *json, size_t len)
 {
 	struct json_object *key = json_object_new_string(name);
 	const char *text =
@@ -40,10 +25,10 @@ static void put_source(struct text *t, bool first, const char *name, const char 
 	if (!text) {
 		t->failed = true;
 	} else {
-		put(t, first ? "{\n" : ",\n", 2);
-		put(t, text, strlen(text));
-		put(t, ": ", 2);
-		put(t, json, len);
+		records_text_put(t, first ? "{\n" : ",\n", 2);
+		records_text_put(t, text, strlen(text));
+		records_text_put(t, ": ", 2);
+		records_text_put(t, json, len);
 	}
 	json_object_put(key);
 }
@@ -52,7 +37,7 @@ static void put_source(struct text *t, bool first, const char *name, const char 
 
 struct rewrite {
 	const char *source;
-	struct text out;
+	struct records_text out;
 	size_t n;
 	bool had; /* the source was there */
 };
@@ -106,26 +91,11 @@ static int rewrite_make(struct rewrite *w, const char *path, const char *json, b
 		return err;
 	if (json)
 		put_source(&w->out, w->n++ == 0, w->source, json, strlen(json));
-	put(&w->out, w->n ? "\n}\n" : "{}\n", 3);
+	records_text_put(&w->out, w->n ? "\n}\n" : "{}\n", 3);
 	return w->out.failed ? -ENOMEM : 0;
 }
 
 /* --- the file --- */
-
-static int write_all(int fd, const char *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			bytes += n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
 
 /* Its last folder; others are the administrator's to make. */
 static void folder_make(const char *path)
@@ -139,22 +109,6 @@ static void folder_make(const char *path)
 	free(folder);
 }
 
-/* Not every file system can; then a name lasts when it lasts. */
-static void folder_sync(const char *path)
-{
-	char *folder = strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
-	int fd;
-
-	if (slash)
-		slash[slash == folder] = 0;
-	fd = folder ? open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	if (fd >= 0) {
-		(void)fsync(fd);
-		(void)close(fd);
-	}
-	free(folder);
-}
-
 static int file_replace(const char *path, const char *new_path, const char *bytes, size_t len)
 {
 	int fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -162,7 +116,7 @@ static int file_replace(const char *path, const char *new_path, const char *byte
 
 	if (fd < 0)
 		return -errno;
-	err = fchmod(fd, 0600) ? -errno : write_all(fd, bytes, len);
+	err = fchmod(fd, 0600) ? -errno : file_write_all(fd, bytes, len);
 	if (!err && fsync(fd))
 		err = -errno;
 	if (close(fd) && !err)
@@ -172,7 +126,7 @@ static int file_replace(const char *path, const char *new_path, const char *byte
 	if (err)
 		(void)unlink(new_path);
 	else
-		folder_sync(path);
+		file_sync_folder(path);
 	return err;
 }
 
@@ -198,7 +152,7 @@ static int keep_broken(const char *path)
 	return err;
 }
 
-static int store_write(const char *path, const struct text *text, bool broken)
+static int store_write(const char *path, const struct records_text *text, bool broken)
 {
 	size_t size = strlen(path) + sizeof ".new";
 	char *new_path = malloc(size);
