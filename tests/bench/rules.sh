@@ -169,7 +169,7 @@ rules_answers() {
 				"$bin/tungate" reload -s "$dir/sock" >/dev/null
 				names_rate "$dir/$names.txt" found 0.5 >> "$dir/slices.none"
 			done
-			paste -d' ' "$dir/slices.own" "$dir/slices.none" | awk '{ print $1 / $6, $5 / $10 }' > "$dir/pairs"
+			paste -d' ' "$dir/slices.own" "$dir/slices.none" | awk '{ printf "%.3f %.3f\n", $1 / $6, $5 / $10 }' > "$dir/pairs"
 			echo "rules answers round $i, $names: with $names_count names in 20 lists $(cut -d' ' -f1 "$dir/slices.own" | median) answers/s (CPU $(cut -d' ' -f5 "$dir/slices.own" | median) us), with none $(cut -d' ' -f1 "$dir/slices.none" | median) (CPU $(cut -d' ' -f5 "$dir/slices.none" | median) us), $(awk '{ n += $3 } END { print n }' "$dir"/slices.*) wrong, ratio slice by slice $(cut -d' ' -f1 "$dir/pairs" | median), of CPU time $(cut -d' ' -f2 "$dir/pairs" | median)"
 			cut -d' ' -f1 "$dir/pairs" >> "$dir/ratios.$names"
 			cut -d' ' -f2 "$dir/pairs" >> "$dir/cpu.$names"
