@@ -96,6 +96,9 @@ static int pattern_add(struct conf_reader *r, const char *text, struct conf_stri
 	}
 	if (prefix && strncmp(text, "full:", 5) != 0 && strncmp(text, "keyword:", 8) != 0)
 		return conf_wrong(r, "%s has an unknown prefix", conf_quote(r, text));
+	if (strncmp(text + prefix, "+.", 2) == 0) /* as in lists for Clash */
+		return conf_wrong(
+			r, "%s begins with a label that no name has", conf_quote(r, text));
 	memcpy(out, text, prefix);
 	err = prefix == 8 ? keyword_canonical(r, text + prefix, out + prefix)
 			  : conf_domain_canonical(r, text + prefix, out + prefix);

@@ -51,7 +51,7 @@ int policy_domain_parse(const char *domain, struct policy_domain *ret)
 static int domain_add(struct build *b, const struct conf_rule *rule, const char *key,
 	const char *text, unsigned source)
 {
-	struct policy_domain d;
+	struct policy_domain d = {.is = LIST_ENTRY_NAME};
 	char why[256] = "allowed: NAME, full:NAME, keyword:TEXT, regexp:EXPRESSION";
 	int err = policy_domain_parse(text, &d);
 
@@ -64,8 +64,9 @@ static int domain_add(struct build *b, const struct conf_rule *rule, const char 
 			b->names, source, d.pattern, d.pattern_len, why, sizeof why);
 	if (err != -EINVAL)
 		return err;
-	build_complain(b, rule->line, rule->column, "rules.%s.%s: '%s' is none; %s", rule->name,
-		key, text, why);
+	build_complain(b, rule->line, rule->column, "rules.%s.%s: '%s' is not understood; %s%s",
+		rule->name, key, text, why,
+		d.is == LIST_ENTRY_REGEXP ? "; allowed: an expression of PCRE2" : "");
 	return 0;
 }
 

@@ -105,7 +105,7 @@ static void words(void **state)
 static void wrong_conditions(void **state)
 {
 	static const struct wrong cases[] = {
-		{RULE("domain: ['keyword:', 'keyword:a b', 'regexp:', 'domain:x', 'full:'], "
+		{RULE("domain: ['keyword:', 'keyword:a b', 'regexp:', 'domain:x', 'full:', '+.x'], "
 		      "answer: real"),
 			"7:22: rules[0].domain[0]: '' is too short for a part of a domain name; "
 			"allowed: " PATTERNS
@@ -115,6 +115,8 @@ static void wrong_conditions(void **state)
 			"7:60: rules[0].domain[3]: 'domain:x' has an unknown prefix; "
 			"allowed: " PATTERNS
 			"7:72: rules[0].domain[4]: '' is too short for a domain name; "
+			"allowed: " PATTERNS
+			"7:81: rules[0].domain[5]: '+.x' begins with a label that no name has; "
 			"allowed: " PATTERNS},
 		{RULE("except: [adds, '.', 'full:a b', unqualified], answer: real"),
 			"7:22: rules[0].except[0]: there is no list named 'adds'; allowed: ads, "

@@ -683,7 +683,7 @@ static void test_bad_domain(void **state)
 
 	(void)state;
 	assert_int_equal(try_build(&config, &p), -EINVAL);
-	assert_string_equal(told, "c.yaml:4:5: rules.r.domain: 'a..test' is none; allowed: "
+	assert_string_equal(told, "c.yaml:4:5: rules.r.domain: 'a..test' is not understood; allowed: "
 				  "NAME, full:NAME, keyword:TEXT, regexp:EXPRESSION\n");
 }
 
