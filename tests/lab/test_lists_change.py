@@ -283,6 +283,28 @@ def test_an_optional_list_that_comes_later(gateway, lab):
     assert entry(gw)["names"] == 1
 
 
+def test_the_only_list_is_gone(gw, names):
+    """No file at all is a change like others."""
+    names.unlink()
+    wait_for(lambda: entry(gw)["error"], "the error in status", WATCH_S * SLACK)
+    assert held(gw, "old.test") and list_problems(gw)
+    names.write_text("new.test\n")
+    in_force(gw, ["new.test"], ["old.test"])
+
+
+def test_an_optional_list_that_becomes_bad(gateway, lab, names):
+    """One that is gone is as if it had never been there; a bad one keeps the old list like any other."""
+    gw = gateway(configured({"names": {"path": str(names), "optional": True}}, watch="200ms"))
+    names.write_bytes(b"new.test\n\0")
+    wait_for(lambda: entry(gw)["error"], "the error")
+    stays(lambda: held(gw, "old.test") and not held(gw, "new.test"), "the list stays", 0.3)
+    names.unlink()
+    wait_for(lambda: not held(gw, "old.test"), "the list is gone")
+    names.write_text("new.test\n")
+    in_force(gw, ["new.test"], ["old.test"])
+    assert entry(gw)["error"] is None and not list_problems(gw)
+
+
 # --- when nobody watches ---
 
 def test_only_by_reload(gateway, names):

@@ -129,6 +129,17 @@ def test_optional_ones(check, tmp_path):
                             "allowed: a readable list file"]
 
 
+@pytest.mark.parametrize("content, what", [(b"a.test\nb\0\n", "a NUL byte"), (b"a b\nc d\ne.test\n", "2 of 3 lines"),
+                                           (files.gzipped(b"a.test\n" * 9)[:-4], "damaged or ends early")],
+                         ids=["nul", "most", "torn"])
+def test_an_optional_one_that_is_an_error(check, tmp_path, content, what):
+    """A warning, and nothing of it is used: not even what stands before the mistake."""
+    checked = check(content, more="optional: yes")
+    assert checked.status == 0 and len(checked.said) == 1, checked
+    assert checked.said[0].startswith(f"{tmp_path}/list:") and "warning: lists.some:" in checked.said[0]
+    assert what in checked.said[0] and checked.said[0].endswith("nothing of it is used"), checked
+
+
 def test_an_unreadable_one(tmp_path):
     """Root reads all, so somebody else asks."""
     (tmp_path / "list").write_text("a.test\n")
@@ -288,13 +299,16 @@ def test_run_refuses_and_says_the_same(gateway, lab):
 
 
 def test_optional_lists_start_without(gateway, lab):
+    (lab.dir / "torn.gz").write_bytes(files.gzipped(b"torn.test\n" * 1000)[:-5])
     gw = gateway({"lists": {"later": {"path": "later.txt", "optional": True}, "torn": {"path": "torn.gz", "optional": True}},
                   "gateway": {"watch": "200ms"},
-                  "rules": [{"name": "later", "list": ["later"], "answer": "block"},
+                  "rules": [{"name": "later", "list": ["later", "torn"], "answer": "block"},
                             {"name": "rest", "answer": "fake", "egress": "direct"}]})
     with lab.connect("8.8.8.8") as sock:
-        assert ask_all(sock, [("a.later.test", "A")])[0].rcode == 0
+        assert [a.rcode for a in ask_all(sock, [("a.later.test", "A"), ("torn.test", "A")])] == [0, 0]
         later = {entry["name"]: entry for entry in gw.status()["lists"]}["later"]
         assert later["names"] == 0 and later["error"] is None
         (lab.dir / "later.txt").write_text("later.test\n")
+        (lab.dir / "torn.gz").write_bytes(files.gzipped(b"torn.test\n"))
+        wait_for(lambda: ask_all(sock, [("torn.test", "A")])[0].rcode == 3, "the other is whole")
         wait_for(lambda: ask_all(sock, [("a.later.test", "A")])[0].rcode == 3, "the list is there")
