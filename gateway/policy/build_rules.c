@@ -2,6 +2,7 @@
 #include "gateway/policy/build.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gateway/policy/records.h"
@@ -159,23 +160,54 @@ static int prefixes_copy(struct arena *arena, const struct conf_prefixes *from,
 	return 0;
 }
 
+static int mac_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct conf_mac));
+}
+
+static int text_compare(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Sorts, and drops what is there twice: who writes the same clients in another order means the same
+ * view. Returns how many are left. */
+static size_t in_order(void *v, size_t n, size_t size, int (*compare)(const void *a, const void *b))
+{
+	size_t kept = n > 0;
+	char *at = v;
+
+	if (n > 1)
+		qsort(v, n, size, compare);
+	for (size_t i = 1; i < n; i++)
+		if (compare(at + (kept - 1) * size, at + i * size) != 0)
+			memmove(at + kept++ * size, at + i * size, size);
+	return kept;
+}
+
 static int condition_whom(struct build *b, const struct conf_rule *rule, struct policy_whom *w)
 {
 	const struct conf_who *from = &rule->client;
 	struct arena *arena = b->p->arena;
+	const char **hosts, **interfaces;
+	struct conf_mac *macs = NULL;
 
 	if (prefixes_copy(arena, &from->prefixes, &w->prefixes, &w->n_prefixes) ||
 		prefixes_copy(arena, &rule->not_client, &w->not, &w->n_not))
 		return -ENOMEM;
 	if (from->n_macs > 0)
-		w->macs = arena_copy(arena, from->macs, from->n_macs * sizeof *from->macs);
-	w->hosts = texts_copy(arena, &from->hosts);
-	w->interfaces = texts_copy(arena, &from->interfaces);
-	if ((from->n_macs > 0 && !w->macs) || !w->hosts || !w->interfaces)
+		macs = arena_copy(arena, from->macs, from->n_macs * sizeof *from->macs);
+	hosts = texts_copy(arena, &from->hosts);
+	interfaces = texts_copy(arena, &from->interfaces);
+	if ((from->n_macs > 0 && !macs) || !hosts || !interfaces)
 		return -ENOMEM;
-	w->n_macs = from->n_macs;
-	w->n_hosts = from->hosts.n;
-	w->n_interfaces = from->interfaces.n;
+	w->n_macs = in_order(macs, from->n_macs, sizeof *macs, mac_compare);
+	w->n_hosts = in_order(hosts, from->hosts.n, sizeof *hosts, text_compare);
+	w->n_interfaces =
+		in_order(interfaces, from->interfaces.n, sizeof *interfaces, text_compare);
+	w->macs = macs;
+	w->hosts = hosts;
+	w->interfaces = interfaces;
 	b->p->asks_who |= policy_whom_asks(w);
 	return 0;
 }

@@ -312,6 +312,34 @@ static void test_views(void **state)
 	assert_int_equal(ba[0].addr.family, IP_V6);
 }
 
+/* In whatever order they are written, and however often. */
+static void test_views_of_hosts(void **state)
+{
+	struct conf_mac macs[] = {{{2, 0, 0, 0, 0, 2}}, {{2, 0, 0, 0, 0, 1}}, {{2, 0, 0, 0, 0, 2}}},
+			others[] = {{{2, 0, 0, 0, 0, 1}}, {{2, 0, 0, 0, 0, 2}}};
+	struct conf_who client = {.macs = macs,
+		.n_macs = 3,
+		.hosts = STRINGS("tv", "phone", "tv"),
+		.interfaces = STRINGS("br-b", "br-a")};
+	struct conf_who same = {.macs = others,
+		.n_macs = 2,
+		.hosts = STRINGS("phone", "tv"),
+		.interfaces = STRINGS("br-a", "br-b", "br-b")};
+	struct conf_rule rules[] = {{.name = "a", .client = client, .egress = -1},
+		{.name = "b", .client = same, .egress = -1}};
+	struct config config = {.rules = rules, .n_rules = COUNT(rules)};
+	struct policy *p = build(&config);
+
+	(void)state;
+	assert_true(policy_rule_by_id(p, policy_id("a"))->view ==
+		    policy_rule_by_id(p, policy_id("b"))->view);
+	assert_true(policy_rule_by_id(p, policy_id("a"))->view ==
+		    policy_id("mac:020000000001,mac:020000000002,host:phone,host:tv,if:br-a,if:br-b"));
+	/* The order that the caller wrote is left alone. */
+	assert_string_equal(client.hosts.v[0], "tv");
+	policy_unref(p);
+}
+
 /* --- names that are never faked --- */
 
 static bool fakes(const struct policy *p, const char *name)
@@ -1034,6 +1062,7 @@ int main(void)
 		cmocka_unit_test(test_effects_are_copied),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_views),
+		cmocka_unit_test(test_views_of_hosts),
 		cmocka_unit_test(test_never_fake_builtin),
 		cmocka_unit_test(test_never_fake_gives_way),
 		cmocka_unit_test(test_nameless),
