@@ -162,9 +162,10 @@ static void take(void *arg, const struct nlmsghdr *h)
 	if (a.family == IP_NONE)
 		return;
 	/* With more than 128 neighbours the kernel drops those that were silent for a minute, and
-	 * tells their last state. The first question of such a client may come before the kernel
-	 * has asked for it again, and a rule for it would not hold (seen on 6.18). */
-	if (h->nlmsg_type == RTM_DELNEIGH && m->ndm_state == NUD_STALE)
+	 * all when their link goes down, and tells their last state (seen on 6.18). The first
+	 * question of such a client may come before the kernel has asked for it again, and a rule
+	 * for it would not hold. Where somebody takes an entry away it is told as failed. */
+	if (h->nlmsg_type == RTM_DELNEIGH && m->ndm_state & valid)
 		return;
 	if (h->nlmsg_type == RTM_DELNEIGH || !(m->ndm_state & valid)) {
 		neighbour_remove(n, &a, (unsigned)m->ndm_ifindex);

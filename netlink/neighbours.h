@@ -1,7 +1,8 @@
 /* Who is on the LAN: the MAC address and the interface of a client, as far as the kernel's
  * neighbour table and the addresses of this host's interfaces tell. Kept by rtnetlink's news
  * (RTNLGRP_NEIGH); written by the main thread, read by any thread without a lock on the fast path.
- * What the kernel drops for its age alone stays known until somebody else has the address.
+ * What the kernel drops for its age, or with its link, stays known until somebody else has the
+ * address.
  * Bounded (NEIGHBOURS_MAX); beyond that the oldest is forgotten. */
 #ifndef TUNGATE_NETLINK_NEIGHBOURS_H
 #define TUNGATE_NETLINK_NEIGHBOURS_H

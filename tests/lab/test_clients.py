@@ -142,6 +142,22 @@ def test_a_neighbour_that_the_kernel_forgets(gateway, lab, intercept):
 
 
 @MODES
+def test_a_link_that_goes_down_and_comes_up(gateway, lab, intercept):
+    """The kernel forgets all neighbours with it; the first question counts all the same."""
+    gw = gateway(config([{"name": "kid", "client": KID_MAC, **BLOCK}]), intercept)
+    assert blocked(gw, KID[0])
+    lab.run("gw", "ip", "link", "set", "lan1", "down")
+    lab.run("gw", "ip", "link", "set", "lan1", "up")
+    for prefix in ("fd78::", "2001:db8:78::"):
+        lab.run("gw", "ip", "addr", "replace", f"{prefix}1/64", "dev", "lan1", "nodad")
+
+    def answer():
+        with contextlib.suppress(TimeoutError):
+            return rcode(ask(gw, KID[0], timeout_s=1))
+    assert wait_for(answer, "an answer") == "NXDOMAIN"
+
+
+@MODES
 def test_an_address_that_another_host_takes(gateway, lab, intercept):
     gw = gateway(config([{"name": "kid", "client": KID_MAC, **BLOCK}]), intercept)
     assert blocked(gw, KID[0])

@@ -129,9 +129,9 @@ static void states_that_count(void **state)
 	assert_string_equal(known("10.9.0.61"), "- br0");
 }
 
-/* The kernel drops an entry of before when its link goes down as it does for its age, telling that
- * it was stale; nobody said that it is wrong. */
-static void what_was_dropped_for_its_age_is_known(void **state)
+/* The kernel drops entries for their age and when their link goes down, telling their last state;
+ * nobody said that they are wrong. */
+static void what_was_dropped_unasked_is_known(void **state)
 {
 	(void)state;
 	after("ip neigh add 10.8.5.5 lladdr 02:00:00:00:05:05 dev guest0 nud stale;"
@@ -139,12 +139,15 @@ static void what_was_dropped_for_its_age_is_known(void **state)
 	      "ip link set guest0 down; ip link set guest0 up");
 	assert_false(works("ip neigh show dev guest0 | grep -q 10.8.5"));
 	assert_string_equal(known("10.8.5.5"), "02:00:00:00:05:05 guest0");
-	assert_string_equal(known("10.8.5.6"), "- guest0");
+	assert_string_equal(known("10.8.5.6"), "02:00:00:00:05:06 guest0");
 	/* Until somebody else has the address, or it is taken away. */
 	after("ip neigh add 10.8.5.5 lladdr 02:00:00:00:05:07 dev guest0 nud stale");
 	assert_string_equal(known("10.8.5.5"), "02:00:00:00:05:07 guest0");
 	after("ip neigh del 10.8.5.5 dev guest0");
 	assert_string_equal(known("10.8.5.5"), "- guest0");
+	after("ip neigh replace 10.8.5.6 lladdr 02:00:00:00:05:06 dev guest0 nud reachable;"
+	      "ip neigh del 10.8.5.6 dev guest0");
+	assert_string_equal(known("10.8.5.6"), "- guest0");
 }
 
 /* A bridge's ports tell about neighbours, too: that is not our news. */
@@ -305,7 +308,7 @@ int main(void)
 		cmocka_unit_test(what_was_there_is_known),
 		cmocka_unit_test(entries_come_and_go),
 		cmocka_unit_test(states_that_count),
-		cmocka_unit_test(what_was_dropped_for_its_age_is_known),
+		cmocka_unit_test(what_was_dropped_unasked_is_known),
 		cmocka_unit_test(ports_do_not_wake),
 		cmocka_unit_test(a_real_client_is_known_by_arp),
 		cmocka_unit_test(a_real_client_is_known_by_nd),
