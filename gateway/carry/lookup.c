@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define LOOKUP_MS     5000
-#define TOLD_MAX 8
-#define LOOKUPS_MAX   256
+#define LOOKUP_MS   5000
+#define TOLD_MAX    8
+#define LOOKUPS_MAX 256
 
 struct lookup {
 	struct carry *carry;

@@ -30,7 +30,8 @@ struct matcher_table {
 	uint32_t n;
 	uint32_t *starts; /* 2^bits + 1 */
 	uint64_t *entries;
-	void *file; /* both lie in it (a compiled list as it was read); NULL: they are on their own */
+	void *file; /* both lie in it (a compiled list as it was read); NULL: they are on their own
+		     */
 };
 
 /* Set i is pool[starts[i]] up to pool[starts[i + 1]]: matcher_element()s in ascending order. Set 0

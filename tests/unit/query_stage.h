@@ -59,8 +59,8 @@ struct stage {
 	struct ip_addr neighbour_at; /* whom the kernel knows, */
 	struct neighbour neighbour;  /* and as whom */
 	bool no_way4, no_way6;	     /* of every egress */
-	struct ip_addr own, server; /* of this host, of upstream */
-	unsigned sightings;	    /* what resolve_sighted() says */
+	struct ip_addr own, server;  /* of this host, of upstream */
+	unsigned sightings;	     /* what resolve_sighted() says */
 	int64_t now_ms;
 	unsigned appends; /* to the log of the table */
 	int append_error;

@@ -77,9 +77,8 @@ static int try_generation(
 	assert_int_equal(conf_parse("t.yaml", yaml, strlen(yaml), say, NULL, &config), 0);
 	told[0] = 0;
 	errors = 0;
-	error = policy_build(&(struct policy_build_config){.config = config,
-				     .report = tell,
-				     .report_arg = told},
+	error = policy_build(
+		&(struct policy_build_config){.config = config, .report = tell, .report_arg = told},
 		&policy);
 	if (error) {
 		conf_free(config);

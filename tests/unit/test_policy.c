@@ -43,8 +43,7 @@ static int try_build(const struct config *config, struct policy **ret)
 	told_errors = 0;
 	*ret = NULL;
 	return policy_build(
-		&(struct policy_build_config){
-			.config = config, .report = tell, .report_arg = told},
+		&(struct policy_build_config){.config = config, .report = tell, .report_arg = told},
 		ret);
 }
 
@@ -283,7 +282,8 @@ static void test_ids(void **state)
 
 static uint64_t view_of(struct ip_prefix *clients, size_t n)
 {
-	struct conf_rule rules[] = {{.name = "r", .client = {.prefixes = {clients, n}}, .egress = -1}};
+	struct conf_rule rules[] = {
+		{.name = "r", .client = {.prefixes = {clients, n}}, .egress = -1}};
 	struct config config = {.path = "c.yaml", .rules = rules, .n_rules = 1};
 	struct policy *p = build(&config);
 	uint64_t view = policy_rule_by_id(p, policy_id("r"))->view;
@@ -333,8 +333,9 @@ static void test_views_of_hosts(void **state)
 	(void)state;
 	assert_true(policy_rule_by_id(p, policy_id("a"))->view ==
 		    policy_rule_by_id(p, policy_id("b"))->view);
-	assert_true(policy_rule_by_id(p, policy_id("a"))->view ==
-		    policy_id("mac:020000000001,mac:020000000002,host:phone,host:tv,if:br-a,if:br-b"));
+	assert_true(
+		policy_rule_by_id(p, policy_id("a"))->view ==
+		policy_id("mac:020000000001,mac:020000000002,host:phone,host:tv,if:br-a,if:br-b"));
 	/* The order that the caller wrote is left alone. */
 	assert_string_equal(client.hosts.v[0], "tv");
 	policy_unref(p);
@@ -605,8 +606,8 @@ static void lists_fixture_init(struct lists_fixture *f)
 	file_write(f->cn1, "# names\ncn\nexample.com # a comment\n");
 	file_write(f->cn2, "example.org\nWWW.Example.COM\r\ncn\n");
 	file_write(f->ads, "ads.example.com\n");
-	f->lists[0] =
-		(struct conf_list){.name = "cn", .files = f->cn_paths, .n_files = 2, .line = 7, .column = 9};
+	f->lists[0] = (struct conf_list){
+		.name = "cn", .files = f->cn_paths, .n_files = 2, .line = 7, .column = 9};
 	f->lists[1] = (struct conf_list){
 		.name = "ads", .files = f->ads_paths, .n_files = 1, .line = 8, .column = 9};
 	f->domain[0] = "b.test";
@@ -614,8 +615,10 @@ static void lists_fixture_init(struct lists_fixture *f)
 	f->cn_ref[0] = 0;
 	f->cn_ref[1] = 1;
 	f->lan[0] = prefix("192.168.1.0/24");
-	f->rules[0] = (struct conf_rule){
-		.name = "guest", .lists = f->ads_ref, .n_lists = 1, .client = {.prefixes = {f->lan, 1}}};
+	f->rules[0] = (struct conf_rule){.name = "guest",
+		.lists = f->ads_ref,
+		.n_lists = 1,
+		.client = {.prefixes = {f->lan, 1}}};
 	f->rules[1] = (struct conf_rule){
 		.name = "lists", .lists = f->cn_ref, .n_lists = 2, .domain = {f->domain, 1}};
 	f->rules[2] = (struct conf_rule){.name = "rest"};
@@ -711,8 +714,9 @@ static void test_bad_domain(void **state)
 
 	(void)state;
 	assert_int_equal(try_build(&config, &p), -EINVAL);
-	assert_string_equal(told, "c.yaml:4:5: rules.r.domain: 'a..test' is not understood; allowed: "
-				  "NAME, full:NAME, keyword:TEXT, regexp:EXPRESSION\n");
+	assert_string_equal(told,
+		"c.yaml:4:5: rules.r.domain: 'a..test' is not understood; allowed: "
+		"NAME, full:NAME, keyword:TEXT, regexp:EXPRESSION\n");
 }
 
 static void test_too_many_sources(void **state)

@@ -301,8 +301,9 @@ static int begin(void **state)
 	now_s = 1000;
 	assert_int_equal(conf_parse("t", yaml, strlen(yaml), say, NULL, &config), 0);
 	memset(&generation, 0, sizeof generation);
-	assert_int_equal(policy_build(
-				 &(struct policy_build_config){.config = config}, &generation.policy), 0);
+	assert_int_equal(
+		policy_build(&(struct policy_build_config){.config = config}, &generation.policy),
+		0);
 	conf_free(config);
 	memset(&carry, 0, sizeof carry);
 	assert_int_equal(loop_new(&carry.c.loop), 0);
