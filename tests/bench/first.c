@@ -10,7 +10,9 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <signal.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static pid_t start(const char *namespace, char **command)
@@ -67,6 +69,7 @@ int main(int argc, char **argv)
 	query_len = bench_question(query, name);
 	if (argc - optind < 4 || query_len == 0 || inet_pton(AF_INET, argv[0], &to.sin_addr) != 1)
 		return 2;
+	(void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* no longer than the benchmark */
 	started_s = bench_now_s();
 	pid = start(argv[1], argv + 3);
 	file = fopen(argv[2], "w");
