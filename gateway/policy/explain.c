@@ -219,7 +219,7 @@ static void unless_explain(const struct policy *p, const struct policy_rule *rul
 
 /* "A rule that fakes meets a name that is never faked": which of the two wins, and why. */
 static bool except_explain(const struct policy *p, size_t index, const struct dns_name *name,
-	const struct matcher_hits *hits, const struct policy_explain_sink *sink)
+	const struct matcher_hits *hits, void (*tell)(void *arg, const char *text), void *arg)
 {
 	const struct policy_condition *c = &p->conditions[index];
 	char text[DNS_NAME_TEXT_MAX];
@@ -243,8 +243,8 @@ static bool except_explain(const struct policy *p, size_t index, const struct dn
 	if (!never)
 		why_add(&note, ", but a domain of rule %s lies at or below it",
 			p->rules[index].name);
-	if (sink->note)
-		sink->note(sink->arg, note.text);
+	if (tell)
+		tell(arg, note.text);
 	return never;
 }
 
@@ -288,9 +288,10 @@ struct policy_decision policy_explain(const struct policy *p,
 		}
 		rule.why = why.text;
 		sink->rule(sink->arg, &rule);
-		if (winner)
-			d.never_fake = except_explain(p, i, question->name, &hits, sink);
 	}
 	d.builtin = policy_builtin_find(p, winner, question->name, &hits, &d.builtin_zone);
+	if (winner)
+		d.never_fake = except_explain(p, (size_t)(d.rule - p->rules), question->name, &hits,
+			d.builtin == POLICY_BUILTIN_NONE ? sink->note : NULL, sink->arg);
 	return d;
 }
