@@ -37,7 +37,7 @@ void dns_answer_begin(struct dns_writer *w, uint8_t *buf, size_t limit, const st
 	w->q = q;
 	w->rcode = rcode;
 	w->answers = w->authorities = w->additionals = 0;
-	w->in_authority = w->full = false;
+	w->full = false;
 	dns_put16(buf, q->id);
 	dns_put16(buf + 2, DNS_QR | DNS_RA | kept | flags | (rcode & 15));
 	dns_put16(buf + 4, q->question_len > 0);

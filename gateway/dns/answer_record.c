@@ -55,14 +55,6 @@ static uint8_t *record_begin(
 	return p + 10;
 }
 
-static void record_count(struct dns_writer *w)
-{
-	if (w->in_authority)
-		w->authorities++;
-	else
-		w->answers++;
-}
-
 void dns_answer_record(struct dns_writer *w, const uint8_t *owner, uint16_t type, uint32_t ttl_s,
 	const uint8_t *rdata, size_t len)
 {
@@ -72,12 +64,7 @@ void dns_answer_record(struct dns_writer *w, const uint8_t *owner, uint16_t type
 		return;
 	if (len)
 		memcpy(to, rdata, len);
-	record_count(w);
-}
-
-void dns_answer_authority(struct dns_writer *w)
-{
-	w->in_authority = true;
+	w->answers++;
 }
 
 /* --- copies --- */
@@ -128,7 +115,7 @@ static bool record_copy(struct dns_writer *w, const uint8_t *msg, size_t len,
 	if (!to)
 		return false;
 	(void)data_expand(msg, len, rec, to, &bad);
-	record_count(w);
+	w->answers++;
 	return true;
 }
 

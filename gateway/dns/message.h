@@ -104,7 +104,6 @@ struct dns_writer {
 	const struct dns_query *q;
 	enum dns_rcode rcode; /* its upper bits go into the OPT */
 	uint16_t answers, authorities, additionals;
-	bool in_authority; /* records go there, see record.h */
 	bool full;
 };
 

@@ -26,8 +26,6 @@ int dns_rdata_check(uint16_t type, const uint8_t *rdata, size_t len);
  * all of a writer, what does not fit makes it full. */
 void dns_answer_record(struct dns_writer *w, const uint8_t *owner, uint16_t type, uint32_t ttl_s,
 	const uint8_t *rdata, size_t len);
-/* From now on records go to the authority section (a negative answer's SOA). */
-void dns_answer_authority(struct dns_writer *w);
 /* The answer records of a checked response, names decompressed, owners as they are; TTLs at most
  * ttl_max_s. Returns how many; a record that cannot be read is left out. */
 unsigned dns_answer_copy(struct dns_writer *w, const uint8_t *msg, size_t len, uint32_t ttl_max_s);

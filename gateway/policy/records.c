@@ -17,9 +17,6 @@ void records_unref(struct records *r)
 {
 	if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	for (size_t i = 0; i < r->n_files; i++)
-		free(r->files[i].path);
-	free(r->files);
 	free(r->nodes);
 	free(r->slots);
 	addresses_free(r->lines);
@@ -29,24 +26,6 @@ void records_unref(struct records *r)
 size_t records_count(const struct records *r)
 {
 	return r ? r->n_records : 0;
-}
-
-bool records_changed(const struct records *r, const struct conf_records *c)
-{
-	size_t n = c->files.n + (c->lines_file != NULL);
-
-	if (!r)
-		return c->files.n > 0;
-	if (r->n_files != n)
-		return true;
-	for (size_t i = 0; i < n; i++) {
-		struct list_stamp stamp;
-
-		(void)list_stamp_read(r->files[i].path, &stamp);
-		if (!list_stamp_equal(&stamp, &r->files[i].stamp))
-			return true;
-	}
-	return false;
 }
 
 /* --- nodes --- */

@@ -19,13 +19,11 @@ struct records;
 /* Reads files and inline records, and the pushed ones of the store (conf_records.store; may be
  * missing). complain: as for lists. -EINVAL after at least one error was told; -ENOMEM. What is
  * wrong in the store is a warning only: the source that it is of is left out. *ret is NULL if there
- * is no record and no file that could come to have one. */
+ * is no record. */
 int records_read(
 	const struct conf_records *c, const struct list_sink *complain, struct records **ret);
 struct records *records_ref(struct records *r);
-void records_unref(struct records *r); /* NULL is fine */
-/* One of the files is not as it was read. */
-bool records_changed(const struct records *r, const struct conf_records *c);
+void records_unref(struct records *r);	       /* NULL is fine */
 size_t records_count(const struct records *r); /* 0 for NULL */
 
 enum records_result {

@@ -405,10 +405,6 @@ int records_build(struct records_reading *reading, struct records **ret)
 		records_unref(b.r);
 		return err;
 	}
-	b.r->files = reading->files;
-	b.r->n_files = reading->n_files;
-	reading->files = NULL;
-	reading->n_files = 0;
 	*ret = b.r;
 	return 0;
 }

@@ -51,11 +51,6 @@ struct records_slot {
 	uint32_t at;  /* of the node; 0: empty (the root has no slot) */
 };
 
-struct records_file {
-	char *path;
-	struct list_stamp stamp;
-};
-
 struct records {
 	_Atomic unsigned refs;
 	bool whole, no_line_none;
@@ -66,8 +61,6 @@ struct records {
 	uint32_t n_slots;
 	size_t n_records, n_nodes;
 	struct addresses *lines; /* list i: line i; NULL: none */
-	struct records_file *files;
-	size_t n_files;
 };
 
 /* n (1 to 8) bytes at b[at] as a little-endian number; reads inside b[256] only. */
@@ -155,10 +148,8 @@ struct records_reading {
 	const struct list_sink *complain;
 	unsigned errors; /* that make the reading fail */
 	unsigned told;
-	uint8_t *rdata;		    /* DNS_RDATA_MAX bytes to read data into */
-	bool nameless;		    /* records of a rule */
-	struct records_file *files; /* taken by the table */
-	size_t n_files;
+	uint8_t *rdata; /* DNS_RDATA_MAX bytes to read data into */
+	bool nameless;	/* records of a rule */
 	/* What is being read. */
 	uint16_t origin;
 	unsigned index, line, column;

@@ -98,9 +98,6 @@ int records_reading_init(struct records_reading *r, const struct list_sink *comp
 
 void records_reading_fini(struct records_reading *r)
 {
-	for (size_t i = 0; i < r->n_files; i++)
-		free(r->files[i].path);
-	free(r->files);
 	free(r->v);
 	free(r->origins);
 	free(r->sources);
@@ -192,19 +189,6 @@ static int file_load(
 	return 0;
 }
 
-/* The stamp first: what changes while we read is a change. */
-static int file_note(struct records_reading *r, const char *path)
-{
-	struct records_file *file = &r->files[r->n_files];
-
-	file->path = strdup(path);
-	if (!file->path)
-		return -ENOMEM;
-	(void)list_stamp_read(path, &file->stamp);
-	r->n_files++;
-	return 0;
-}
-
 /* Without a byte order mark. */
 static void skip_mark(const char **text, size_t *len)
 {
@@ -228,11 +212,9 @@ static int file_read(struct records_reading *r, const char *path)
 {
 	const char *from;
 	size_t len = 0;
-	char *text;
+	char *text = NULL;
 	int err = records_origin_set(r, path, "records", -1);
 
-	if (!err)
-		err = file_note(r, path);
 	if (!err)
 		err = file_load(r, path, RECORDS_FILE_MAX, &text, &len);
 	if (err || !text)
@@ -249,7 +231,7 @@ static int lines_read(struct records_reading *r, const struct conf_records *c)
 {
 	const char *from;
 	size_t len = 0;
-	char *text;
+	char *text = NULL;
 	int err = records_origin_set(r, c->from, "records.lines", -1);
 
 	for (size_t i = 0; i < c->n_lines && !err; i++) {
@@ -267,8 +249,6 @@ static int lines_read(struct records_reading *r, const struct conf_records *c)
 	if (err || !c->lines_file)
 		return err;
 	err = records_origin_set(r, c->lines_file, "lines_file", -1);
-	if (!err)
-		err = file_note(r, c->lines_file);
 	if (!err)
 		err = file_load(r, c->lines_file, RECORDS_STORE_MAX, &text, &len);
 	if (err || !text)
@@ -373,9 +353,6 @@ static int all_read(struct records_reading *r, const struct conf_records *c, con
 	int err = 0;
 
 	r->ttl_s = c->ttl_s;
-	r->files = calloc(c->files.n + 1, sizeof *r->files);
-	if (!r->files)
-		return -ENOMEM;
 	err = lines_read(r, c);
 	for (size_t i = 0; i < c->files.n && !err; i++)
 		err = file_read(r, c->files.v[i]);
@@ -419,8 +396,7 @@ int records_read_with(const struct conf_records *c, const struct list_sink *comp
 		return err;
 	made->whole = c->whole;
 	made->no_line_none = c->no_line_none;
-	/* Without files there is nothing to be watched. */
-	if (made->n_records == 0 && c->files.n == 0) {
+	if (made->n_records == 0) {
 		records_unref(made);
 		made = NULL;
 	}
