@@ -49,9 +49,31 @@ static int format_of(const struct list_source *source, struct list_bytes *in, en
 		return 0;
 	}
 	err = list_bytes_peek(in, LIST_DETECT_BYTES, &head, &len);
-	if (!err)
-		*ret = list_detect_head(source->path, head, len);
-	return err;
+	if (err)
+		return err;
+	*ret = list_detect_head(source->path, head, len);
+	/* Bare names with a filter: a list in which nothing has an attribute just now. */
+	if (*ret == LIST_PLAIN && source->attribute && !source->tag)
+		*ret = LIST_V2FLY;
+	return 0;
+}
+
+/* Where only the content tells the format, only now it is known whether it can be chosen from. */
+static int choice_check(struct list_reader *r)
+{
+	const struct list_source *s = r->source;
+
+	if (s->tag && r->format != LIST_GEOSITE && r->format != LIST_GEOIP)
+		return list_broken(r, 0, 1,
+			"the tag \"%s\" is asked for, but this is a %s file; allowed: geosite, "
+			"geoip",
+			s->tag, list_format_name(r->format));
+	if (s->attribute && r->format != LIST_GEOSITE && r->format != LIST_V2FLY)
+		return list_broken(r, 0, 1,
+			"the attribute \"%s\" is asked for, but this is a %s file; allowed: "
+			"geosite, v2fly",
+			s->attribute, list_format_name(r->format));
+	return 0;
 }
 
 /* Takes *in along: gunzip may come before it. */
@@ -75,6 +97,8 @@ static int read_all(const struct list_source *source, const struct list_sink *si
 		err = format_of(source, *in, &r.format);
 	if (err == -EBADMSG)
 		err = list_broken(&r, 0, 1, "what is packed in it is damaged or ends early");
+	if (!err)
+		err = choice_check(&r);
 	if (!err)
 		err = list_read_bytes(&r, *in);
 	list_files_free(r.files);

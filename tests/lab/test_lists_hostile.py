@@ -286,6 +286,23 @@ def test_a_category_that_is_not_there(check, tmp_path):
     assert check(data, name="x.dat", path=f"{tmp_path}/x.dat:geolocation-!cn").said == []
 
 
+def test_a_tag_where_there_are_none(check, tmp_path):
+    """A file that is no geosite.dat, whatever it is called, is not taken whole instead."""
+    checked = check("a.test\n", name="geosite.dat", path=f"{tmp_path}/geosite.dat:cn")
+    assert checked.status == 1 and checked.said == [
+        f'{tmp_path}/geosite.dat:1:1: lists.some: the tag "cn" is asked for, but this is a plain file; '
+        "allowed: geosite, geoip"]
+    checked = check("0.0.0.0 a.test\n", more='tag: "@cn"')
+    assert checked.status == 1 and checked.said == [
+        f'{tmp_path}/list:1:1: lists.some: the attribute "cn" is asked for, but this is a hosts file; '
+        "allowed: geosite, v2fly"]
+    data = files.geoip({"CN": ["10.0.0.0/8"]})
+    checked = check(data, name="x.dat", path=f"{tmp_path}/x.dat:cn@ads")
+    assert checked.status == 1 and "but this is a geoip file" in checked.said[0], checked
+    # Names alone, of which none has the attribute just now: a list without any.
+    assert check("a.test\n", more='tag: "@cn"').said == []
+
+
 # --- the daemon itself ---
 
 def test_run_refuses_and_says_the_same(gateway, lab):
