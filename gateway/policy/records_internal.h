@@ -1,8 +1,9 @@
 /* What the files of the records share.
  *
- * records_json.c and records_hosts.c turn texts into parsed records, records_rdata.c the objects
- * that JSON has for data into text; records_read.c says what is read and in which order;
- * records_build.c makes the table; records.c looks up; records_store.c keeps what was pushed.
+ * records_json.c (of a file) with records_record.c (of one record) and records_hosts.c turn texts
+ * into parsed records, records_rdata.c the objects that JSON has for data into text; records_read.c
+ * says what is read and in which order; records_build.c makes the table; records.c looks up;
+ * records_store.c keeps what was pushed.
  *
  * The table: each name is a node, and so is each name above one (an empty non-terminal, RFC 4592
  * 2.2.2), up to the root, so that a walk from the root down ends at the closest encloser. A node
@@ -22,6 +23,10 @@
 #include "gateway/base/arena.h"
 #include "gateway/match/addresses.h"
 #include "gateway/policy/records.h"
+
+struct json_object;
+
+#define RECORD_KEYS "name, type, ttl, rdata, labels, status"
 
 #define RECORDS_FILE_MAX    (64u << 20) /* bytes */
 #define RECORDS_STORE_MAX   (16u << 20)
@@ -176,6 +181,9 @@ bool records_hopeless(const struct records_reading *r);
 /* A parsed record; name, data are copied. -ENOMEM, -ENOSPC (told). */
 int records_add(struct records_reading *r, const struct record_parsed *record);
 
+/* A record as json-c has it. 0 also if something was told. */
+int records_json_record(struct records_reading *r, struct json_object *object);
+bool records_json_is_text(struct json_object *value); /* without a NUL in it */
 /* A text of JSON: an array of records, or one. text[len] is 0. 0 also if something was told. */
 int records_json_read(struct records_reading *r, const char *text, size_t len);
 /* One record of the configuration; line and column are where it stands. */
@@ -207,7 +215,6 @@ int records_hosts_read(struct records_reading *r, const char *text, size_t len);
 
 /* The text that dns_rdata_parse() takes, of the object that JSON has for data. The caller frees it.
  * -EINVAL: told. */
-struct json_object;
 int records_rdata_text(struct records_reading *r, uint16_t type, struct json_object *object,
 	char **ret, size_t *ret_len);
 
