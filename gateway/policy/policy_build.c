@@ -103,6 +103,44 @@ static int pack(struct build *b)
 	return 0;
 }
 
+static void warn(struct build *b, const struct conf_rule *rule, const char *key, const char *list,
+	const char *what)
+{
+	char text[LIST_COMPLAIN_MAX];
+
+	(void)snprintf(text, sizeof text, "%s:%u:%u: warning: rules.%s.%s: %s %s", b->config->path,
+		rule->line, rule->column, rule->name, key, list, what);
+	build_report(b, false, text);
+}
+
+/* A list of the wrong kind: the condition never holds. Told once, not with each change of a file.
+ */
+static void warn_of_kinds(struct build *b)
+{
+	const struct policy_list_info *infos = b->p->infos;
+
+	for (size_t i = 0; i < b->config->n_rules && !b->c->previous; i++) {
+		const struct conf_rule *rule = &b->config->rules[i];
+
+		for (size_t j = 0; j < rule->n_lists; j++) {
+			const struct policy_list_info *list = &infos[rule->lists[j]];
+
+			if (list->names == 0 && list->cidrs > 0)
+				warn(b, rule, "list", list->name,
+					"has addresses and no names, and so holds no query; "
+					"allowed: a list with names");
+		}
+		for (size_t j = 0; j < rule->n_to; j++) {
+			const struct policy_list_info *list = &infos[rule->to[j]];
+
+			if (list->names > 0 && list->cidrs == 0)
+				warn(b, rule, "to", list->name,
+					"has names and no addresses, and so holds no destination; "
+					"allowed: a list with addresses");
+		}
+	}
+}
+
 static void complain_full(struct build *b)
 {
 	const struct conf_list_file *at = b->full_at;
@@ -130,6 +168,8 @@ int policy_build(const struct policy_build_config *c, struct policy **ret)
 		err = parts_build(&b);
 	if (!err)
 		err = pack(&b);
+	if (!err)
+		warn_of_kinds(&b);
 	if (err == -ENOSPC) {
 		complain_full(&b);
 		err = -EINVAL;

@@ -139,6 +139,22 @@ def test_errors_of_lists_are_told_the_same_way(config, tmp_path):
     assert warned[0].startswith(f"{tmp_path}/odd.txt:2:")
 
 
+def test_a_list_of_the_wrong_kind_is_told(config, tmp_path):
+    (tmp_path / "nets.txt").write_text("10.0.0.0/8\n")
+    (tmp_path / "names.txt").write_text("a.test\n")
+    (tmp_path / "both.txt").write_text("a.test\n10.0.0.0/8\n")
+    (tmp_path / "empty.txt").write_text("")
+    path = config(GOOD + "lists: { nets: nets.txt, names: names.txt, both: both.txt, empty: empty.txt }\n"
+                  "rules:\n  - { name: r, list: [nets, names, both, empty], answer: block }\n"
+                  "  - { name: s, to: [nets, names, both, empty], answer: block }\n")
+    done = check(path)
+    assert done.returncode == 0
+    warned = [line for line in done.stderr.splitlines() if "and so holds no" in line]
+    assert len(warned) == 2, done.stderr
+    assert warned[0].startswith(f"{path}:5:") and "rules.r.list: nets has addresses and no names" in warned[0]
+    assert warned[1].startswith(f"{path}:6:") and "rules.s.to: names has names and no addresses" in warned[1]
+
+
 def test_the_environment_is_filled_in(config):
     path = config(GOOD.replace("10.99.0.53", "${TG_SERVER}") + "log: { level: '${TG_LEVEL:-info}' }\n")
     assert check(path, TG_SERVER="10.99.0.53").returncode == 0
