@@ -42,6 +42,7 @@ struct reading {
 	/* Whether it can be read is tried: the list's entries are dropped, but for patterns, which
 	 * have to compile. NULL: it is read. */
 	struct list_build *trial;
+	size_t tried_names, tried_prefixes;
 	bool tried, failed;
 	char error[512]; /* the first */
 };
@@ -108,15 +109,20 @@ static void told_optional(void *arg, bool is_error, const char *text)
 	build_report(r->b, false, text);
 }
 
-/* A name can always be taken, a pattern must compile. */
+/* Names and prefixes can be taken until there are too many, a pattern must compile. */
 static int try_entry(void *arg, const struct list_entry *entry, const char **ret_why)
 {
-	const struct reading *r = arg;
+	struct reading *r = arg;
 	struct list_sink patterns = list_build_sink(r->trial);
 
-	if (entry->is != LIST_ENTRY_KEYWORD && entry->is != LIST_ENTRY_REGEXP)
-		return 0;
-	return patterns.entry(patterns.arg, entry, ret_why);
+	switch (entry->is) {
+	case LIST_ENTRY_NAME:
+		return ++r->tried_names > MATCHER_NAMES_MAX ? -ENOSPC : 0;
+	case LIST_ENTRY_PREFIX:
+		return ++r->tried_prefixes > ADDRESSES_MAX ? -ENOSPC : 0;
+	default:
+		return patterns.entry(patterns.arg, entry, ret_why);
+	}
 }
 
 static const char *fault_text(int err, char *buf, size_t size)
@@ -233,6 +239,18 @@ static int files_read(struct reading *r, const struct conf_list *from, const str
 	return 0;
 }
 
+static void tell_full(struct reading *r)
+{
+	char text[LIST_COMPLAIN_MAX];
+
+	(void)snprintf(text, sizeof text,
+		"%s:%u:%u: %s: %s: too many names, patterns or prefixes; allowed: %u names, %u "
+		"prefixes in all lists",
+		r->b->config->path, r->at->line, r->at->column, r->list->key, r->at->path,
+		MATCHER_NAMES_MAX, ADDRESSES_MAX);
+	told(r, true, text);
+}
+
 /* Can it be read at all? If not it is better to keep what was. */
 static int list_try(struct reading *r, const struct conf_list *from)
 {
@@ -244,6 +262,11 @@ static int list_try(struct reading *r, const struct conf_list *from)
 	r->tried = true;
 	if (!err)
 		err = files_read(r, from, &sink);
+	/* A list that is too much alone is its own fault, not that of all. */
+	if (err == -ENOSPC) {
+		tell_full(r);
+		err = 0;
+	}
 	trial_end(r);
 	return err;
 }
@@ -280,11 +303,9 @@ static const struct policy_list *find_previous(const struct build *b, const char
 	return NULL;
 }
 
-static bool is_as_it_was(const struct policy_list *list, const struct policy_list *was,
-	const struct policy *previous)
+static bool is_as_it_was(const struct policy_list *list, const struct policy_list *was)
 {
-	if (was->id != list->id || previous->infos[was - previous->lists].error ||
-		(list->closest && !was->closest))
+	if (was->id != list->id || (list->closest && !was->closest))
 		return false;
 	for (size_t i = 0; i < was->n_files; i++) {
 		struct list_stamp now;
@@ -339,13 +360,17 @@ static int list_reuse(
 	struct reading *r, const struct conf_list *from, struct taken *taken, bool *ret)
 {
 	const struct policy_list *was = find_previous(r->b, from->name);
+	const char *error;
 	int err;
 
 	*ret = false;
 	if (!was)
 		return 0;
-	if (is_as_it_was(r->list, was, r->b->previous)) {
+	error = r->b->previous->infos[was - r->b->previous->lists].error;
+	/* Files that failed and have not changed since would fail again, which may take long. */
+	if ((!error || r->b->c->keep_failed) && is_as_it_was(r->list, was)) {
 		*ret = true;
+		r->info->error = error ? arena_strdup(r->b->p->arena, error) : NULL;
 		err = list_take(r, was, taken);
 		return err ? err : files_take(r, was, false);
 	}

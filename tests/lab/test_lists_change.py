@@ -70,6 +70,15 @@ def list_problems(gw):
     return [text for text in gw.status()["problems"] if "list" in text]
 
 
+def resident_kb(gw, key="VmRSS"):
+    with open(f"/proc/{gw.pid}/status") as status:
+        return int(next(line for line in status if line.startswith(key)).split()[1])
+
+
+def peak_kb(gw):
+    return resident_kb(gw, "VmHWM")
+
+
 # --- a changed file ---
 
 def in_place(path, text):
@@ -211,9 +220,14 @@ def half_a_gzip(path):
     path.write_bytes(files.gzipped(b"".join(b"n%d.test\n" % i for i in range(10_000)))[:-1000])
 
 
+def too_many(path):
+    """More names than there may be, in less than there may be of bytes."""
+    path.write_bytes(files.gzip_bomb(40 << 20, b"a\n"))
+
+
 @pytest.mark.parametrize("spoil, says", [
     (gone, "No such file"), (nul, "NUL byte"), (garbage, "cannot be read"), (folder, "Is a directory"),
-    (fifo, "neither a file"), (bomb, "too large"), (half_a_gzip, "damaged or ends early")])
+    (fifo, "neither a file"), (bomb, "too large"), (too_many, "too many names"), (half_a_gzip, "damaged or ends early")])
 def test_a_bad_file_keeps_the_list(gateway, lab, names, spoil, says):
     (lab.dir / "other.txt").write_text("other.test\n")
     gw = gateway(configured({"names": [str(names)], "other": [str(lab.dir / "other.txt")]}, watch="200ms"))
@@ -230,6 +244,7 @@ def test_a_bad_file_keeps_the_list(gateway, lab, names, spoil, says):
     assert entry(gw)["error"] and entry(gw, "other")["error"] is None and list_problems(gw)
     stays(lambda: held(gw, "old.test"), "the list stays", 0.5)
     assert len(gw.log_lines("error:", says)) <= 2, gw.log()
+    assert SANITIZED or peak_kb(gw) < 40_000, "memory is bounded"
     # Mended.
     with contextlib.suppress(IsADirectoryError, PermissionError, FileNotFoundError):
         names.unlink()
@@ -479,11 +494,6 @@ def test_only_the_list_that_changed_is_read(gateway, lab, names, large):
     names.write_text("new.test\n")
     in_force(gw, ["new.test", f"n7.z7.large.test"], ["old.test"])
     assert entry(gw, "large")["loaded_at"] == before < entry(gw)["loaded_at"]
-
-
-def resident_kb(gw):
-    with open(f"/proc/{gw.pid}/status") as status:
-        return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
 
 
 def test_memory_does_not_grow(gateway, lab, names):
