@@ -1,7 +1,9 @@
-/* Start, stop and reload, in the order that keeps the LAN's DNS alive:
+/* Start, stop and reload, in the order that keeps the LAN's DNS alive.
  *
- *   start   configuration, table of fake addresses, rights and descriptors → threads → the kernel's
- * table last stop    the kernel's table first → rules and routes → workers → everything else
+ * Start: configuration, table of fake addresses, rights and descriptors → threads → the kernel's
+ * table last.
+ *
+ * Stop: the kernel's table first → rules and routes → workers → everything else.
  *
  * Also here: signals, and the problems that `status` shows. */
 #include "gateway/daemon_internal.h"

@@ -31,9 +31,6 @@ void build_report(struct build *b, bool is_error, const char *text);
 /* The next source of the matcher. -ENOSPC: there are too many. */
 int build_source(struct build *b, unsigned *ret);
 
-/* The key of names: compiled lists have theirs. */
-uint64_t build_key(const struct config *config);
-
 /* Each returns 0, -ENOMEM or -ENOSPC (too much of something); faults that were reported set
  * b->failed. */
 int build_lists(struct build *b);

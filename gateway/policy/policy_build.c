@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/match/patterns.h"
 
 void build_report(struct build *b, bool is_error, const char *text)
@@ -37,6 +40,44 @@ int build_source(struct build *b, unsigned *ret)
 	*ret = b->next_source++;
 	return 0;
 }
+
+/* --- the key --- */
+
+/* The key only has to be unknown to whoever writes lists. Early at boot the kernel may have no
+ * randomness yet, and waiting for it would leave the network without names. The same for as long as
+ * the process lives, so that a policy can take lists from the one before. */
+static uint64_t own_key(void)
+{
+	static _Atomic uint64_t own;
+	uint64_t none = 0, key;
+
+	if (own)
+		return own;
+	if (getrandom(&key, sizeof key, GRND_NONBLOCK) != (ssize_t)sizeof key)
+		key = (uint64_t)clock_us() * 0x9e3779b97f4a7c15ULL;
+	key |= key == 0;
+	return atomic_compare_exchange_strong(&own, &none, key) ? key : none;
+}
+
+static bool is_compiled(const struct conf_list_file *f)
+{
+	enum list_format format = (enum list_format)f->format;
+
+	if (format == LIST_AUTO && list_detect(f->path, &format))
+		return false;
+	return format == LIST_COMPILED;
+}
+
+static uint64_t build_key(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_lists; i++)
+		for (size_t j = 0; j < config->lists[i].n_files; j++)
+			if (is_compiled(&config->lists[i].files[j]))
+				return MATCHER_IMAGE_KEY;
+	return own_key();
+}
+
+/* --- the whole --- */
 
 /* Each list and each rule may want several; what is too much is told by build_source(). */
 static unsigned sources_count(const struct config *config)
