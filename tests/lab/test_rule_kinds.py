@@ -7,7 +7,8 @@ import dns.message
 import dns.rdatatype
 import pytest
 
-from lab import Upstream, addresses, answer_to, ede, greeted, greeter, has_fake_address, has_soa, is_fake, rcode, rdata, ttls
+from lab import (Upstream, addresses, answer_to, ede, greeted, greeter, has_fake_address, has_soa, is_fake, rcode, rdata,
+                 ttls, wait_for)
 from proxies import Socks5
 from test_unless import tell
 
@@ -358,6 +359,29 @@ def test_many_aliases_at_once(gw, changed, lab):
         for i, sock in enumerate(socks):
             reply = dns.message.from_wire(sock.recv(4096))
             assert reply.id == 1000 + i and rdata(reply) == [f"t{i}.flood.test.", "10.99.2.2"]
+
+
+def test_aliases_while_the_configuration_changes(gw, changed, lab, address_54):
+    """Questions whose target is being asked for when another configuration comes in force are answered all the same."""
+    held = []
+    rules = [*({"name": f"c{i}", "domain": f"c{i}.test", "answer": "local", "cname": f"t{i}.flood.test"} for i in range(20)),
+             {"name": "flood", "domain": "flood.test", **WAN}, REST]
+    with Upstream(lab, lambda wire, client, send: held.append((wire, send))) as upstream, contextlib.ExitStack() as stack:
+        changed(rules, upstreams=SECTIONS["upstreams"])
+        for gone in (5, 0, 3, 0):  # the rules of that many aliases go, and come back
+            first = 20 - len([rule for rule in gw.config["rules"] if "cname" in rule])
+            socks = [stack.enter_context(lab.connect("8.8.8.8")) for _ in range(first, 20)]
+            for i, sock in enumerate(socks, first):
+                sock.send(dns.message.make_query(f"c{i}.test", "A", id=1 + i).to_wire())
+            wait_for(lambda: len({wire[2:] for wire, _ in held}) >= len(socks), "all are asked upstream")
+            changed(rules[gone:], upstreams=SECTIONS["upstreams"])
+            while held:
+                wire, send = held.pop()
+                send(answer_to(wire, "60 A 10.99.2.2"))
+            for i, sock in enumerate(socks, first):
+                reply = dns.message.from_wire(sock.recv(4096))
+                assert reply.id == 1 + i and rdata(reply) == [f"t{i}.flood.test.", "10.99.2.2"], reply
+        assert upstream.queries
 
 
 def test_records_of_a_rule(gw, lab, changed):
