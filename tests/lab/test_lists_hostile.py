@@ -50,7 +50,7 @@ def check(tmp_path):
         config.write_text(CONFIG.format(path=path or file, more=more and ", " + more))
         start = time.monotonic()
         done = subprocess.run([sys.executable, "-c", MEASURE, PROGRAM, "check", "-c", config], capture_output=True,
-                              text=True, timeout=60)
+                              text=True, timeout=300 if SANITIZED else 60)
         result = Checked(done, time.monotonic() - start, config)
         assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, result
         return result
