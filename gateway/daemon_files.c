@@ -14,6 +14,7 @@
 
 #define LOOKS_A_WATCH 4 /* a change is seen, seen again, and read within the time */
 #define LOOK_LEAST_MS 20
+#define LOG_EVERY_MS  60000
 
 static void complain(void *arg, bool is_error, const char *text)
 {
@@ -63,6 +64,7 @@ static void lists_read(void *arg, struct policy *policy, int error)
 
 static void look_at_lists(struct daemon *d)
 {
+	static struct log_gate gate;
 	uint64_t state;
 	bool changed = policy_changed(d->gen->policy, &state), still = state == d->lists_seen;
 	int error;
@@ -84,10 +86,10 @@ static void look_at_lists(struct daemon *d)
 						.done = lists_read,
 						.arg = d,
 					});
-	if (error)
-		log_warn("lists have changed, but cannot be read: %s", strerror(-error));
-	else
+	if (!error)
 		d->lists_tried = state;
+	else if (log_gate_open(&gate, LOG_EVERY_MS))
+		log_warn("lists have changed, but cannot be read: %s", strerror(-error));
 }
 
 /* --- leases --- */
