@@ -169,7 +169,8 @@ static int compile(struct compile *c)
 		return failed("compile", reason(err));
 	err = image_write(c->args->output, c->m, c->a);
 	if (err)
-		return failed(c->args->output, strerror(-err));
+		return failed(c->args->output,
+			err == -ENOTSUP ? "neither a file nor a link to one" : strerror(-err));
 	n = numbers_of(c);
 	if (c->args->given & CMD_JSON)
 		print_json(c, &n);

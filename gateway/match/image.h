@@ -19,7 +19,8 @@ struct image {
 };
 
 /* Writes matcher (at most IMAGE_PARTS_MAX sources) and addresses to path: a temporary file beside
- * it, fsync, rename. The error of one of these; -EINVAL: another key. */
+ * it, fsync, rename. The error of one of these; -EINVAL: another key; -ENOTSUP: path is a device,
+ * a pipe or a socket, or a link to one. */
 int image_write(const char *path, const struct matcher *m, const struct addresses *a);
 /* bytes: the whole file, from malloc(); taken in any case: the names stay where they are. -EBADMSG
  * and *ret_why: no image, another version, damaged (the text is constant, or the thread's own until

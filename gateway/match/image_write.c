@@ -142,11 +142,19 @@ static int open_new(const char *path, char *ret_new, size_t size)
 	return -EEXIST;
 }
 
+/* What a link points to is replaced, not the link; and no device or pipe is, whoever may do that.
+ */
 static int write_file(const char *path, const uint8_t *bytes, size_t len)
 {
-	char new_path[PATH_MAX];
-	int fd = open_new(path, new_path, sizeof new_path), err;
+	char real[PATH_MAX], new_path[PATH_MAX];
+	struct stat st;
+	int fd, err;
 
+	if (realpath(path, real))
+		path = real;
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return -ENOTSUP;
+	fd = open_new(path, new_path, sizeof new_path);
 	if (fd < 0)
 		return fd;
 	err = file_write_all(fd, bytes, len);

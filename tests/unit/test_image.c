@@ -486,6 +486,34 @@ static void test_write_fails(void **state)
 	image_fini(&image);
 }
 
+/* Whoever may do that: /dev/null is not replaced by a list. */
+static void test_write_where_no_file_is(void **state)
+{
+	struct image image;
+	struct stat st;
+
+	(void)state;
+	(void)folder_count(true);
+	build(MATCHER_IMAGE_KEY, 3, &image);
+	assert_int_equal(mkfifo(path_of("pipe"), 0600), 0);
+	assert_int_equal(image_write(path_of("pipe"), image.matcher, image.addresses), -ENOTSUP);
+	assert_int_equal(symlink("pipe", path_of("to-pipe")), 0);
+	assert_int_equal(image_write(path_of("to-pipe"), image.matcher, image.addresses), -ENOTSUP);
+	assert_int_equal(stat(path_of("pipe"), &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	/* A link stays one, and what it points to is new. */
+	assert_int_equal(symlink("linked", path_of("to-file")), 0);
+	assert_int_equal(image_write(path_of("linked"), image.matcher, image.addresses), 0);
+	assert_int_equal(truncate(path_of("linked"), 1), 0);
+	assert_int_equal(image_write(path_of("to-file"), image.matcher, image.addresses), 0);
+	assert_int_equal(lstat(path_of("to-file"), &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	assert_int_equal(stat(path_of("linked"), &st), 0);
+	assert_true(st.st_size > IMAGE_HEADER_SIZE);
+	assert_int_equal(folder_count(true), 4);
+	image_fini(&image);
+}
+
 /* Many names of several sources: all are found again, and the file is small. */
 static void test_many(void **state)
 {
@@ -546,6 +574,7 @@ int main(void)
 		cmocka_unit_test(test_mapped),
 		cmocka_unit_test(test_another_version),
 		cmocka_unit_test(test_write_fails),
+		cmocka_unit_test(test_write_where_no_file_is),
 		cmocka_unit_test(test_many),
 	};
 
