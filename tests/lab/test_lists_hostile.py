@@ -329,3 +329,17 @@ def test_optional_lists_start_without(gateway, lab):
         (lab.dir / "torn.gz").write_bytes(files.gzipped(b"torn.test\n"))
         wait_for(lambda: ask_all(sock, [("torn.test", "A")])[0].rcode == 3, "the other is whole")
         wait_for(lambda: ask_all(sock, [("a.later.test", "A")])[0].rcode == 3, "the list is there")
+
+
+def test_expressions_that_never_end_are_bounded(gateway, lab):
+    """300 that try every way to cut a long name into pieces."""
+    (lab.dir / "evil.txt").write_text("".join(f"regexp:^(([a-z])+.?)+[0-9{'_' * (i + 1)}]$\n" for i in range(300)))
+    gw = gateway({"lists": {"evil": ["evil.txt"]}, "rules": [{"name": "evil", "list": "evil", "answer": "block"},
+                                                             {"name": "rest", "answer": "block", "block": "refused"}]})
+    assert gw.status()["lists"][0]["names"] == 300
+    with lab.connect("8.8.8.8") as sock:
+        answers = ask_all(sock, [(".".join(["a" * 60] * 4), "A"), ("a7", "A"), ("web.test", "A")] * 10, window=1)
+    assert [answer.rcode for answer in answers] == [5, 3, 5] * 10
+    slowest_s = max(answer.took_s for answer in answers)
+    print(f"slowest {slowest_s * 1000:.1f} ms")
+    assert slowest_s < (5 if SANITIZED else 0.2)
