@@ -15,7 +15,8 @@ ALTERNATIVES = {
     "a.b.localhost": ("localhost", *LOOPBACK),
     "invalid": ("special", *NOBODY), "no.such.invalid": ("special", *NOBODY),
     "local": ("special", *NOBODY), "printer.local": ("special", *NOBODY), "_http._tcp.local": ("special", *NOBODY),
-    "onion": ("special", *NOBODY), "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion": ("special", *NOBODY),
+    "onion": ("special", *NOBODY),
+    "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion": ("special", *NOBODY),
     "alt": ("special", *NOBODY), "some.gns.alt": ("special", *NOBODY),
     "lan": ("special", *NOBODY), "foo.lan": ("special", *NOBODY), "x.y.lan": ("special", *NOBODY),
     "internal": ("special", *NOBODY), "db.internal": ("special", *NOBODY),
@@ -29,9 +30,11 @@ ALTERNATIVES = {
 REVERSE = ["10.1.2.3", "192.168.5.6", "172.16.0.1", "172.31.255.254", "100.64.0.1", "100.127.255.1", "0.0.0.1",
            "127.0.0.1", "127.9.9.9", "169.254.1.1", "192.0.2.7", "198.51.100.7", "203.0.113.7", "255.255.255.255",
            "::", "::1", "fd12:3456::1", "fe80::1", "febf::1", "2001:db8:4::1"]
-PUBLIC = ["11.1.2.3", "192.169.5.6", "172.15.0.1", "172.32.0.1", "100.63.0.1", "100.128.0.1", "128.0.0.1", "169.253.1.1",
+PUBLIC = ["11.1.2.3", "192.169.5.6", "172.15.0.1", "172.32.0.1", "100.63.0.1", "100.128.0.1", "128.0.0.1",
+          "169.253.1.1",
           "192.0.3.7", "198.51.101.7", "203.0.114.7", "255.255.255.254", "::2", "fe00::1", "fec0::1", "2001:db9::1"]
-OTHERS = ["xlocalhost", "localhost.test", "notlocal.test", "local.test", "mylocal", "lan.test", "xlan", "home.arpa.test",
+OTHERS = ["xlocalhost", "localhost.test", "notlocal.test", "local.test", "mylocal", "lan.test", "xlan",
+          "home.arpa.test",
           "arpa", "xhome.arpa", "icloud.com", "x.mask.icloud.com", "xmask.icloud.com", "mask-h2.icloud.com.test",
           "application-dns.net", "xuse-application-dns.net", "xresolver.arpa", "ipv4only.arpa.test", "test", "x.test",
           "example.com"]
@@ -90,7 +93,8 @@ def test_their_answers_whatever_the_rules_say_and_nothing_leaves(gw, lab, change
 def test_however_it_is_asked(gw, lab):
     with lab.watch("wan") as wan:
         assert_own(gw, "PRINTER.Local", "NXDOMAIN", {}, ("A",))
-        for how in ({"server": "fd77::1"}, {"server": "2001:4860:4860::8888", "source": "2001:db8:77::2"}, {"tcp": True},
+        for how in ({"server": "fd77::1"}, {"server": "2001:4860:4860::8888", "source": "2001:db8:77::2"},
+                    {"tcp": True},
                     {"edns": True}, {"server": "192.168.77.1"}):
             assert_own(gw, "printer.local", "NXDOMAIN", {}, ("A", "AAAA"), **how)
             assert_own(gw, "localhost", *LOOPBACK, ("A", "AAAA", "MX"), **how)
@@ -122,7 +126,8 @@ def test_each_can_be_switched_off_alone(gw, lab, changed, option):
 
 
 def test_all_off(gw, lab, changed):
-    changed({"builtin": {option: "off" for option in OPTIONS}, "rules": FAKE_ALL, "fakeip": {"except": {"builtin": "no"}}})
+    changed({"builtin": {option: "off" for option in OPTIONS}, "rules": FAKE_ALL,
+             "fakeip": {"except": {"builtin": "no"}}})
     for name in ALTERNATIVES:
         assert has_fake_address(gw.ask(name)), name
 
@@ -218,7 +223,8 @@ def test_other_types_of_a_house_name_that_records_know_stay_in_the_house(gw, lab
     changed({"records": {"inline": [{"name": "nas.lan", "type": "A", "rdata": "192.168.77.40"},
                                     {"name": "t.lan", "type": "TXT", "rdata": "t"}]}})
     with lab.watch("wan") as wan:
-        for name, rdtype in (("nas.lan", "AAAA"), ("nas.lan", "HTTPS"), ("nas.lan", "MX"), ("t.lan", "A"), ("t.lan", "MX")):
+        for name, rdtype in (("nas.lan", "AAAA"), ("nas.lan", "HTTPS"), ("nas.lan", "MX"), ("t.lan", "A"),
+                             ("t.lan", "MX")):
             reply = gw.ask(name, rdtype)
             assert rcode(reply) == "NOERROR" and not reply.answer and has_soa(reply), (name, rdtype, reply)
         assert wan.dns_questions() == []

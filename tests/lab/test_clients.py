@@ -43,7 +43,8 @@ def second_lan(lab):
 @pytest.fixture(autouse=True)
 def known(lab):
     """Clients that have spoken to the router, as each does before its first question."""
-    for source, target in ((ADULT[0], "192.168.77.1"), (KID[0], "192.168.78.1"), (ADULT[1], "fd77::1"), (KID[1], "fd78::1"),
+    for source, target in ((ADULT[0], "192.168.77.1"), (KID[0], "192.168.78.1"), (ADULT[1], "fd77::1"),
+                           (KID[1], "fd78::1"),
                            (ADULT[2], "2001:db8:77::1"), (KID[2], "2001:db8:78::1")):
         lab.run("cl", "ping", "-c1", "-W2", "-I", source, target)
 
@@ -75,7 +76,8 @@ def test_networks_and_exceptions(gateway, intercept, lab):
     gw = gateway(config([
         {"name": "one", "domain": "one.test", "client": "192.168.78.2", **BLOCK},
         {"name": "net", "domain": "net.test", "client": ["192.168.78.0/24", "2001:db8:78::/64"], **BLOCK},
-        {"name": "but", "domain": "but.test", "client": ["192.168.0.0/16", "!192.168.78.0/24", "fd00::/8", "!fd78::2"], **BLOCK},
+        {"name": "but", "domain": "but.test", "client": ["192.168.0.0/16", "!192.168.78.0/24", "fd00::/8", "!fd78::2"],
+         **BLOCK},
         {"name": "not", "domain": "not.test", "client": ["!192.168.78.2", "!2001:db8::/32"], **BLOCK},
         {"name": "group", "domain": "group.test", "client": ["office", "!192.168.77.2"], **BLOCK},
     ], clients={"tv": "192.168.78.2", "desk": ["192.168.77.0/24", "fd77::2"], "office": ["desk", "tv"]}), intercept)
@@ -111,7 +113,8 @@ def test_a_mac_address_is_all_its_addresses(gateway, intercept):
 
 @MODES
 def test_a_group_with_a_mac(gateway, intercept):
-    gw = gateway(config([{"name": "kids", "client": "kids", **BLOCK}], clients={"kids": [KID_MAC, "fd77::/64"]}), intercept)
+    gw = gateway(config([{"name": "kids", "client": "kids", **BLOCK}], clients={"kids": [KID_MAC, "fd77::/64"]}),
+                 intercept)
     assert blocked_ones(gw) == [ADULT[1], *KID]
 
 
@@ -189,7 +192,8 @@ def test_two_clients_get_two_pairs_and_each_goes_its_way(gateway, lab, intercept
                 "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080"}}}
     with greeter(lab, "10.99.0.10"), greeter(lab, "2001:db8:99::10"), \
             Socks5(lab, far=lambda sock, host, port: sock.sendall(b"proxy\n") or sock.close()):
-        gw = gateway(config([{"name": "kid", "domain": "web.test", "client": "kid", "answer": "fake", "egress": "proxy"}],
+        gw = gateway(config([{"name": "kid", "domain": "web.test", "client": "kid", "answer": "fake",
+                              "egress": "proxy"}],
                             clients={"kid": client.split()}, **sections), intercept)
         pairs = {}
         for sources, way in ((ADULT, "direct"), (KID, "proxy")):

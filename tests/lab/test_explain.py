@@ -15,8 +15,10 @@ TYPES = ("A", "AAAA", "HTTPS", "MX", "TXT")
 
 FILES = {
     "ads.txt": "# what nobody wants\nads.test\nfull:exact.test\n\nkeyword:track\nregexp:^ad[0-9]+\\.\nboth.test\n",
-    "adblock.txt": "[Adblock Plus]\n! Title: t\n||banner.test^\n||shop.ads.test^\n@@||good.banner.test^\n||wild.test^$important\n",
-    "clash.yaml": "payload:\n  - '+.clash.test'\n  - '*.one.clash.org'\n  - '.below.clash.org'\n  - DOMAIN-KEYWORD,bingo\n",
+    "adblock.txt": "[Adblock Plus]\n! Title: t\n||banner.test^\n||shop.ads.test^\n@@||good.banner.test^\n"
+                   "||wild.test^$important\n",
+    "clash.yaml": "payload:\n  - '+.clash.test'\n  - '*.one.clash.org'\n  - '.below.clash.org'\n"
+                  "  - DOMAIN-KEYWORD,bingo\n",
     "v2fly.txt": "include:v2more\ndomain:v2.test @cn\nfull:www.v2full.test\n",
     "v2more": "domain:more.test\nregexp:^m[0-9]\\.v2re\\.test$\n",
     "hosts.txt": "0.0.0.0 hosted.test\n127.0.0.1 also.hosted.org # why\n",
@@ -26,7 +28,8 @@ FILES = {
     "never.txt": "never.test\nfake.test\n",
     "near.txt": "10.99.0.0/24\n",
 }
-LISTS = {"ads": ["ads.txt", "adblock.txt"], "clash": "clash.yaml", "cn": "v2fly.txt", "hosts": ["hosts.txt", "dnsmasq.conf"],
+LISTS = {"ads": ["ads.txt", "adblock.txt"], "clash": "clash.yaml", "cn": "v2fly.txt",
+         "hosts": ["hosts.txt", "dnsmasq.conf"],
          "kids": "kids.txt", "fine": "fine.txt", "never": "never.txt", "zipped": "zipped.txt.gz", "near": "near.txt"}
 RULES = [
     {"name": "seen", "also": True, "client": "kids", "nftset": "4#inet#user#kids4"},
@@ -38,7 +41,8 @@ RULES = [
     {"name": "zero", "list": "hosts", "type": ["A", "AAAA"], "answer": "block", "block": "zero"},
     {"name": "nodata", "list": "hosts", "answer": "block", "block": "nodata"},
     {"name": "six-less", "domain": "four.test", "answer": "real", "upstream": "far", "filter": "ipv6"},
-    {"name": "cn", "list": ["cn", "zipped"], "answer": "real", "egress": "vpn", "nftset": ["4#inet#user#cn4", "6#inet#user#cn6"]},
+    {"name": "cn", "list": ["cn", "zipped"], "answer": "real", "egress": "vpn",
+     "nftset": ["4#inet#user#cn4", "6#inet#user#cn6"]},
     {"name": "cn-too", "also": True, "list": "clash", "domain": "four.test", "nftset": "4#inet#user#cn4"},
     {"name": "clash", "list": "clash", "answer": "real", "upstream": "far", "nftset": "4#inet#user#far4"},
     {"name": "nas", "domain": "nas.test", "answer": "local", "address": ["192.168.77.9", "fd77::9"]},
@@ -62,14 +66,20 @@ SECTIONS = {
 }
 NAMES = ["ads.test", "www.ads.test", "shop.ads.test", "fine.ads.test", "a.fine.ads.test", "ok.ads.test", "exact.test",
          "www.exact.test", "my.tracker.org", "ad7.some.org", "ad.some.org", "both.test", "x.both.test", "banner.test",
-         "a.banner.test", "good.banner.test", "a.good.banner.test", "wild.test", "clash.test", "a.b.clash.test", "one.clash.org",
-         "a.one.clash.org", "a.b.one.clash.org", "below.clash.org", "x.y.below.clash.org", "xbingox.org", "v2.test", "a.v2.test",
+         "a.banner.test", "good.banner.test", "a.good.banner.test", "wild.test", "clash.test", "a.b.clash.test",
+         "one.clash.org",
+         "a.one.clash.org", "a.b.one.clash.org", "below.clash.org", "x.y.below.clash.org", "xbingox.org", "v2.test",
+         "a.v2.test",
          "xv2.test", "v2full.test", "www.v2full.test", "more.test", "a.more.test", "m1.v2re.test", "mm.v2re.test",
          "hosted.test", "a.hosted.test", "also.hosted.org", "dnsmasq.test", "a.dnsmasq.test", "blocked.dnsmasq.org",
-         "games.test", "a.games.test", "video.test", "a.video.test", "four.test", "a.four.test", "zip1.test", "a.zip2.test",
-         "nas.test", "a.nas.test", "never.test", "a.never.test", "fake.test", "a.fake.test", "plain.test", "www.plain.org",
-         "captive.apple.com", "www.apple.com", "connectivitycheck.gstatic.com", "2.pool.ntp.org", "nobody.net", "x.example.net",
-         "printer", "localhost", "a.localhost", "own.local", "other.local", "x.onion", "house.lan", "other.lan", "ipv4only.arpa",
+         "games.test", "a.games.test", "video.test", "a.video.test", "four.test", "a.four.test", "zip1.test",
+         "a.zip2.test",
+         "nas.test", "a.nas.test", "never.test", "a.never.test", "fake.test", "a.fake.test", "plain.test",
+         "www.plain.org",
+         "captive.apple.com", "www.apple.com", "connectivitycheck.gstatic.com", "2.pool.ntp.org", "nobody.net",
+         "x.example.net",
+         "printer", "localhost", "a.localhost", "own.local", "other.local", "x.onion", "house.lan", "other.lan",
+         "ipv4only.arpa",
          "mask.icloud.com", "use-application-dns.net", "_dns.resolver.arpa", "rec.test", "a.rec.test", "deny.test",
          "txt.ads.test", "lead.test", "1.0.168.192.in-addr.arpa", "2.0.18.198.in-addr.arpa", "8.8.8.8.in-addr.arpa",
          "UPPER.Ads.Test"]
@@ -94,7 +104,8 @@ class Known(Upstream):
 
     def _answer(self, wire, _client, send):
         asked = dns.message.from_wire(wire).question[0]
-        send(answer_of(wire, self.address(asked.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(asked.rdtype))))
+        send(answer_of(wire, self.address(asked.name.to_text(omit_final_dot=True).lower(),
+                                          dns.rdatatype.to_text(asked.rdtype))))
 
     def address(self, name, rdtype):
         index = self.names.setdefault(name, len(self.names))
@@ -185,7 +196,8 @@ def test_it_agrees_with_what_is_answered(gw, lab, upstreams, client, rdtype):
         try:
             assert_agrees(told, reply, upstreams, gw)
         except AssertionError as error:
-            raise AssertionError(f"{name} {rdtype} of {client}: {error}\n{json.dumps(told, indent=1)}\n{reply}") from error
+            story = json.dumps(told, indent=1)
+            raise AssertionError(f"{name} {rdtype} of {client}: {error}\n{story}\n{reply}") from error
         if told["answer"] == "real":
             for address in addresses(reply):
                 family = "6" if ":" in address else "4"
@@ -241,14 +253,16 @@ HELD = {  # name: {list: (file, line's text)}; by the meaning of each format
     "shop.ads.test": {"ads": ("adblock.txt", "||shop.ads.test^")},  # the closest
     "fine.ads.test": {"ads": ("ads.txt", "ads.test"), "fine": ("fine.txt", "fine.ads.test")},
     "exact.test": {"ads": ("ads.txt", "full:exact.test")}, "www.exact.test": {},
-    "my.tracker.org": {"ads": ("ads.txt", "keyword:track")}, "ad7.some.org": {"ads": ("ads.txt", "regexp:^ad[0-9]+\\.")},
+    "my.tracker.org": {"ads": ("ads.txt", "keyword:track")},
+    "ad7.some.org": {"ads": ("ads.txt", "regexp:^ad[0-9]+\\.")},
     "both.test": {"ads": ("ads.txt", "both.test"), "kids": ("kids.txt", "both.test")},
     "banner.test": {"ads": ("adblock.txt", "||banner.test^")}, "good.banner.test": {}, "a.good.banner.test": {},
     "wild.test": {"ads": ("adblock.txt", "||wild.test^$important")},
     "clash.test": {"clash": ("clash.yaml", "+.clash.test")}, "one.clash.org": {},
     "a.one.clash.org": {"clash": ("clash.yaml", "*.one.clash.org")}, "a.b.one.clash.org": {}, "below.clash.org": {},
     "x.y.below.clash.org": {"clash": ("clash.yaml", ".below.clash.org")},
-    "v2.test": {"cn": ("v2fly.txt", "domain:v2.test @cn")}, "www.v2full.test": {"cn": ("v2fly.txt", "full:www.v2full.test")},
+    "v2.test": {"cn": ("v2fly.txt", "domain:v2.test @cn")},
+    "www.v2full.test": {"cn": ("v2fly.txt", "full:www.v2full.test")},
     "v2full.test": {}, "a.more.test": {"cn": ("v2more", "domain:more.test")},
     "m1.v2re.test": {"cn": ("v2more", "regexp:^m[0-9]\\.v2re\\.test$")}, "mm.v2re.test": {},
     "hosted.test": {"hosts": ("hosts.txt", "0.0.0.0 hosted.test")}, "a.hosted.test": {},
@@ -340,12 +354,15 @@ def test_a_compiled_list_has_no_lines(others, lab, gw):
 def test_leases(others, lab):
     soon = int(time.time()) + 3600
     (lab.dir / "leases").write_text(f"{soon} 02:00:00:00:00:01 192.168.77.50 laptop *\n")
-    rules = [{"name": "no", "domain": "laptop.lan", "answer": "block"}, {"name": "rest", "answer": "fake", "egress": "direct"}]
-    other = others({"fakeip": {"store": ""}, "leases": {"files": [str(lab.dir / "leases")]}, "rules": rules}, name="leases")
+    rules = [{"name": "no", "domain": "laptop.lan", "answer": "block"},
+             {"name": "rest", "answer": "fake", "egress": "direct"}]
+    other = others({"fakeip": {"store": ""}, "leases": {"files": [str(lab.dir / "leases")]}, "rules": rules},
+                   name="leases")
     for name in ("laptop.lan", "laptop", "50.77.168.192.in-addr.arpa"):
         told = other.result("explain", name=name)
         assert told["answer"] == "local" and told["rule"] is None and not told["records"], told
-        assert any("lease" in note for note in told["notes"]) and not any("a built-in" in note for note in told["notes"])
+        assert any("lease" in note for note in told["notes"]) and not any("a built-in" in note
+                                                                          for note in told["notes"])
         assert rcode(other.ask(name)) == "NOERROR"
     told = other.result("explain", name="desktop.lan")
     assert any("built-in" in note for note in told["notes"])
@@ -392,7 +409,8 @@ def test_the_upstream_that_would_resolve(others, lab, upstreams):
         address, = addresses(other.ask("odd.test"))
         with lab.socket("cl") as sock:
             sock.sendto(b"x", (address, 9))
-        asked = wait_for(lambda: [name for name, upstream in upstreams.items() if upstream.queries], "somebody is asked")
+        asked = wait_for(lambda: [name for name, upstream in upstreams.items() if upstream.queries],
+                         "somebody is asked")
     assert asked == [other.result("explain", name="odd.test")["upstream"]]
 
 
@@ -440,8 +458,10 @@ def test_the_text_tells_the_story(gw, lab):
 @pytest.mark.parametrize("words, said", [
     (["explain", "a..b"], "not a domain name"), (["explain", "x" * 64 + ".test"], "not a domain name"),
     (["explain", ""], "not a domain name"),
-    (["explain", "x.test", "--client", "nobody"], "not an address"), (["explain", "x.test", "--client", "1.2.3"], "not an address"),
-    (["explain", "x.test", "--type", "WHAT"], "not a record type"), (["explain", "x.test", "--type", "TYPE70000"], "not a record"),
+    (["explain", "x.test", "--client", "nobody"], "not an address"),
+    (["explain", "x.test", "--client", "1.2.3"], "not an address"),
+    (["explain", "x.test", "--type", "WHAT"], "not a record type"),
+    (["explain", "x.test", "--type", "TYPE70000"], "not a record"),
 ])
 def test_what_is_wrong_is_told(gw, words, said):
     done = gw.cli(*words, check=False)
@@ -487,5 +507,6 @@ def test_check_warns_of_a_mismatch(lab):
     done = lab.run("gw", PROGRAM, "check", "-c", file, check=False)
     warned = [line for line in (done.stdout + done.stderr).splitlines() if "warning:" in line]
     assert done.returncode == 0 and len(warned) == 2, warned
-    assert warned[0].startswith(f"{file}:8:") and "rules[0].upstream" in warned[0] and "near" in warned[0] and "far" in warned[0]
+    assert warned[0].startswith(f"{file}:8:") and "rules[0].upstream" in warned[0]
+    assert "near" in warned[0] and "far" in warned[0]
     assert warned[1].startswith(f"{file}:9:") and "rules[1].upstream" in warned[1]

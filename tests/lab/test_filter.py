@@ -204,7 +204,8 @@ def test_auto_by_marks_with_tables_of_their_own(gw, lab, changed, routes):
     """Two egresses, two answers; each follows its own table and rule."""
     def rule(verb):
         for family in ("-4", "-6"):
-            lab.run("gw", "ip", family, "rule", verb, "fwmark", "0x20/0x20", "lookup", "100", "priority", "90", check=False)
+            lab.run("gw", "ip", family, "rule", verb, "fwmark", "0x20/0x20", "lookup", "100", "priority", "90",
+                    check=False)
     rule("add")
     try:
         routes("add", *DEFAULT4, "table", "100")

@@ -7,8 +7,8 @@ import dns.message
 import dns.rdatatype
 import pytest
 
-from lab import (Upstream, addresses, answer_to, ede, greeted, greeter, has_fake_address, has_soa, is_fake, rcode, rdata,
-                 ttls, wait_for)
+from lab import (Upstream, addresses, answer_to, ede, greeted, greeter, has_fake_address, has_soa, is_fake, rcode,
+                 rdata, ttls, wait_for)
 from proxies import Socks5
 from test_unless import tell
 
@@ -68,7 +68,8 @@ def test_except_takes_lists_and_names(gw, lab, changed):
 
 def test_except_without_names_of_its_own(gw, changed):
     """Every name but these."""
-    changed([{"name": "but", "except": ["regexp:(^|\\.)test$", "full:example", "example.com"], "answer": "block"}, REST])
+    changed([{"name": "but", "except": ["regexp:(^|\\.)test$", "full:example", "example.com"], "answer": "block"},
+             REST])
     assert blocked(gw, "x.org") and blocked(gw, "www.example") and blocked(gw, "testx")
     assert has_fake_address(gw.ask("a.test")) and has_fake_address(gw.ask("www.example.com"))
     assert rcode(gw.ask("printer")) == "NXDOMAIN" and gw.result("explain", name="example")["rule"] == "rest"
@@ -115,8 +116,10 @@ def test_types(gw, changed):
 @MODES
 def test_listener(gateway, lab, intercept):
     rules = [{"name": kind, "listener": kind, "answer": "local", "address": address}
-             for kind, address in (("tun", "10.0.0.1"), ("tproxy", "10.0.0.2"), ("udp", "10.0.0.3"), ("tcp", "10.0.0.4"))]
-    gw = gateway({"rules": rules, "listen": ["udp://192.168.77.1:5300", "tcp://192.168.77.1:5300", "udp://[fd77::1]:5300"],
+             for kind, address in (("tun", "10.0.0.1"), ("tproxy", "10.0.0.2"), ("udp", "10.0.0.3"),
+                                   ("tcp", "10.0.0.4"))]
+    gw = gateway({"rules": rules, "listen": ["udp://192.168.77.1:5300", "tcp://192.168.77.1:5300",
+                                             "udp://[fd77::1]:5300"],
                   "fakeip": {"store": ""}}, intercept, name="listener")
     for server in ("8.8.8.8", "2001:4860:4860::8888"):
         assert addresses(gw.ask("x.test", server=server)) == ["10.0.0.1" if intercept == "tun" else "10.0.0.2"]
@@ -204,14 +207,16 @@ def test_also_of_a_client_that_comes_later_gets_its_own(gw, lab, changed, table)
 # --- answer: local ---
 
 def test_local_addresses(gw, lab, changed):
-    changed([{"name": "nas", "domain": "nas.test", "answer": "local", "address": ["192.168.77.9", "192.168.77.10", "fd77::9"]},
+    changed([{"name": "nas", "domain": "nas.test", "answer": "local",
+              "address": ["192.168.77.9", "192.168.77.10", "fd77::9"]},
              {"name": "four", "domain": "four.test", "answer": "local", "address": "192.168.77.9"}, REST])
     with lab.watch("wan") as wan:
         for how in ({}, {"tcp": True}, {"edns": True}):
             for name in ("nas.test", "x.NAS.test"):
                 assert addresses(gw.ask(name, **how)) == ["192.168.77.9", "192.168.77.10"]
                 assert addresses(gw.ask(name, "AAAA", **how)) == ["fd77::9"]
-            for name, rdtype in (("nas.test", "HTTPS"), ("nas.test", "MX"), ("four.test", "AAAA"), ("four.test", "TXT")):
+            for name, rdtype in (("nas.test", "HTTPS"), ("nas.test", "MX"), ("four.test", "AAAA"),
+                                 ("four.test", "TXT")):
                 reply = gw.ask(name, rdtype, **how)
                 assert rcode(reply) == "NOERROR" and not reply.answer and has_soa(reply)
         assert wan.dns_questions() == []
@@ -228,9 +233,11 @@ def test_local_with_a_filter(gw, changed):
     assert rcode(reply) == "NOERROR" and not reply.answer and has_soa(reply)
 
 
-SAFE = [{"name": "safe", "domain": "full:search.test", "client": "kids", "answer": "local", "cname": "safe.search.test"},
+SAFE = [{"name": "safe", "domain": "full:search.test", "client": "kids", "answer": "local",
+         "cname": "safe.search.test"},
         {"name": "target", "domain": "safe.search.test", **WAN, "nftset": "4#inet#user#own4"},
-        {"name": "fake-safe", "domain": "video.test", "client": "kids", "answer": "local", "cname": "restrict.video.org"},
+        {"name": "fake-safe", "domain": "video.test", "client": "kids", "answer": "local",
+         "cname": "restrict.video.org"},
         REST]
 
 
@@ -240,7 +247,8 @@ def search(lab):
     def answer(wire, _client, send):
         query = dns.message.from_wire(wire).question[0]
         name, kind = query.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(query.rdtype)
-        data = {("safe.search.test", "A"): ["99 A 10.99.0.10"], ("safe.search.test", "AAAA"): ["99 AAAA 2001:db8:99::10"],
+        data = {("safe.search.test", "A"): ["99 A 10.99.0.10"],
+                ("safe.search.test", "AAAA"): ["99 AAAA 2001:db8:99::10"],
                 ("safe.search.test", "HTTPS"): ["99 HTTPS 1 . alpn=h2"]}
         send(answer_to(wire, *data.get((name, kind), [])))
     with Upstream(lab, answer, tcp=True) as upstream:
@@ -350,7 +358,8 @@ def test_circles_end(gw, changed):
 
 def test_many_aliases_at_once(gw, changed, lab):
     """Each answer is its own question's."""
-    changed([*({"name": f"c{i}", "domain": f"c{i}.test", "answer": "local", "cname": f"t{i}.flood.test"} for i in range(40)),
+    changed([*({"name": f"c{i}", "domain": f"c{i}.test", "answer": "local", "cname": f"t{i}.flood.test"}
+               for i in range(40)),
              {"name": "flood", "domain": "flood.test", **WAN}, REST])
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(lab.connect("8.8.8.8")) for _ in range(40)]
@@ -364,9 +373,11 @@ def test_many_aliases_at_once(gw, changed, lab):
 def test_aliases_while_the_configuration_changes(gw, changed, lab, address_54):
     """Questions whose target is being asked for when another configuration comes in force are answered all the same."""
     held = []
-    rules = [*({"name": f"c{i}", "domain": f"c{i}.test", "answer": "local", "cname": f"t{i}.flood.test"} for i in range(20)),
+    rules = [*({"name": f"c{i}", "domain": f"c{i}.test", "answer": "local", "cname": f"t{i}.flood.test"}
+               for i in range(20)),
              {"name": "flood", "domain": "flood.test", **WAN}, REST]
-    with Upstream(lab, lambda wire, client, send: held.append((wire, send))) as upstream, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(lab, lambda wire, client, send: held.append((wire, send))))
         changed(rules, upstreams=SECTIONS["upstreams"])
         for gone in (5, 0, 3, 0):  # the rules of that many aliases go, and come back
             first = 20 - len([rule for rule in gw.config["rules"] if "cname" in rule])
@@ -452,7 +463,8 @@ def test_to_decides_by_the_destination_of_real_traffic(gateway, lab, intercept):
             for address in (REAL4, REAL6, FAR_V4, FAR_V6, "8.8.8.8", "2001:4860:4860::8888"):
                 stack.enter_context(greeter(lab, address))
             stack.enter_context(Socks5(lab, far=tell))
-            stack.enter_context(Socks5(lab, far=lambda s, h, p: (s.sendall(f"other {h}\n".encode()), s.close()), port=1088))
+            stack.enter_context(Socks5(lab, far=lambda s, h, p: (s.sendall(f"other {h}\n".encode()), s.close()),
+                                       port=1088))
             gw = gateway({"gateway": {"relay_mark": "0x400/0x400"}, "fakeip": {"store": ""}, "rules": rules,
                           "lists": {"far": "far.txt", "near": "near.txt"},
                           "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080"},
