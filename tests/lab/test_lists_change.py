@@ -476,6 +476,21 @@ def test_a_list_that_changes_during_a_reload(gateway, lab, names, large):
     load.assert_good()
 
 
+def test_a_reload_while_lists_are_read(gateway, lab, names, large):
+    """It waits for those, and both are in force when it is told that it is done."""
+    gw = gateway(configured({"large": [str(large)], "names": [str(names)]}, watch="100ms"))
+    with Load(lab, {"n7.z7.large.test": HELD, "never.test": NOT_HELD}) as load:
+        for version in range(1, 4):
+            write_large(large, version)
+            names.write_text(f"new{version}.test\n")
+            for _ in range(version):  # 50, 100, 150 ms: before, at and after the beginning
+                time.sleep(0.05)
+            assert gw.cli("reload").returncode == 0
+            assert held(gw, f"version{version}.test") and held(gw, f"new{version}.test")
+            assert not held(gw, f"version{version - 1}.test") and not held(gw, f"new{version - 1}.test")
+    load.assert_good()
+
+
 def test_a_stop_while_lists_are_read(gateway, lab, names, large):
     """By SIGTERM, in the middle of a reload: an orderly end."""
     gw = gateway(configured({"large": [str(large)], "names": [str(names)]}))
