@@ -10,6 +10,7 @@ SLACK_S = 1  # of a loaded machine
 DEFAULT6 = ("default", "via", "2001:db8:99::2")
 DEFAULT4 = ("default", "via", "10.99.0.2")
 WAN = {"answer": "real", "upstream": "wan"}
+REST_FAKE = {"name": "rest", "answer": "fake", "egress": "direct"}
 
 
 @pytest.fixture(scope="module", params=["tun", "tproxy"])
@@ -231,6 +232,28 @@ def test_auto_by_marks_with_tables_of_their_own(gw, lab, changed, routes):
         rule("del")
         lab.run("gw", "ip", "-6", "route", "flush", "table", "100", check=False)
         lab.run("gw", "ip", "route", "flush", "table", "100", check=False)
+
+
+def test_auto_of_a_group_has_what_a_member_has(gw, lab, changed, routes):
+    for family, unreachable in (("-4", "20"), ("-6", "21")):
+        lab.run("gw", "ip", family, "rule", "add", "fwmark", f"0x{unreachable}/0x3f", "lookup", "101", "priority", "91")
+        lab.run("gw", "ip", family, "route", "add", "unreachable", "default", "table", "101", "metric", "4000")
+    try:
+        changed({"name": "both", "domain": "web.test", "answer": "real", "egress": "both", "filter": "auto"},
+                {"name": "six", "domain": "a.real.test", "answer": "real", "egress": "six", "filter": "auto"}, REST_FAKE,
+                egress={"six": {"type": "direct", "mark": "0x20/0x3f", "upstream": "wan"},
+                        "four": {"type": "direct", "mark": "0x21/0x3f", "upstream": "wan"},
+                        "both": {"type": "group", "of": ["six", "four"], "upstream": "wan"}})
+        assert families(gw, "a.real.test") == "6" and families(gw, "web.test") == "46"
+        started = time.monotonic()
+        routes("add", *DEFAULT4, "table", "101")
+        follows(gw, "a.real.test", "46", started)
+        routes("del", *DEFAULT6)
+        follows(gw, "web.test", "4", time.monotonic())
+    finally:
+        for family, unreachable in (("-4", "20"), ("-6", "21")):
+            lab.run("gw", "ip", family, "rule", "del", "priority", "91")
+            lab.run("gw", "ip", family, "route", "flush", "table", "101", check=False)
 
 
 def test_auto_at_start_and_after_a_reload(gw, changed, routes, lab):
