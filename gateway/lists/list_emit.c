@@ -24,6 +24,9 @@ const char *list_format_allows(enum list_format f)
 {
 	static const char plain[] = "one domain name, address or prefix a line, 'full:' 'domain:' "
 				    "'keyword:' 'regexp:' before it, '#' comments";
+	static const char singbox[] =
+		"domain domain_suffix domain_keyword domain_regex ip_cidr, in "
+		"rules with a mode if they are logical";
 	static const char *const allows[LIST_FORMATS] = {
 		[LIST_PLAIN] = plain,
 		[LIST_V2FLY] = "TYPE:VALUE or include:FILE, with @ATTRIBUTE, '#' comments",
@@ -36,9 +39,7 @@ const char *list_format_allows(enum list_format f)
 		[LIST_CLASH] = "a domain, address or classical rule a line, or YAML with 'payload'",
 		[LIST_MRS] = "NAME +.NAME .NAME, '*' for a label, ranges of addresses",
 		[LIST_SRS] = "what a DNS rule of sing-box takes",
-		[LIST_SINGBOX] =
-			"domain domain_suffix domain_keyword domain_regex ip_cidr, in rules "
-			"with a mode if they are logical",
+		[LIST_SINGBOX] = singbox,
 		[LIST_SMARTDNS] = "lines of a SmartDNS configuration, or of its domain sets",
 		[LIST_RPZ] = "records of a zone",
 		[LIST_CIDR] = "one address, range or prefix a line, '#' comments",

@@ -328,11 +328,12 @@ static void merge_fini(struct merge *m)
 static void memory_touch(void *at, size_t size)
 {
 #ifdef MADV_POPULATE_WRITE
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), end = (uintptr_t)at + size;
-	uintptr_t from = ((uintptr_t)at + page - 1) & ~(page - 1);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t before = (page - (uintptr_t)at % page) % page; /* the first whole page */
 
 	if (size > TOUCH_BYTES)
-		(void)madvise((void *)from, (end & ~(page - 1)) - from, MADV_POPULATE_WRITE);
+		(void)madvise(
+			(char *)at + before, (size - before) / page * page, MADV_POPULATE_WRITE);
 #else
 	(void)at;
 	(void)size;
