@@ -1,7 +1,6 @@
-"""Compiled lists in use: what an image holds is what its sources hold, and a broken one is an error, never a verdict."""
-import contextlib
+"""Compiled lists in use: what an image holds is what its sources hold, and a broken one is an error."""
+import gzip
 import json
-import os
 import random
 import struct
 import subprocess
@@ -20,7 +19,8 @@ VERSION_AT = 8  # in the header, behind the magic
 
 SOURCES = {
     "plain.txt": "one.plain.test\nfull:two.plain.test\nkeyword:plainkey\nregexp:^plain[0-9]+\\.test$\n192.0.2.0/24\n",
-    "clash.yaml": "payload:\n  - '+.one.clash.test'\n  - '.two.clash.test'\n  - '*.three.clash.test'\n  - four.clash.test\n",
+    "clash.yaml": "payload:\n  - '+.one.clash.test'\n  - '.two.clash.test'\n"
+                  "  - '*.three.clash.test'\n  - four.clash.test\n",
     "block.txt": "||one.block.test^\n@@||out.one.block.test^\n||in.out.one.block.test^$important\n||wordy\n",
     "names.conf": "server=/one.masq.test/1.1.1.1\nserver=/out.one.masq.test/#\nserver=/in.out.one.masq.test/1.1.1.1\n",
     "smart.conf": "address /one.smart.test/#\naddress /-.two.smart.test/#\naddress /out.one.smart.test/-\n",
@@ -34,8 +34,8 @@ NAMES = [name for apex in APEXES for name in (apex, f"a.{apex}", f"b.a.{apex}", 
 
 
 def compile_list(out, *sources, **how):
-    done = subprocess.run([PROGRAM, "compile", *sources, "-o", out, "--json"], capture_output=True, text=True, timeout=60,
-                          **how)
+    done = subprocess.run([PROGRAM, "compile", *sources, "-o", out, "--json"], capture_output=True, text=True,
+                          timeout=60, **how)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -78,7 +78,8 @@ def check(config, path):
                       "rules: [{name: some, list: some, answer: block}, {name: rest, answer: fake, egress: direct}]\n")
     done = subprocess.run([PROGRAM, "check", "-c", config], capture_output=True, text=True, timeout=30)
     assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr
-    return done.returncode, [line for line in done.stderr.splitlines() if "fakeip.pool6" not in line and "gateway.lan" not in line]
+    return done.returncode, [line for line in done.stderr.splitlines()
+                             if "fakeip.pool6" not in line and "gateway.lan" not in line]
 
 
 # --- what it holds ---
@@ -166,7 +167,8 @@ def test_a_damaged_image_is_an_error(tmp_path):
         image.write_bytes(data)
         status, said = check(config, image)
         assert status == 1 and len(said) == 1, (status, said)
-        assert said[0].startswith(f"{image}:1:1: lists.some: ") and said[0].endswith("what `tungate compile` wrote"), said
+        assert said[0].startswith(f"{image}:1:1: lists.some: "), said
+        assert said[0].endswith("what `tungate compile` wrote"), said
 
 
 def test_a_newer_version_says_so(tmp_path):
@@ -276,7 +278,6 @@ def test_a_million_names(gateway, lab):
         pytest.skip("figures under a sanitizer are not its own")
     if real.exists():
         source = real
-        import gzip
         names = gzip.open(real, "rt").read().split()
     else:
         names = [f"n{i}.z{i % 977}.test" for i in range(1_000_000)]

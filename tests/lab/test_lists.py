@@ -93,7 +93,8 @@ CASES = {
         Line("bogus-nxdomain=203.0.113.7"),
     ],
     "hosts": [
-        nothing("127.0.0.1\tlocalhost local"), nothing("::1 ip6-localhost"), nothing("255.255.255.255 broadcasthost"), nothing("fe80::1%lo0 localhost"),
+        nothing("127.0.0.1\tlocalhost local"), nothing("::1 ip6-localhost"),
+        nothing("255.255.255.255 broadcasthost"), nothing("fe80::1%lo0 localhost"),
         nothing("0.0.0.0 0.0.0.0"),
         exact("0.0.0.0 one.hosts.test", "one.hosts.test"),
         exact("0.0.0.0  Two.hosts.test   ## phishing", "two.hosts.test"),
@@ -114,7 +115,8 @@ CASES = {
         Line("||wordy", ["wordy", "wordy.example", "wordyx.example", "a.wordyx.example"], ["xwordy.example"]),
         Line("||tld.adblock.", ["tld.adblock.com", "a.tld.adblock.org"],
              ["tld.adblock", "xtld.adblock.com", "tld.adblock.co.uk"]),
-        Line("||alishop*.adblock.test^", ["alishop.adblock.test", "alishopping.adblock.test", "a.alishop2.adblock.test"],
+        Line("||alishop*.adblock.test^",
+             ["alishop.adblock.test", "alishopping.adblock.test", "a.alishop2.adblock.test"],
              ["xalishop.adblock.test"]),
         Line(r"/^re[0-9]+\.adblock\.test$/", ["re1.adblock.test"], ["re.adblock.test", "a.re1.adblock.test"]),
         Line("*-key.adblock.test*", ["x-key.adblock.test", "x-key.adblock.test.example"], ["key.adblock.test"]),
@@ -159,7 +161,8 @@ CASES = {
         suffix("domain-rules /four.smartdns.test/ -a # -speed-check-mode none", "four.smartdns.test"),
         suffix("ipset /five.smartdns.test/name", "five.smartdns.test"),
         suffix("nftset /six.smartdns.test/#4:inet#fw#s", "six.smartdns.test"),
-        nothing("address /out.one.smartdns.test/-", "out.one.smartdns.test", "a.out.one.smartdns.test", count="entries"),
+        nothing("address /out.one.smartdns.test/-", "out.one.smartdns.test", "a.out.one.smartdns.test",
+                count="entries"),
         unused("server 1.1.1.1"), unused("domain-set -name x -file y"),
     ],
     "rpz": [
@@ -188,9 +191,8 @@ CASES["gfwlist"] = [
 MRS = {"one.mrs.test": exact, "+.two.mrs.test": suffix, ".three.mrs.test": under, "*.four.mrs.test": child}
 SITE = [(files.SUFFIX, "one.site.test", suffix), (files.FULL, "two.site.test", exact)]
 ENDINGS = {"clash-yaml": "yaml", "clash-classical": "yaml", "dnsmasq": "conf", "smartdns": "conf", "rpz": "zone"}
-FORMATS = {"clash-yaml": "clash", "clash-text": "clash", "clash-classical": "clash", "srsone": "srs", "plain-gz": "plain",
-           "mrs-ip": "mrs", "site-tag": "geosite", "site-attribute": "geosite", "ip-tag": "geoip", "ipset": "cidr",
-           "nft": "cidr"}
+FORMATS = {"clash-yaml": "clash", "clash-text": "clash", "clash-classical": "clash", "srsone": "srs",
+           "plain-gz": "plain", "site-tag": "geosite", "site-attribute": "geosite"}
 
 
 def singbox_rules(zone):
@@ -199,7 +201,8 @@ def singbox_rules(zone):
               "ip_cidr": ["192.0.2.0/24", "2001:db8::/32"]},
              {"process_name": ["some.exe"]}]
     lines = [exact("", f"one.{zone}.test"), suffix("", f"two.{zone}.test"), under("", f"three.{zone}.test"),
-             Line("", [f"a.x{zone}keyx.example"]), Line("", [f"{zone}17.re.test"], [f"{zone}.re.test", f"a.{zone}1.re.test"])]
+             Line("", [f"a.x{zone}keyx.example"]),
+             Line("", [f"{zone}17.re.test"], [f"{zone}.re.test", f"a.{zone}1.re.test"])]
     return rules, lines
 
 

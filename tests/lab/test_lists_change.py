@@ -227,7 +227,8 @@ def too_many(path):
 
 @pytest.mark.parametrize("spoil, says", [
     (gone, "No such file"), (nul, "NUL byte"), (garbage, "cannot be read"), (folder, "Is a directory"),
-    (fifo, "neither a file"), (bomb, "too large"), (too_many, "too many names"), (half_a_gzip, "damaged or ends early")])
+    (fifo, "neither a file"), (bomb, "too large"), (too_many, "too many names"),
+    (half_a_gzip, "damaged or ends early")])
 def test_a_bad_file_keeps_the_list(gateway, lab, names, spoil, says):
     (lab.dir / "other.txt").write_text("other.test\n")
     gw = gateway(configured({"names": [str(names)], "other": [str(lab.dir / "other.txt")]}, watch="200ms"))

@@ -1,4 +1,4 @@
-"""Lists that are in use, from ../shared/data: the AWAvenue rules in all their forms, and single lines that break parsers.
+"""Lists that are in use, from ../shared/data: the AWAvenue rules in all their forms, and lines that break parsers.
 
 What a form means is found here by a few lines of Python for each, and compared by asking for every name of every form,
 with what is below it and what only ends like it. Without that folder the tests are skipped.
@@ -15,9 +15,8 @@ import struct
 
 import pytest
 
-import list_files as files
 from asking import ask_all
-from lab import ROOT
+from lab import ROOT, has_fake_address
 
 DATA = pathlib.Path(os.environ.get("TUNGATE_DATA", ROOT.parent / "shared" / "data"))
 AWAVENUE = DATA / "rules" / "AWAvenue"
@@ -165,9 +164,9 @@ def singbox(path, rules):
 
 FORMS = {"Adblock.txt": adblock, "Adguard.txt": adblock, "Clash-Classical.yaml": classical, "Clash.mrs": mrs,
          "Clash.yaml": clash, "Dnsmasq.conf": dnsmasq, "Geosite.txt": v2fly, "Mosdns_v5.txt": v2fly,
-         "QuantumultX.list": classical, "Replenish.txt": adblock, "RouterOS-Adlist.txt": hosts, "RouterOS.txt": routeros,
-         "Singbox.json": singbox, "SmartDNS.conf": smartdns, "Strict.txt": adblock, "Surge-RULE-SET.list": classical,
-         "Surge.list": surge_set, "hosts.txt": hosts}
+         "QuantumultX.list": classical, "Replenish.txt": adblock, "RouterOS-Adlist.txt": hosts,
+         "RouterOS.txt": routeros, "Singbox.json": singbox, "SmartDNS.conf": smartdns, "Strict.txt": adblock,
+         "Surge-RULE-SET.list": classical, "Surge.list": surge_set, "hosts.txt": hosts}
 
 
 def forms():
@@ -232,8 +231,10 @@ MEANT = [
     ("dnsmasq", "server=/cn/", suffix("cn")),
     ("dnsmasq", "server=/xn--55qx5d/", suffix("xn--55qx5d")),
     ("dnsmasq", "server=/xn--0lqwsu2w.com/", suffix("xn--0lqwsu2w.com")),
-    ("dnsmasq", "# Google Corp", NOTHING), ("dnsmasq", "bogus-nxdomain=2001:", PREFIX), ("dnsmasq", "## Public", NOTHING),
-    ("v2fly", "xn--80AGLFYFK.xn--p1ai", suffix("xn--80aglfyfk.xn--p1ai")), ("v2fly", "netcraze.ru ", suffix("netcraze.ru")),
+    ("dnsmasq", "# Google Corp", NOTHING), ("dnsmasq", "bogus-nxdomain=2001:", PREFIX),
+    ("dnsmasq", "## Public", NOTHING),
+    ("v2fly", "xn--80AGLFYFK.xn--p1ai", suffix("xn--80aglfyfk.xn--p1ai")),
+    ("v2fly", "netcraze.ru ", suffix("netcraze.ru")),
     ("v2fly", "#\t", NOTHING), ("v2fly", "xn--czrs0t4phtr3a.cn @cn", suffix("xn--czrs0t4phtr3a.cn")),
     ("v2fly", "alibaba", suffix("alibaba")),
     ("v2fly", "include:eastmoney @-!cn", (["other.eastmoney.test"], ["home.eastmoney.test"])),
@@ -265,8 +266,10 @@ MEANT = [
     ("adblock", "@@||blog.logrocket.com^|", "except"),
     ("adblock", "||alishop*.ru^", (["alishop.ru", "alishop7.ru", "a.alishop7.ru"], ["xalishop.ru", "alishop.ru.com"])),
     ("adblock", ".adonweb.ru^", suffix("adonweb.ru")), ("adblock", "||37.220.26.135^", PREFIX),
-    ("clash", "payload:", NOTHING), ("clash", "  - '265.com'", exact("265.com")), ("clash", "  - '+.0.zone'", suffix("0.zone")),
-    ("clash", "  - '198.18.0.0/15'", PREFIX), ("clash", "  - '224.0.0.0/3'", PREFIX), ("clash", "  - 'fc00::/7'", PREFIX),
+    ("clash", "payload:", NOTHING), ("clash", "  - '265.com'", exact("265.com")),
+    ("clash", "  - '+.0.zone'", suffix("0.zone")),
+    ("clash", "  - '198.18.0.0/15'", PREFIX), ("clash", "  - '224.0.0.0/3'", PREFIX),
+    ("clash", "  - 'fc00::/7'", PREFIX),
     ("clash", "  - PROCESS-NAME,frpc", UNUSED), ("clash", "+.1.0.0.0.0", suffix("1." + "0." * 31 + "ip6.arpa")),
     ("clash", "+.internal", suffix("internal")), ("cidr", "::/127", PREFIX), ("cidr", "198.18.0.0/15", PREFIX),
     ("clash", "URL-REGEX,", UNUSED), ("clash", "PROCESS-NAME,WebTorrent", UNUSED),
@@ -283,7 +286,8 @@ SOURCES = {"dnsmasq-china-list": "dnsmasq", "domain-list-community": "v2fly", "v
            "gfwlist": "gfwlist", "adguard-urlfilter/testdata/hosts": "hosts", "adguard-urlfilter": "adblock",
            "clash-rules": "clash", "meta-rules-dat/geo/geosite": "clash", "meta-rules-dat/geo/geoip": "cidr",
            "ACL4SSR/Clash": "clash", "ACL4SSR/Acl": "acl", "1Hosts": "hosts", "chinadns-ng-res": "cidr",
-           "AWAvenue/Filters/AWAvenue-Ads-Rule-Dnsmasq": "dnsmasq", "AWAvenue/Filters/AWAvenue-Ads-Rule-SmartDNS": "smartdns",
+           "AWAvenue/Filters/AWAvenue-Ads-Rule-Dnsmasq": "dnsmasq",
+           "AWAvenue/Filters/AWAvenue-Ads-Rule-SmartDNS": "smartdns",
            "AWAvenue/Filters/AWAvenue-Ads-Rule-Mosdns": "v2fly"}
 
 
@@ -323,9 +327,10 @@ def test_every_line_means_what_its_note_says(gateway, lab):
         lists[name] = {"path": str(path), "format": fmt}
         cases[name] = note, line, meaning
     assert len(cases) >= 70
-    gw = gateway({"lists": lists, "rules": [{"name": name, "list": name, "type": f"TYPE{FIRST_TYPE + i}", "answer": "block"}
-                                            for i, name in enumerate(lists)]
-                  + [{"name": "rest", "answer": "block", "block": "refused"}], "builtin": {"special": "no"}})
+    gw = gateway({"lists": lists, "builtin": {"special": "no"},
+                  "rules": [{"name": name, "list": name, "type": f"TYPE{FIRST_TYPE + i}", "answer": "block"}
+                            for i, name in enumerate(lists)]
+                  + [{"name": "rest", "answer": "block", "block": "refused"}]})
     status = {entry["name"]: entry for entry in gw.status()["lists"]}
     asked, wanted = [], []
     for i, (name, (note, line, meaning)) in enumerate(cases.items()):
@@ -351,14 +356,14 @@ def test_every_line_means_what_its_note_says(gateway, lab):
             wanted += [(note, HELD)] * len(held) + [(note, NOT_HELD)] * len(free)
     with lab.connect("8.8.8.8") as sock:
         answers = ask_all(sock, asked)
-    wrong = [f"{note}: {name}: {answer and answer.rcode}" for (name, _), (note, want), answer in zip(asked, wanted, answers)
+    wrong = [f"{note}: {name}: {answer and answer.rcode}"
+             for (name, _), (note, want), answer in zip(asked, wanted, answers)
              if answer is None or answer.rcode != want]
     assert not wrong
 
 
 def test_a_list_with_the_pool_in_it_does_not_lose_fake_addresses(gateway, lab):
     """198.18.0.0/15 stands in lists of private networks; what is faked stays faked and captured."""
-    from lab import has_fake_address
     gw = gateway({"lists": {"lan": [str(DATA / "rules" / "clash-rules" / "lancidr.txt")]},
                   "rules": [{"name": "home", "to": "lan", "answer": "real", "upstream": "wan", "egress": "direct"},
                             {"name": "rest", "answer": "fake", "egress": "direct"}]})
