@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +22,23 @@ int file_write_all(int fd, const void *bytes, size_t len)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+int file_become(int fd, const char *new_path, const char *path, const void *bytes, size_t len)
+{
+	int err = file_write_all(fd, bytes, len);
+
+	if (!err && fsync(fd))
+		err = -errno;
+	if (close(fd) && !err)
+		err = -errno;
+	if (!err && rename(new_path, path))
+		err = -errno;
+	if (err)
+		(void)unlink(new_path);
+	else
+		file_sync_folder(path);
+	return err;
 }
 
 void file_sync_folder(const char *path)

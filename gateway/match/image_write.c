@@ -148,27 +148,14 @@ static int write_file(const char *path, const uint8_t *bytes, size_t len)
 {
 	char real[PATH_MAX], new_path[PATH_MAX];
 	struct stat st;
-	int fd, err;
+	int fd;
 
 	if (realpath(path, real))
 		path = real;
 	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 		return -ENOTSUP;
 	fd = open_new(path, new_path, sizeof new_path);
-	if (fd < 0)
-		return fd;
-	err = file_write_all(fd, bytes, len);
-	if (!err && fsync(fd))
-		err = -errno;
-	if (close(fd) && !err)
-		err = -errno;
-	if (!err && rename(new_path, path))
-		err = -errno;
-	if (err)
-		(void)unlink(new_path);
-	else
-		file_sync_folder(path);
-	return err;
+	return fd < 0 ? fd : file_become(fd, new_path, path, bytes, len);
 }
 
 int image_write(const char *path, const struct matcher *m, const struct addresses *a)

@@ -112,22 +112,16 @@ static void folder_make(const char *path)
 static int file_replace(const char *path, const char *new_path, const char *bytes, size_t len)
 {
 	int fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int err;
 
 	if (fd < 0)
 		return -errno;
-	err = fchmod(fd, 0600) ? -errno : file_write_all(fd, bytes, len);
-	if (!err && fsync(fd))
-		err = -errno;
-	if (close(fd) && !err)
-		err = -errno;
-	if (!err && rename(new_path, path))
-		err = -errno;
-	if (err)
-		(void)unlink(new_path);
-	else
-		file_sync_folder(path);
-	return err;
+	if (fchmod(fd, 0600)) { /* one that was left over, and is not ours */
+		int err = -errno;
+
+		(void)close(fd);
+		return err;
+	}
+	return file_become(fd, new_path, path, bytes, len);
 }
 
 /* Over nothing that was kept before, unless all places are taken. */
