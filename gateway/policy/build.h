@@ -1,5 +1,6 @@
-/* What the files that build a policy share: policy_build.c (the whole), build_lists.c (lists),
- * build_rules.c (rules and what they name). One thread, one struct build for each policy. */
+/* What the files that build a policy share: policy_build.c (the whole), build_lists.c and
+ * build_list.c (lists), build_rules.c (rules and what they name). One thread, one struct build for
+ * each policy. */
 #ifndef TUNGATE_POLICY_BUILD_H
 #define TUNGATE_POLICY_BUILD_H
 
