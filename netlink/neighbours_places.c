@@ -34,11 +34,12 @@ static void see_address(void *arg, unsigned ifindex, const struct ip_addr *a, ui
 static void see_link(void *arg, unsigned ifindex, const char *name)
 {
 	struct seen *s = arg;
+	size_t size = strlen(name) + 1;
 
-	if (s->n_links == PLACES_LINKS_MAX || strlen(name) >= IF_NAMESIZE)
+	if (s->n_links == PLACES_LINKS_MAX || size > IF_NAMESIZE)
 		return;
 	s->links[s->n_links].ifindex = ifindex;
-	strcpy(s->links[s->n_links++].name, name);
+	memcpy(s->links[s->n_links++].name, name, size);
 }
 
 static int prefix_compare(const void *a, const void *b)
