@@ -135,7 +135,8 @@ int daemon_renew_records(struct daemon *d);
 void daemon_reload_next(struct daemon *d);
 void daemon_reload_by_signal(struct daemon *d);
 void daemon_reload_stop(struct daemon *d);
-/* From now on all decide by gen, whose reference is the daemon's. */
+/* All decide by gen when it returns, but a worker that gets no CPU for half a second; the reference
+ * is the daemon's. */
 void daemon_use(struct daemon *d, struct generation *gen);
 
 /* daemon_watch.c */

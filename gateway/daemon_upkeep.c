@@ -1,15 +1,18 @@
 /* What the daemon looks after while it runs: that the table's file is written in time and does not
  * grow, that addresses become free again. */
 #include "gateway/daemon_internal.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/container.h"
 #include "gateway/base/log.h"
 #include "netlink/conntrack.h"
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #define UPKEEP_MS   1000
-#define EXHAUSTED_S 10 /* a pool is called full so long after a name found no address */
+#define TAKE_MS	    500 /* workers take a generation at their next turn, if they get the CPU */
+#define EXHAUSTED_S 10	/* a pool is called full so long after a name found no address */
 
 /* --- addresses that become free again --- */
 
@@ -131,10 +134,30 @@ static void note_carried(struct daemon *d)
 		d->plumbing.real[i] = policy_carries(d->gen->policy, false, i);
 }
 
+static bool workers_use_latest(const struct daemon *d)
+{
+	for (unsigned i = 0; i < d->n_workers && d->workers[i]; i++)
+		if (!worker_uses_latest(d->workers[i]))
+			return false;
+	return true;
+}
+
+/* Whoever is told that something is in force may ask at once, and a query can be with a worker
+ * before its waker is. */
+static void await_workers(const struct daemon *d)
+{
+	const struct timespec moment = {.tv_nsec = 200000};
+	int64_t end_ms = clock_ms() + TAKE_MS;
+
+	while (!workers_use_latest(d) && clock_ms() < end_ms)
+		(void)nanosleep(&moment, NULL);
+}
+
 void daemon_use(struct daemon *d, struct generation *gen)
 {
 	for (unsigned i = 0; i < d->n_workers && d->workers[i]; i++)
 		worker_use(d->workers[i], gen);
+	await_workers(d);
 	generation_unref(d->gen);
 	d->gen = gen;
 	note_carried(d);
