@@ -154,7 +154,7 @@ static int ask_all(const struct ways *w, struct rt *rt, uint8_t family, uint64_t
 
 int ways_reload(struct ways *w, struct rt *rt, bool *ret_changed)
 {
-	uint64_t has4, has6;
+	uint64_t has4 = 0, has6 = 0;
 	int r = ask_all(w, rt, IP_V4, &has4);
 
 	*ret_changed = false;
