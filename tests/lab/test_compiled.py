@@ -284,7 +284,8 @@ def test_a_million_names(gateway, lab):
         source.write_text("\n".join(names))
     counted = compile_list(str(image), str(source))
     print(counted)
-    assert counted["bytes_per_name"] < 8.5
+    # Of a real list many names are held by others; of the made one, none is.
+    assert counted["bytes_per_name"] <= (8 if real.exists() else 8.6)
     gw = gateway(configured({"image": [str(image)]}))
     print(gw.log_lines("ready in"))
     probes = [f"{prefix}{name}".lower() for name in names[::997] for prefix in ("", "a.", "b.a.") if len(name) < 200]
