@@ -3,6 +3,7 @@
  * look-up, the resident bytes of a mapping with its name of 21 bytes, and the milliseconds of
  * loading them all again. Names are asked in an order of their own. */
 #include "fakeip/fakeip.h"
+#include "tests/bench/self.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,28 +50,6 @@ static int cut(void *arg, uint64_t len)
 	return 0;
 }
 
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static long resident_kib(void)
-{
-	FILE *f = fopen("/proc/self/smaps_rollup", "r");
-	char line[256];
-	long kib = 0;
-
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "Anonymous: %ld", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib;
-}
-
 static struct fakeip_table *new_table(struct file *f, const void *data, size_t len)
 {
 	struct fakeip_pool_config config = {.net4 = {198, 18},
@@ -106,7 +85,7 @@ static struct name *make_names(unsigned n)
 /* Twice over all names, in a fixed order without a pattern that a cache could learn. */
 static double ask_all(struct fakeip_table *t, const struct name *names, unsigned n, unsigned times)
 {
-	double start = now_s();
+	double start = self_cpu_s();
 	struct fakeip_pair p;
 
 	for (unsigned i = 0; i < n * times; i++) {
@@ -118,12 +97,12 @@ static double ask_all(struct fakeip_table *t, const struct name *names, unsigned
 			fakeip_commit(t);
 	}
 	fakeip_commit(t);
-	return (now_s() - start) / (n * times) * 1e9;
+	return (self_cpu_s() - start) / (n * times) * 1e9;
 }
 
 static double look_up_all(struct fakeip_table *t, unsigned n, unsigned times)
 {
-	double start = now_s();
+	double start = self_cpu_s();
 	struct fakeip_mapping m;
 	uint64_t found = 0;
 
@@ -135,7 +114,7 @@ static double look_up_all(struct fakeip_table *t, unsigned n, unsigned times)
 	}
 	if (found != (uint64_t)n * times)
 		exit(1);
-	return (now_s() - start) / (n * times) * 1e9;
+	return (self_cpu_s() - start) / (n * times) * 1e9;
 }
 
 int main(int argc, char **argv)
@@ -155,18 +134,18 @@ int main(int argc, char **argv)
 	if (!names || !f.bytes || !again.bytes)
 		return 1;
 	memset(f.bytes, 1, f.room); /* resident before we count */
-	before_kib = resident_kib();
+	before_kib = self_resident_kib();
 	t = new_table(&f, NULL, 0);
 	made_ns = ask_all(t, names, n, 1);
 	printf("assign_ns %.1f\n", made_ns);
-	printf("bytes_a_mapping %.1f\n", (double)(resident_kib() - before_kib) * 1024 / n);
+	printf("bytes_a_mapping %.1f\n", (double)(self_resident_kib() - before_kib) * 1024 / n);
 	known_ns = ask_all(t, names, n, 10);
 	printf("known_ns %.1f\n", known_ns);
 	printf("lookup_ns %.1f\n", look_up_all(t, n, 10));
 	fakeip_free(t);
-	start = now_s();
+	start = self_cpu_s();
 	t = new_table(&again, f.bytes, f.len);
-	printf("load_ms %.1f\n", (now_s() - start) * 1e3);
+	printf("load_ms %.1f\n", (self_cpu_s() - start) * 1e3);
 	fakeip_free(t);
 	free(again.bytes);
 	free(f.bytes);

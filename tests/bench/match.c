@@ -15,6 +15,7 @@
 
 #include "gateway/match/image.h"
 #include "tests/unit/image_copy.h"
+#include "tests/bench/self.h"
 
 #define NAMES_MAX 2000000
 #define ASKED	  100000
@@ -25,28 +26,6 @@ static void die(const char *what)
 {
 	perror(what);
 	exit(1);
-}
-
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static long resident_kib(void)
-{
-	FILE *f = fopen("/proc/self/smaps_rollup", "r");
-	char line[256];
-	long kib = 0;
-
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "Anonymous: %ld", &kib) == 1)
-			break;
-	if (f)
-		(void)fclose(f);
-	return kib;
 }
 
 /* --- names --- */
@@ -126,7 +105,7 @@ static struct matcher *names_build(const struct names *l, unsigned lists, long *
 	for (size_t i = 0; i < l->n; i++)
 		if (matcher_builder_add(b, (unsigned)(i % lists), MATCHER_SUFFIX, &l->v[i]))
 			die("add");
-	*ret_peak_kib = resident_kib();
+	*ret_peak_kib = self_resident_kib();
 	if (matcher_builder_finish(b, &m))
 		die("finish");
 	return m;
@@ -159,10 +138,10 @@ static void print_look_up(
 	size_t held = 0;
 
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		double start = now_s(), took;
+		double start = self_cpu_s(), took;
 
 		held = look_up(m, asked);
-		took = (now_s() - start) / (double)asked->n * 1e9;
+		took = (self_cpu_s() - start) / (double)asked->n * 1e9;
 		best = took < best ? took : best;
 	}
 	printf("%s_ns%s %.1f\n%s_held%s %.3f\n", what, suffix, best, what, suffix,
@@ -173,14 +152,14 @@ static struct matcher *bench_names(const struct names *listed, const struct aske
 	unsigned lists, const char *suffix)
 {
 	struct asked exact = asked_listed(listed, ""), below = asked_listed(listed, "www.");
-	long before = resident_kib(), peak;
-	double start = now_s();
+	long before = self_resident_kib(), peak;
+	double start = self_cpu_s();
 	struct matcher *m = names_build(listed, lists, &peak);
 
-	printf("build_ms%s %.1f\n", suffix, (now_s() - start) * 1e3);
+	printf("build_ms%s %.1f\n", suffix, (self_cpu_s() - start) * 1e3);
 	malloc_trim(0);
 	printf("peak_kib%s %ld\n", suffix, peak - before);
-	printf("resident_kib%s %ld\n", suffix, resident_kib() - before);
+	printf("resident_kib%s %ld\n", suffix, self_resident_kib() - before);
 	printf("names_kept%s %zu\n", suffix, matcher_names(m));
 	print_look_up("listed", suffix, m, &exact);
 	print_look_up("below", suffix, m, &below);
@@ -243,10 +222,10 @@ static void bench_image(const struct matcher *m, size_t n_names)
 	bytes = file_load(path, &len);
 	(void)unlink(path);
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		double start = now_s(), took;
+		double start = self_cpu_s(), took;
 
 		image_use(bytes, len);
-		took = (now_s() - start) * 1e3;
+		took = (self_cpu_s() - start) * 1e3;
 		best = took < best ? took : best;
 	}
 	printf("image_bytes_a_name %.2f\nimage_ms %.1f\n", (double)len / (double)n_names, best);
@@ -291,23 +270,23 @@ static void bench_prefixes(const char *path)
 		asked[i].b[2] ^= (uint8_t)(i % 2 * (i >> 1));
 		asked[i].b[3] ^= (uint8_t)(i % 2 * (i >> 9));
 	}
-	start = now_s();
+	start = self_cpu_s();
 	for (size_t i = 0; i < n; i++)
 		if (addresses_builder_add(b, 0, &v[i]))
 			die("prefix");
 	if (addresses_builder_finish(b, NULL, &a))
 		die("prefixes");
-	printf("prefixes %zu\nprefixes_build_ms %.1f\n", n, (now_s() - start) * 1e3);
+	printf("prefixes %zu\nprefixes_build_ms %.1f\n", n, (self_cpu_s() - start) * 1e3);
 	printf("prefixes_kib %zu\n", addresses_size_bytes(a) / 1024);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		double took;
 
-		start = now_s();
+		start = self_cpu_s();
 		for (size_t i = 0; i < ASKED; i++) {
 			(void)addresses_find(a, &asked[i], &found);
 			hits += found;
 		}
-		took = (now_s() - start) / ASKED * 1e9;
+		took = (self_cpu_s() - start) / ASKED * 1e9;
 		best = took < best ? took : best;
 	}
 	printf("prefixes_ns %.1f\nprefixes_held %.3f\n", best, (double)hits / ASKED / ROUNDS);
