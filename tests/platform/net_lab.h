@@ -25,8 +25,8 @@
 #include "gateway/tun/device.h"
 #include "gateway/tun/packet.h"
 
-#define LAB_WAIT_MS                                                                                \
-	5000 /* a first packet that is lost comes again after one second, and after three */
+/* A first packet that is lost comes again after one second, and after three. */
+#define LAB_WAIT_MS 5000
 
 struct net_place {
 	pid_t holder; /* keeps the namespace */
