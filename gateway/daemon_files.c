@@ -143,14 +143,22 @@ int daemon_renew_records(struct daemon *d)
 	return 0;
 }
 
+static uint64_t mix_file(uint64_t state, const char *path)
+{
+	struct list_stamp now;
+
+	(void)list_stamp_read(path, &now);
+	return list_stamp_mix(state, &now);
+}
+
 /* Tells one state of the files from another. */
 static uint64_t records_state(const struct conf_records *c)
 {
 	uint64_t state = 0;
 
 	for (size_t i = 0; i < c->files.n; i++)
-		state = list_stamp_mix(state, c->files.v[i]);
-	return c->lines_file ? list_stamp_mix(state, c->lines_file) : state;
+		state = mix_file(state, c->files.v[i]);
+	return c->lines_file ? mix_file(state, c->lines_file) : state;
 }
 
 /* What is wrong is told once, and tried again when the files have changed. */

@@ -110,11 +110,6 @@ static struct leases *share_leases(struct generation *from)
 	return from->leases ? leases_ref(from->leases) : NULL;
 }
 
-static struct records *share_records(struct generation *from)
-{
-	return from->records ? records_ref(from->records) : NULL;
-}
-
 static int finish_copy(struct generation *g, int error, struct generation **ret)
 {
 	if (error)
@@ -135,7 +130,7 @@ int generation_new_policy(struct generation *from, struct policy *policy, struct
 	}
 	g->policy = policy;
 	g->leases = share_leases(from);
-	g->records = share_records(from);
+	g->records = records_ref(from->records);
 	return finish_copy(g, take_sets(g, writer), ret);
 }
 
@@ -148,7 +143,7 @@ int generation_new_leases(struct generation *from, struct leases *leases, struct
 		return -ENOMEM;
 	}
 	g->leases = leases;
-	g->records = share_records(from);
+	g->records = records_ref(from->records);
 	return finish_copy(g, copy_policy(g, from), ret);
 }
 

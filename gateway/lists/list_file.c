@@ -42,13 +42,10 @@ int list_stamp_read(const char *path, struct list_stamp *ret)
 	return 0;
 }
 
-uint64_t list_stamp_mix(uint64_t state, const char *path)
+uint64_t list_stamp_mix(uint64_t state, const struct list_stamp *s)
 {
-	struct list_stamp now;
-
-	(void)list_stamp_read(path, &now);
-	state ^= now.inode ^ now.size << 20 ^ (uint64_t)now.mtime_s << 30 ^ (uint64_t)now.mtime_ns ^
-		 (uint64_t)now.ctime_s << 32 ^ (uint64_t)now.ctime_ns << 34;
+	state ^= s->inode ^ s->size << 20 ^ (uint64_t)s->mtime_s << 30 ^ (uint64_t)s->mtime_ns ^
+		 (uint64_t)s->ctime_s << 32 ^ (uint64_t)s->ctime_ns << 34;
 	/* The state of files that are all missing is one, too: not the 0 of none. */
 	state = (state + 1) * 0x9e3779b97f4a7c15ULL;
 	return state ^ state >> 29;

@@ -149,8 +149,8 @@ bool list_stamp_equal(const struct list_stamp *a, const struct list_stamp *b);
 /* Of the file as it is now; all 0 and the error if there is none. */
 int list_stamp_read(const char *path, struct list_stamp *ret);
 
-/* Adds the state of a file as it is now to a number that tells one state of many from another. */
-uint64_t list_stamp_mix(uint64_t state, const char *path);
+/* Adds the state of a file to a number that tells one state of many files from another. */
+uint64_t list_stamp_mix(uint64_t state, const struct list_stamp *stamp);
 
 /* The whole of a file that is read at once, of at most max_bytes; *ret is the caller's to free, and
  * has a NUL behind it. -EFBIG; the errors of open and read as above; -ENOMEM. */

@@ -304,7 +304,7 @@ bool policy_changed(const struct policy *p, uint64_t *ret_state)
 
 			(void)list_stamp_read(f->path, &now);
 			changed |= !list_stamp_equal(&now, &f->stamp);
-			state = list_stamp_mix(state, f->path);
+			state = list_stamp_mix(state, &now);
 		}
 	*ret_state = state;
 	return changed;

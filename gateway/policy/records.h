@@ -22,9 +22,9 @@ struct records;
  * is no record. */
 int records_read(
 	const struct conf_records *c, const struct list_sink *complain, struct records **ret);
-struct records *records_ref(struct records *r);
-void records_unref(struct records *r);	       /* NULL is fine */
-size_t records_count(const struct records *r); /* 0 for NULL */
+struct records *records_ref(struct records *r); /* NULL is fine */
+void records_unref(struct records *r);		/* NULL is fine */
+size_t records_count(const struct records *r);	/* 0 for NULL */
 
 enum records_result {
 	RECORDS_NONE,	/* the name is not ours */

@@ -21,6 +21,7 @@ struct parked {
 	struct writer_job job;
 	struct loop_timer push_timer;
 	uint64_t also; /* rules that add their sets */
+	uint64_t hash; /* of the name, for the table */
 	enum conf_filter filter;
 	bool carry; /* the addresses go into our own sets, too */
 	bool pushing, replied;

@@ -100,7 +100,7 @@ struct query query_of_parked(struct parked *p)
 		.limit = p->answer_size,
 		.also = p->also,
 		.filter = p->filter,
-		.hash = dns_name_hash(&p->q.name, p->engine->c.hash_key)};
+		.hash = p->hash};
 }
 
 /* With a SOA that says how long that may be remembered. */
@@ -158,6 +158,7 @@ bool query_park(const struct query *q, const struct policy_rule *rule, int upstr
 	p->rule = rule;
 	p->carry = carry;
 	p->also = q->also;
+	p->hash = q->hash;
 	p->filter = q->filter;
 	p->origin = *q->origin;
 	p->q = *q->dns;

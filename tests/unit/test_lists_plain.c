@@ -237,8 +237,8 @@ static void test_file(void **state)
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(list_stamp_read(path, &third), -ENOENT);
 	/* Files that are missing are a state, too. */
-	assert_true(list_stamp_mix(0, path) != 0);
-	assert_true(list_stamp_mix(list_stamp_mix(0, path), path) != list_stamp_mix(0, path));
+	assert_true(list_stamp_mix(0, &third) != 0);
+	assert_true(list_stamp_mix(list_stamp_mix(0, &third), &third) != list_stamp_mix(0, &third));
 }
 
 static int no_file(const char *path)
