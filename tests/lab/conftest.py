@@ -66,6 +66,17 @@ def gateway(lab):
         lab.end_processes()
 
 
+@pytest.fixture
+def gateway_of_its_own(gw, gateway):
+    """As `gateway`; the one of the module, `gw`, pauses."""
+    gw.stop()
+    yield gateway
+    for other in gateway.made:
+        if other.running():
+            other.stop()
+    gw.start()
+
+
 @pytest.fixture(scope="module")
 def module_gateway(lab):
     maker = _Maker(lab)

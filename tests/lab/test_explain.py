@@ -329,35 +329,24 @@ def test_an_included_file_that_has_changed_since(gw, lab):
 
 # --- other states ---
 
-@pytest.fixture
-def others(gw, gateway):
-    """A gateway of its own; that of the module pauses."""
-    gw.stop()
-    yield gateway
-    for other in gateway.made:
-        if other.running():
-            other.stop()
-    gw.start()
-
-
-def test_a_compiled_list_has_no_lines(others, lab, gw):
+def test_a_compiled_list_has_no_lines(gateway_of_its_own, lab, gw):
     (lab.dir / "source.txt").write_text("packed.test\nkeyword:crunch\n")
     lab.run("gw", PROGRAM, "compile", lab.dir / "source.txt", "-o", lab.dir / "image.tgl")
-    other = others({"fakeip": {"store": ""}, "lists": {"image": "image.tgl"},
-                    "rules": [{"name": "listed", "list": "image", "answer": "block"}]}, name="compiled")
+    other = gateway_of_its_own({"fakeip": {"store": ""}, "lists": {"image": "image.tgl"},
+                                "rules": [{"name": "listed", "list": "image", "answer": "block"}]}, name="compiled")
     for name in ("www.packed.test", "xcrunchx.test"):
         told = other.result("explain", name=name)
         assert told["rule"] == "listed"
         assert told["lists"] == [{"list": "image", "file": str(lab.dir / "image.tgl"), "line": None, "text": None}]
 
 
-def test_leases(others, lab):
+def test_leases(gateway_of_its_own, lab):
     soon = int(time.time()) + 3600
     (lab.dir / "leases").write_text(f"{soon} 02:00:00:00:00:01 192.168.77.50 laptop *\n")
     rules = [{"name": "no", "domain": "laptop.lan", "answer": "block"},
              {"name": "rest", "answer": "fake", "egress": "direct"}]
-    other = others({"fakeip": {"store": ""}, "leases": {"files": [str(lab.dir / "leases")]}, "rules": rules},
-                   name="leases")
+    other = gateway_of_its_own({"fakeip": {"store": ""}, "leases": {"files": [str(lab.dir / "leases")]}, "rules": rules},
+                               name="leases")
     for name in ("laptop.lan", "laptop", "50.77.168.192.in-addr.arpa"):
         told = other.result("explain", name=name)
         assert told["answer"] == "local" and told["rule"] is None and not told["records"], told
@@ -399,10 +388,10 @@ def test_never_faked(gw):
     assert told["answer"] == "fake" and any("rule mine" in note for note in told["notes"])
 
 
-def test_the_upstream_that_would_resolve(others, lab, upstreams):
+def test_the_upstream_that_would_resolve(gateway_of_its_own, lab, upstreams):
     """Of a fake name it is the one that its traffic asks, if rule and egress differ, too."""
-    other = others({"fakeip": {"store": ""}, "upstreams": SECTIONS["upstreams"],
-                    "rules": [{"name": "odd", "answer": "fake", "egress": "direct", "upstream": "far"}]}, name="odd")
+    other = gateway_of_its_own({"fakeip": {"store": ""}, "upstreams": SECTIONS["upstreams"],
+                                "rules": [{"name": "odd", "answer": "fake", "egress": "direct", "upstream": "far"}]}, name="odd")
     for upstream in upstreams.values():
         upstream.queries.clear()
     with greeter(lab, "10.99.0.10"):
@@ -478,11 +467,11 @@ def test_the_root_and_odd_names(gw):
     assert told["type"] == "TYPE65280"
 
 
-def test_a_large_list_is_read_again_in_time(others, lab):
+def test_a_large_list_is_read_again_in_time(gateway_of_its_own, lab):
     """The line is found by reading the source, which takes a moment, not seconds."""
     (lab.dir / "large.txt").write_text("".join(f"n{i}.large.test\n" for i in range(300000)))
-    other = others({"fakeip": {"store": ""}, "lists": {"large": "large.txt"},
-                    "rules": [{"name": "listed", "list": "large", "answer": "block"}]}, name="large")
+    other = gateway_of_its_own({"fakeip": {"store": ""}, "lists": {"large": "large.txt"},
+                                "rules": [{"name": "listed", "list": "large", "answer": "block"}]}, name="large")
     start = time.monotonic()
     entry, = other.result("explain", name="x.n299999.large.test")["lists"]
     assert (entry["line"], entry["text"]) == (300000, "n299999.large.test")

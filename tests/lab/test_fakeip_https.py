@@ -27,17 +27,6 @@ def changed(gw):
     change()
 
 
-@pytest.fixture
-def gateway_of_its_own(gw, gateway):
-    """As `gateway`; the one of the module pauses."""
-    gw.stop()
-    yield gateway
-    for other in gateway.made:
-        if other.running():
-            other.stop()
-    gw.start()
-
-
 def pair(gw, name):
     return addresses(gw.ask(name, "A"))[0], addresses(gw.ask(name, "AAAA"))[0]
 
