@@ -85,9 +85,10 @@ struct conf_gateway {
 	unsigned lame_duck_ms;
 };
 
-enum conf_transport { CONF_UDP, CONF_TCP };
+/* CONF_DNS: UDP or TCP, as the client came; upstreams only, like TLS and HTTPS. */
+enum conf_transport { CONF_UDP, CONF_TCP, CONF_DNS, CONF_TLS, CONF_HTTPS };
 
-struct conf_endpoint { /* a listener or an upstream's server */
+struct conf_endpoint { /* a listener */
 	enum conf_transport transport;
 	struct ip_port at;
 	char *url; /* as written */
@@ -117,13 +118,83 @@ struct conf_leases {
 	bool answer;		   /* else the names are only never faked */
 };
 
+enum conf_method { CONF_POST, CONF_GET };
+
+struct conf_pin { /* of the certificate's SubjectPublicKeyInfo (RFC 7858 4.2) */
+	uint8_t sha256[32];
+};
+
+struct conf_server { /* of an upstream */
+	enum conf_transport transport;
+	char *host;	   /* NULL: the address is literal */
+	struct ip_port at; /* family IP_NONE with a host; the port is always set: 53, 853, 443 */
+	char *tls_name;	   /* what the certificate must be for: behind '@', else host; NULL: the
+			      address */
+	char *path;	   /* https: "/dns-query" */
+	char *url;	   /* as written */
+	struct conf_pin *pins;
+	size_t n_pins;
+	enum conf_method method;
+	struct conf_bind {
+		struct ip_addr address; /* family IP_NONE: none */
+		char *interface;	/* NULL: none */
+	} bind;
+	struct conf_mark mark;	       /* mask 0: the upstream's */
+	unsigned max_queries;	       /* of a connection; 0: no bound */
+	unsigned max_life_ms, idle_ms; /* of a connection; 0 max_life: no bound */
+	unsigned line, column;
+};
+
+enum conf_strategy {
+	CONF_STRATEGY_RACE,
+	CONF_STRATEGY_SEQUENTIAL,
+	CONF_STRATEGY_RANDOM,
+	CONF_STRATEGY_ROUND_ROBIN,
+	CONF_STRATEGY_FASTEST
+};
+enum conf_all_down { CONF_ALL_DOWN_SPRAY, CONF_ALL_DOWN_NONE };
+enum conf_rebind { CONF_REBIND_PROTECT, CONF_REBIND_ALLOW };
+
 struct conf_upstream {
 	char *name;
-	struct conf_endpoint *servers;
+	struct conf_server *servers;
 	size_t n_servers;
+	enum conf_strategy strategy;
 	unsigned timeout_ms; /* a try */
 	unsigned total_ms;   /* all tries: 5 s, or the timeout if that is longer */
 	struct conf_mark mark;
+	int via;	/* egress, -1: none */
+	int bootstrap;	/* upstream, -1: none */
+	char *ca;	/* absolute path, NULL: the system's store */
+	int fallback;	/* upstream, -1: none */
+	bool downgrade; /* the fall-back may be less encrypted */
+	enum conf_all_down all_down;
+	enum conf_rebind rebind;
+	unsigned health_ms; /* 0: off */
+	struct conf_prefixes ignore_ip, bogus_nxdomain;
+	bool require_edns;
+	unsigned min_rtt_ms, window_ms;
+	struct ip_prefix ecs; /* family IP_NONE: strip */
+	bool case_randomization;
+	bool leak_strict;
+	int *lists; /* leak: strict: whose names may be asked here */
+	size_t n_lists;
+	int strict_to; /* upstream, -1: none; then others are refused */
+	unsigned line, column;
+};
+
+struct conf_cache {
+	size_t size, bytes; /* entries (0: off), bytes (0: no bound) */
+	uint32_t min_ttl_s, max_ttl_s, negative_ttl_s, failure_ttl_s;
+	uint32_t serve_stale_s;			  /* 0: off */
+	unsigned prefetch_percent, prefetch_hits; /* percent 0: off */
+	char *store;				  /* absolute path; "": none */
+	uint32_t store_every_s;			  /* 0: on stop only */
+	unsigned warmup_count, warmup_rate;	  /* rate: a second */
+};
+
+struct conf_ttl { /* of a rule; 0 min, UINT32_MAX max: not bounded */
+	uint32_t min_s, max_s;
 };
 
 enum conf_egress_type {
@@ -288,6 +359,10 @@ struct conf_rule {
 	struct conf_set_ttl set_ttl;
 	enum conf_on_error on_error;
 	bool carry; /* a real answer whose egress is a proxy or has a mark */
+	struct conf_ttl ttl;
+	bool cache;
+	enum conf_rebind rebind; /* the upstream's unless written */
+	bool rebind_set;
 	struct conf_unless *unless;
 	size_t n_unless;
 	unsigned line, column;
@@ -302,6 +377,7 @@ struct config {
 	struct conf_leases leases;
 	struct conf_upstream *upstreams;
 	size_t n_upstreams;
+	struct conf_cache cache;
 	struct conf_egress *egresses;
 	size_t n_egresses;
 	struct conf_list *lists;

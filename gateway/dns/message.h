@@ -60,6 +60,7 @@ enum dns_type {
 enum dns_ede {
 	DNS_EDE_NONE = -1,
 	DNS_EDE_OTHER = 0,
+	DNS_EDE_STALE = 3,
 	DNS_EDE_FORGED = 4, /* what a fake answer is */
 	DNS_EDE_BLOCKED = 15,
 	DNS_EDE_FILTERED = 17,
@@ -128,17 +129,29 @@ size_t dns_udp_limit(const struct dns_query *q); /* min(udp_size, DNS_UDP_MAX), 
 
 /* --- upstream --- */
 
-/* A question to upstream: RD, given id, CD and DO of flags, EDNS with 1232 and no options. AD is
- * set, so that upstream tells AD (RFC 6840 5.7); the relay gives it on only to who asked. Returns
- * its length; buf[DNS_QUESTION_MAX]. */
-#define DNS_QUESTION_MAX (DNS_HEADER_SIZE + DNS_NAME_MAX + 4 + 11)
-size_t dns_question_write(uint8_t *buf, uint16_t id, const struct dns_name *name, uint16_t type,
-	bool checking_disabled, bool dnssec_ok);
+struct dns_ecs {	/* client subnet (RFC 7871 6); bits behind the prefix are not sent */
+	uint8_t family; /* 1 IPv4, 2 IPv6 */
+	uint8_t prefix_len;
+	uint8_t address[16];
+};
+struct dns_ask {
+	const struct dns_name *name;
+	uint16_t id, type;
+	bool checking_disabled, dnssec_ok;
+	const struct dns_ecs *ecs; /* NULL: none */
+	uint64_t case_seed;	   /* letters' case is drawn from it (0x20); 0: lower */
+	unsigned pad;		   /* to a multiple of so many bytes (RFC 7830); 0: not */
+};
+/* A question to upstream: RD, EDNS with 1232. AD is set, so that upstream tells AD (RFC 6840 5.7);
+ * the relay gives it on only to who asked. Returns its length, 0: it does not fit size.
+ * DNS_QUESTION_MAX holds any without padding. */
+#define DNS_QUESTION_MAX (DNS_HEADER_SIZE + DNS_NAME_MAX + 4 + 11 + 24)
+size_t dns_question_write(uint8_t *buf, size_t size, const struct dns_ask *ask);
 
-/* Is msg a response (QR, opcode QUERY, one question) to this question with this id? Everything else
- * is not ours and is waited past. */
-bool dns_response_matches(
-	const uint8_t *msg, size_t len, uint16_t id, const struct dns_name *name, uint16_t type);
+/* Is msg a response (QR, opcode QUERY, one question, class IN) to this question? Everything else is
+ * not ours and is waited past. Of ask count id, name, type and, if there is a seed, the case. */
+bool dns_response_matches(const uint8_t *msg, size_t len, const struct dns_ask *ask);
+bool dns_response_has_opt(const uint8_t *msg, size_t len); /* a checked one */
 
 /* Walks all records and checks that each is whole and every compressed name readable, that there is
  * one question and at most one OPT, in its place. Bytes behind the last record are let pass. 0 or
@@ -189,12 +202,12 @@ unsigned dns_answer_svcb(
 /* Turns a checked upstream response into the answer to q in buf: the records byte for byte and with
  * their TTLs (MSB set becomes 0), but id, RD, CD and the question's case of q; QR and RA set, AA
  * cleared, AD only if q had AD or DO (RFC 6840 5.7); upstream's OPT dropped (hop by hop, RFC
- * 6891 6.2.6), ours added if q had one; truncated to limit with TC (the additional section alone
- * goes without, RFC 2181 9). What cannot be the answer to q (another question, an extended rcode,
- * which is between upstream and us) becomes SERVFAIL. Returns the length; buf holds limit bytes and
- * is not msg. */
-size_t dns_response_relay(
-	uint8_t *buf, size_t limit, const uint8_t *msg, size_t len, const struct dns_query *q);
+ * 6891 6.2.6), ours added if q had one, with ede; truncated to limit with TC (the additional
+ * section alone goes without, RFC 2181 9). What cannot be the answer to q (another question, an
+ * extended rcode, which is between upstream and us) becomes SERVFAIL. Returns the length; buf holds
+ * limit bytes and is not msg. */
+size_t dns_response_relay(uint8_t *buf, size_t limit, const uint8_t *msg, size_t len,
+	const struct dns_query *q, enum dns_ede ede);
 
 /* Names of types for texts: "A", "HTTPS", "TYPE65280" (RFC 3597). buf[16]. Parsing knows the same;
  * -EINVAL. */
