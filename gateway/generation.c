@@ -2,10 +2,15 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+
+#define LOG_EVERY_MS 60000
 
 static int take_sets(struct generation *g, struct writer *writer)
 {
@@ -40,6 +45,28 @@ static int read_records(struct generation *g, const struct generation_config *c)
 	return records_read(&c->config->records, &complain, &g->records);
 }
 
+static void report_server(void *arg, unsigned line, unsigned column, const char *text)
+{
+	const struct generation_config *c = arg;
+	char whole[512];
+
+	(void)snprintf(whole, sizeof whole, "%s:%u:%u: %s", c->config->path, line, column, text);
+	c->report(c->report_arg, true, whole);
+}
+
+static int make_groups(struct generation *g, const struct generation_config *c)
+{
+	const struct resolve_groups_config rc = {
+		.config = c->config,
+		.egresses = g->egresses,
+		.previous = c->previous ? c->previous->groups : NULL,
+		.report = report_server,
+		.report_arg = (void *)c,
+	};
+
+	return resolve_groups_new(&rc, &g->groups);
+}
+
 int generation_new(const struct generation_config *c, struct generation **ret)
 {
 	const struct config *config = c->config;
@@ -56,10 +83,11 @@ int generation_new(const struct generation_config *c, struct generation **ret)
 	g->exhausted = config->fakeip.exhausted;
 	g->https = config->fakeip.https;
 	g->ech = config->fakeip.ech;
-	error = resolve_groups_new(config, &g->groups);
+	g->leaks = c->leaks;
+	error = egress_set_new(
+		config, c->own_mark, c->previous ? c->previous->egresses : NULL, &g->egresses);
 	if (!error)
-		error = egress_set_new(config, c->own_mark,
-			c->previous ? c->previous->egresses : NULL, &g->egresses);
+		error = make_groups(g, c);
 	if (!error)
 		error = read_leases(g, c);
 	if (!error)
@@ -86,6 +114,7 @@ static struct generation *copy_rest(struct generation *from)
 	g->exhausted = from->exhausted;
 	g->https = from->https;
 	g->ech = from->ech;
+	g->leaks = from->leaks;
 	g->groups = resolve_groups_ref(from->groups);
 	g->egresses = egress_set_ref(from->egresses);
 	return g;
@@ -175,6 +204,49 @@ const struct policy_who *generation_who(const struct generation *g,
 		memcpy(ret->interface, n.interface, sizeof ret->interface);
 	}
 	return ret;
+}
+
+int generation_group(const struct generation *g, int group, const struct dns_name *name)
+{
+	static struct log_gate gate;
+	int where = policy_group(g->policy, group, name);
+	char text[DNS_NAME_TEXT_MAX];
+	const char *to;
+
+	if (where == group)
+		return group;
+	if (g->leaks)
+		count_add_shared(g->leaks, 1);
+	to = resolve_group_name(g->groups, where);
+	if (log_gate_open(&gate, LOG_EVERY_MS))
+		log_info("leak: strict: %s is not asked at %s but %s%s",
+			dns_name_format(name->b, text), resolve_group_name(g->groups, group),
+			to ? "at " : "nowhere", to ? to : "");
+	return where;
+}
+
+unsigned generation_flags(const struct policy_rule *rule)
+{
+	unsigned flags = rule->cache ? 0 : RESOLVE_NO_CACHE;
+
+	if (rule->rebind_set)
+		flags |= rule->rebind == CONF_REBIND_ALLOW ? RESOLVE_ALLOW_REBIND
+							   : RESOLVE_PROTECT_REBIND;
+	return flags;
+}
+
+void generation_ask(struct generation *g, struct resolver *r, const struct resolve_question *q,
+	int64_t deadline_ms, struct resolve_request *rq, resolve_done *done)
+{
+	struct resolve_question where = *q;
+
+	where.group = generation_group(g, q->group, q->name);
+	if (where.group >= 0) {
+		resolve_ask(r, g->groups, &where, deadline_ms, rq, done);
+		return;
+	}
+	*rq = (struct resolve_request){.done = done};
+	done(rq, NULL, 0, -EACCES);
 }
 
 struct generation *generation_ref(struct generation *g)

@@ -24,6 +24,7 @@ struct generation {
 	enum conf_exhausted exhausted;
 	enum conf_https https;
 	enum conf_ech ech;
+	_Atomic uint64_t *leaks; /* questions that `leak: strict` sent elsewhere; the daemon's */
 	_Atomic unsigned refs;
 };
 
@@ -36,6 +37,7 @@ struct generation_config {
 	struct policy *policy;
 	struct writer *writer;
 	uint32_t own_mark;
+	_Atomic uint64_t *leaks;
 	struct generation *previous; /* NULL: none; hands on what lives longer */
 	policy_report *report;
 	void *report_arg;
@@ -52,6 +54,14 @@ int generation_new_records(
 /* What is known of a client, for policy_question.who: ret, or NULL if no rule asks. Any thread. */
 const struct policy_who *generation_who(const struct generation *g,
 	const struct neighbours *neighbours, const struct ip_addr *client, struct policy_who *ret);
+/* What a rule says of asking: bits of enum resolve_flag. */
+unsigned generation_flags(const struct policy_rule *rule);
+/* Where a question that is for q->group may be asked: policy_group(), counted and logged where that
+ * is another one. -1: nowhere. */
+int generation_group(const struct generation *g, int group, const struct dns_name *name);
+/* resolve_ask() there, and the only way to it for names that clients ask; -EACCES: nowhere. */
+void generation_ask(struct generation *g, struct resolver *r, const struct resolve_question *q,
+	int64_t deadline_ms, struct resolve_request *rq, resolve_done *done);
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g); /* NULL is fine; any thread */
 

@@ -174,10 +174,14 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 static void ask(struct deciding *d)
 {
 	struct carry *c = d->carry;
+	const struct resolve_question q = {.group = d->verdict.upstream,
+		.name = &d->name,
+		.type = asked_family(d) == IP_V4 ? DNS_A : DNS_AAAA,
+		.flags = (uint8_t)generation_flags(d->verdict.rule),
+		.ttl = &d->verdict.rule->ttl};
 
-	resolve_ask(c->c.resolver, d->gen->groups, d->verdict.upstream, &d->name,
-		asked_family(d) == IP_V4 ? DNS_A : DNS_AAAA, 0, loop_now_ms(c->c.loop) + DECIDE_MS,
-		&d->request, resolved);
+	generation_ask(d->gen, c->c.resolver, &q, loop_now_ms(c->c.loop) + DECIDE_MS, &d->request,
+		resolved);
 }
 
 void direct_packet(struct carry *c, const struct arrival *a, const struct verdict *v,

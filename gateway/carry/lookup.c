@@ -86,6 +86,7 @@ void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const ch
 {
 	struct carry *c = arg;
 	int64_t deadline_ms = loop_now_ms(c->c.loop) + LOOKUP_MS;
+	struct resolve_question q;
 	struct dns_name name;
 	struct lookup *k;
 
@@ -102,10 +103,13 @@ void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const ch
 	*k = (struct lookup){.carry = c, .asker = l, .pending = 3, .ttl_s = UINT32_MAX};
 	l->priv = k;
 	c->n_lookups++;
-	resolve_ask(c->c.resolver, c->gen->groups, bootstrap, &name, DNS_A, 0, deadline_ms, &k->a,
-		answered_a);
-	resolve_ask(c->c.resolver, c->gen->groups, bootstrap, &name, DNS_AAAA, 0, deadline_ms,
-		&k->aaaa, answered_aaaa);
+	q = (struct resolve_question){.group = bootstrap,
+		.name = &name,
+		.type = DNS_A,
+		.flags = RESOLVE_ALLOW_REBIND}; /* a proxy may well be in the house */
+	resolve_ask(c->c.resolver, c->gen->groups, &q, deadline_ms, &k->a, answered_a);
+	q.type = DNS_AAAA;
+	resolve_ask(c->c.resolver, c->gen->groups, &q, deadline_ms, &k->aaaa, answered_aaaa);
 	settle(k); /* the third: an answer may come before both have been asked */
 }
 

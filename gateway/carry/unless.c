@@ -139,13 +139,17 @@ static void ask(struct asking *k)
 	const struct policy_unless *u = &k->rule->unless[k->at];
 	struct carry *c = k->carry;
 	int64_t deadline_ms = loop_now_ms(c->c.loop) + u->within_ms;
+	struct resolve_question q = {.group = u->upstream,
+		.name = &k->name,
+		.type = DNS_A,
+		.flags = (uint8_t)generation_flags(k->rule),
+		.ttl = &k->rule->ttl};
 
 	k->pending = 3;
 	k->beginning = true;
-	resolve_ask(c->c.resolver, k->gen->groups, u->upstream, &k->name, DNS_A, 0, deadline_ms,
-		&k->a, answered_a);
-	resolve_ask(c->c.resolver, k->gen->groups, u->upstream, &k->name, DNS_AAAA, 0, deadline_ms,
-		&k->aaaa, answered_aaaa);
+	generation_ask(k->gen, c->c.resolver, &q, deadline_ms, &k->a, answered_a);
+	q.type = DNS_AAAA;
+	generation_ask(k->gen, c->c.resolver, &q, deadline_ms, &k->aaaa, answered_aaaa);
 	k->beginning = false;
 	/* The third of the pending: this call. k may be gone after it. */
 	answered(k, NULL, 0, -ECANCELED);

@@ -62,6 +62,7 @@ enum dns_ede {
 	DNS_EDE_OTHER = 0,
 	DNS_EDE_STALE = 3,
 	DNS_EDE_FORGED = 4, /* what a fake answer is */
+	DNS_EDE_CACHED_ERROR = 13,
 	DNS_EDE_BLOCKED = 15,
 	DNS_EDE_FILTERED = 17,
 	DNS_EDE_PROHIBITED = 18,

@@ -39,5 +39,6 @@ void build_lists_fini(struct build *b);
 int build_except(struct build *b);
 int build_egresses(struct build *b);
 int build_rules(struct build *b);
+int build_leaks(struct build *b); /* leak.c */
 
 #endif

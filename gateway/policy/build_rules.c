@@ -365,6 +365,10 @@ static int rule_build(struct build *b, const struct conf_rule *from, struct poli
 	rule->upstream = from->upstream;
 	rule->set_ttl = from->set_ttl;
 	rule->on_error = from->on_error;
+	rule->ttl = from->ttl;
+	rule->cache = from->cache;
+	rule->rebind_set = from->rebind_set;
+	rule->rebind = from->rebind;
 	rule->carry = from->carry && from->answer == CONF_ANSWER_REAL && rule->egress &&
 		      (rule->egress->type != CONF_EGRESS_DIRECT || rule->egress->mark.mask);
 	err = rule_also(b, condition, rule);
@@ -400,6 +404,8 @@ int build_rules(struct build *b)
 	p->fallback = (struct policy_rule){
 		.answer = CONF_ANSWER_REAL,
 		.upstream = config->default_upstream,
+		.ttl = {.max_s = UINT32_MAX},
+		.cache = true,
 	};
 	return 0;
 }

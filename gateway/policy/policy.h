@@ -68,6 +68,11 @@ struct policy_rule {
 	size_t n_sets;
 	struct conf_set_ttl set_ttl;
 	enum conf_on_error on_error;
+	/* How real answers are asked for and kept. */
+	struct conf_ttl ttl;
+	bool cache;
+	bool rebind_set; /* else the upstream's */
+	enum conf_rebind rebind;
 	/* A real answer's addresses go into our own sets: its egress is a proxy, or has a mark. */
 	bool carry;
 	const struct policy_unless *unless; /* fake rules only; owned by the policy */
@@ -147,6 +152,11 @@ void policy_begin(const struct policy *p, const struct dns_name *name, struct ma
 /* No allocation, no lock. */
 struct policy_decision policy_decide(
 	const struct policy *p, const struct policy_question *question);
+
+/* Where a name is asked that is to be asked at group (-1 stays -1): there, or, if the group has
+ * `leak: strict` and none of its lists holds the name, at the group that it names instead; -1: at
+ * none. No allocation, no lock. */
+int policy_group(const struct policy *p, int group, const struct dns_name *name);
 
 /* Rule i of those with `also: yes`, in the order of the configuration. */
 const struct policy_rule *policy_also(const struct policy *p, unsigned i);

@@ -113,6 +113,8 @@ static int parts_build(struct build *b)
 		err = build_except(b);
 	if (!err)
 		err = build_rules(b);
+	if (!err)
+		err = build_leaks(b);
 	if (!err && b->failed)
 		err = -EINVAL;
 	return err;

@@ -89,6 +89,13 @@ struct policy_except {
 	bool builtin; /* the last source is the built-in list, and names of one label count, too */
 };
 
+struct policy_leak { /* of an upstream */
+	bool strict;
+	int to;			 /* where names are asked that may not be asked here; -1: nowhere */
+	const uint16_t *sources; /* of the matcher: whose names may */
+	size_t n_sources;
+};
+
 struct policy {
 	_Atomic unsigned refs;
 	struct matcher *matcher;
@@ -102,6 +109,8 @@ struct policy {
 	unsigned n_also;
 	bool asks_who;
 	struct policy_rule fallback;
+	const struct policy_leak *leaks; /* beside the configuration's upstreams */
+	size_t n_leaks;
 	struct policy_egress *egresses;
 	size_t n_egresses;
 	const struct conf_set **sets;

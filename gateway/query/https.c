@@ -81,9 +81,11 @@ size_t https_answer(const struct query *q, const struct policy_rule *rule)
 	unsigned flags = q->dns->flags & DNS_CD ? RESOLVE_CD : 0; /* no signature fits */
 	int upstream = query_upstream(rule);
 
+	struct resolve_question question = query_question(q, rule, upstream, flags);
+
 	if (query_is_loop(q))
 		return query_answer_failed(q, DNS_EDE_NO_REACHABLE_AUTHORITY);
-	if (upstream < 0 || !query_park(q, rule, upstream, false, flags, resolved))
+	if (upstream < 0 || !query_ask(q, rule, false, &question, resolved))
 		return answer_nodata(q);
 	return QUERY_PARKED;
 }

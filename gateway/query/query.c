@@ -37,6 +37,7 @@ void query_engine_free(struct query_engine *e)
 {
 	if (!e)
 		return;
+	warm_stop(e);
 	generation_unref(e->gen);
 	parked_slab_fini(&e->parked);
 	chase_fini(e);
@@ -46,6 +47,7 @@ void query_engine_free(struct query_engine *e)
 void query_engine_stop(struct query_engine *e)
 {
 	e->stopped = true;
+	warm_stop(e);
 }
 
 void query_engine_set_lame(struct query_engine *e)
@@ -143,15 +145,27 @@ bool query_is_loop(const struct query *q)
 	return true;
 }
 
-bool query_park(const struct query *q, const struct policy_rule *rule, int upstream, bool carry,
-	unsigned flags, resolve_done *done)
+struct resolve_question query_question(
+	const struct query *q, const struct policy_rule *rule, int group, unsigned flags)
+{
+	if (q->origin->stream)
+		flags |= RESOLVE_STREAM;
+	return (struct resolve_question){.group = group,
+		.name = &q->dns->name,
+		.hash = q->hash,
+		.type = q->dns->type,
+		.flags = (uint8_t)(flags | generation_flags(rule)),
+		.ttl = &rule->ttl};
+}
+
+struct parked *query_park(const struct query *q, const struct policy_rule *rule, bool carry)
 {
 	struct query_engine *e = q->engine;
 	struct parked *p = parked_get(&e->parked);
 
 	if (!p) {
 		count_add(&e->counters.parked_full, 1);
-		return false;
+		return NULL;
 	}
 	p->engine = e;
 	p->gen = generation_ref(q->gen);
@@ -162,8 +176,19 @@ bool query_park(const struct query *q, const struct policy_rule *rule, int upstr
 	p->filter = q->filter;
 	p->origin = *q->origin;
 	p->q = *q->dns;
-	resolve_ask(e->c.resolver, p->gen->groups, upstream, &p->q.name, p->q.type, flags,
-		loop_now_ms(e->c.loop) + ASK_DEADLINE_MS, &p->request, done);
+	return p;
+}
+
+bool query_ask(const struct query *q, const struct policy_rule *rule, bool carry,
+	const struct resolve_question *question, resolve_done *done)
+{
+	struct query_engine *e = q->engine;
+	struct parked *p = query_park(q, rule, carry);
+
+	if (!p)
+		return false;
+	generation_ask(p->gen, e->c.resolver, question, loop_now_ms(e->c.loop) + ASK_DEADLINE_MS,
+		&p->request, done);
 	return true;
 }
 

@@ -75,6 +75,10 @@ void query_engine_set_lame(struct query_engine *e);
 bool query_engine_idle(const struct query_engine *e); /* nothing is parked */
 /* From now on queries are decided by g; the engine takes a reference. */
 void query_engine_use(struct query_engine *e, struct generation *g);
+/* After a start: names that were asked often are asked again, `rate` a second, if the rules send
+ * them to the view that they were kept under; so they are fresh when the first client comes. Copies
+ * hot. -ENOMEM. */
+int query_engine_warm(struct query_engine *e, const struct cache_hot *hot, size_t n, unsigned rate);
 const struct query_counters *query_engine_counters(const struct query_engine *e);
 
 /* out: at least DNS_MESSAGE_MAX for a stream, else DNS_UDP_MAX bytes. Returns the length of the

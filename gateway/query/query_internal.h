@@ -18,6 +18,8 @@ struct query_engine {
 	struct query_counters counters;
 	bool commit_due, stopped, lame;
 	uint8_t scratch[2][DNS_MESSAGE_MAX]; /* of chase.c */
+	uint8_t cached[DNS_MESSAGE_MAX];     /* of real.c */
+	struct warm *warm;		     /* NULL: nothing to warm up */
 };
 
 /* A query that is being answered now. What it points to lives as long as the step. */
@@ -44,10 +46,15 @@ size_t query_answer_empty(
 	const struct query *q, enum dns_rcode rcode, uint16_t flags, enum dns_ede ede);
 size_t query_answer_failed(const struct query *q, enum dns_ede ede); /* SERVFAIL, counted */
 
-/* Parks q and asks upstream; done is called with the request of a struct parked, perhaps before
- * this returns. False: too many are parked (counted). */
-bool query_park(const struct query *q, const struct policy_rule *rule, int upstream, bool carry,
-	unsigned flags, resolve_done *done);
+/* What is asked at a group for q by a rule. */
+struct resolve_question query_question(
+	const struct query *q, const struct policy_rule *rule, int group, unsigned flags);
+/* q, waiting. NULL: too many are parked (counted). */
+struct parked *query_park(const struct query *q, const struct policy_rule *rule, bool carry);
+/* Parks q and asks; done is called with the request of a struct parked, perhaps before this
+ * returns. False: too many are parked. */
+bool query_ask(const struct query *q, const struct policy_rule *rule, bool carry,
+	const struct resolve_question *question, resolve_done *done);
 /* Sends p->answer and ends p; while a push is out, that ends it. */
 void query_reply(struct parked *p);
 void query_end(struct parked *p);
@@ -87,7 +94,10 @@ bool lease_holds(const struct query *q);
 bool lease_holds_reverse(const struct query *q);
 size_t lease_answer(const struct query *q); /* 0: the rules answer it */
 
-/* real.c: upstream's answer, after its addresses were pushed. */
+/* warm.c */
+void warm_stop(struct query_engine *e);
+
+/* real.c: upstream's answer, or the cache's, after its addresses were pushed. */
 size_t real_answer(const struct query *q, const struct policy_rule *rule, int upstream, bool carry);
 void real_reply(struct parked *p, const uint8_t *response, size_t response_len);
 void real_reply_failed(struct parked *p, enum dns_ede ede);
