@@ -87,6 +87,7 @@ struct transport_try {
 	const struct transport *transport; /* NULL: closed */
 	struct transports *transports;
 	void *link;
+	void *codec_link; /* the codec's: what a question is there */
 	struct transport_try *next, **prev;
 	bool again; /* it is on its second connection */
 };
