@@ -34,6 +34,8 @@ int cmd_status(const struct cmd_args *a);
 int cmd_fakeip_list(const struct cmd_args *a);
 int cmd_fakeip_lookup(const struct cmd_args *a);
 int cmd_fakeip_flush(const struct cmd_args *a);
+int cmd_cache_show(const struct cmd_args *a);
+int cmd_cache_flush(const struct cmd_args *a);
 int cmd_explain(const struct cmd_args *a);
 int cmd_reload(const struct cmd_args *a);
 int cmd_compile(const struct cmd_args *a);

@@ -52,6 +52,18 @@ static const char *who_answers(struct json_object *e)
 	return strcmp(screen_text(e, "answer"), "local") == 0 ? "this host itself" : "default";
 }
 
+static void print_cached(struct json_object *c)
+{
+	char text[32];
+
+	if (!c)
+		return;
+	printf("  cache      %s", screen_text(c, "state"));
+	if (strcmp(screen_text(c, "state"), "hit") == 0)
+		printf(", for %s more", screen_duration(screen_number(c, "ttl_s"), text));
+	puts("");
+}
+
 static void print_answer(struct json_object *e)
 {
 	struct json_object *sets = screen_get(e, "sets");
@@ -61,6 +73,7 @@ static void print_answer(struct json_object *e)
 		printf("  egress     %s\n", screen_text(e, "egress"));
 	if (screen_get(e, "upstream"))
 		printf("  upstream   %s\n", screen_text(e, "upstream"));
+	print_cached(screen_get(e, "cache"));
 	for (size_t i = 0; i < screen_count(sets); i++)
 		printf("  set        %s\n", screen_value(json_object_array_get_idx(sets, i)));
 }

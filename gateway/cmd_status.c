@@ -39,6 +39,16 @@ static void print_fakeip(struct json_object *f)
 	printf("store      %s\n", screen_text(f, "store"));
 }
 
+static void print_cache(struct json_object *c, struct json_object *a)
+{
+	printf("cache      %s answers, %s bytes  hits %s  misses %s  stale %s  evicted %s\n",
+		screen_text(c, "entries"), screen_text(c, "bytes"), screen_text(c, "hits"),
+		screen_text(c, "misses"), screen_text(c, "stale"), screen_text(c, "evicted"));
+	printf("answers    private addresses removed %s  forged %s  bogus %s  poisoned names %s\n",
+		screen_text(a, "rebind"), screen_text(a, "forged"), screen_text(a, "bogus"),
+		screen_text(a, "poisoned_names"));
+}
+
 /* --- sections with a line for each of theirs --- */
 
 static void print_upstream(struct json_object *u)
@@ -111,6 +121,7 @@ static void print(struct json_object *s)
 	print_head(s);
 	print_counters(s);
 	print_fakeip(screen_get(s, "fakeip"));
+	print_cache(screen_get(s, "cache"), screen_get(s, "answers"));
 	print_section(s, "upstreams", "upstreams", print_upstream);
 	print_section(s, "egress", "egress", print_egress);
 	print_relay(screen_get(s, "relay"));

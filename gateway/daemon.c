@@ -150,6 +150,7 @@ static void finish(struct daemon *d)
 	for (unsigned i = 0; i < d->n_workers; i++)
 		if (d->workers[i])
 			worker_stop(d->workers[i]);
+	daemon_cache_stop(d);
 	carry_shared_free(d->carry_shared);
 	conntrack_close(d->conntrack);
 	generation_unref(d->gen);

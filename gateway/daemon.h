@@ -32,6 +32,9 @@ struct daemon_status {
 	struct fakeip_stats fakeip;
 	char pool4[64], pool6[64]; /* "off" */
 	const char *store;	   /* its path; "memory"; or what is wrong */
+	struct cache_stats cache;
+	struct resolve_counters answers; /* what was removed from them, and kept out */
+	uint64_t leaks_stopped;
 	uint64_t loops_stopped, push_errors;
 	uint64_t stray, outside; /* packets dropped by our table, see netlink/table.h */
 	uint64_t unmapped;	 /* packets to fake addresses that mean nothing */
@@ -81,6 +84,12 @@ struct daemon_flush {
 };
 int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret);
 
+/* `cache show` and `cache flush`: name NULL: all. -EINVAL: that is no name. How many were shown, at
+ * most max, or flushed. */
+int64_t daemon_cache_show(
+	struct daemon *d, const char *name, size_t max, cache_visit *visit, void *arg);
+int64_t daemon_cache_flush(struct daemon *d, const char *name);
+
 /* `explain`. name, type (a text, NULL: A) and client (NULL: unknown) as users write them. -EINVAL
  * and *ret_error tells which is wrong. The winner and its question; sink gets the lists and rules
  * on the way. */
@@ -94,7 +103,8 @@ struct daemon_explanation {
 	uint64_t also;		 /* see policy_also() */
 	enum conf_filter filter; /* in force for this question */
 	enum conf_https https;
-	const char *upstream; /* NULL: none */
+	const char *upstream;	  /* NULL: none */
+	struct cache_found cache; /* of a real answer */
 	bool has_mapping;
 	struct daemon_mapping mapping;
 };

@@ -1,6 +1,7 @@
 /* explain: what comes before the policy and behind it, in the order in which a query meets it
  * (query/query.c). */
 #include "gateway/daemon_internal.h"
+#include "gateway/base/clock.h"
 #include "gateway/dns/message.h"
 
 #include <errno.h>
@@ -137,12 +138,53 @@ static void explain_filter(const struct explaining *x)
 		note(x, texts[f]);
 }
 
-static const char *upstream_name(const struct explaining *x)
+/* Where `leak: strict` has the name asked instead. */
+static int leak_group(const struct explaining *x, int group)
+{
+	int where = policy_group(x->d->gen->policy, group, x->q->name);
+	const char *to = daemon_group_name(x->d, where);
+	char text[200];
+
+	if (where == group)
+		return group;
+	(void)snprintf(text, sizeof text, "leak: strict: %s may not be asked for this name%s%s",
+		daemon_group_name(x->d, group), to ? "; it is asked at " : "; nobody is asked",
+		to ? to : "");
+	note(x, text);
+	return where;
+}
+
+/* As most clients ask: without DO and CD. */
+static void find_cached(const struct explaining *x, int group)
+{
+	const struct policy_rule *rule = x->ret->rule;
+	const struct resolve_question q = {.group = group,
+		.name = x->q->name,
+		.type = x->q->type,
+		.flags = (uint8_t)generation_flags(rule),
+		.ttl = &rule->ttl};
+	const struct cache_key key = {.name = q.name,
+		.hash = dns_name_hash(q.name, x->d->hash_key),
+		.type = q.type,
+		.view = resolve_view(x->d->gen->groups, &q)};
+	uint8_t msg[DNS_UDP_MAX];
+
+	cache_peek(
+		x->d->cache, &key, (uint32_t)(clock_ms() / 1000), msg, sizeof msg, &x->ret->cache);
+}
+
+static void explain_upstream(const struct explaining *x)
 {
 	const struct policy_rule *rule = x->ret->rule;
 	bool is_fake = rule->answer == CONF_ANSWER_FAKE && !x->ret->never_fake;
+	int group = is_fake ? query_upstream(rule) : rule->upstream;
 
-	return daemon_group_name(x->d, is_fake ? query_upstream(rule) : rule->upstream);
+	if (group < 0)
+		return;
+	group = leak_group(x, group);
+	x->ret->upstream = daemon_group_name(x->d, group);
+	if (group >= 0 && rule->cache)
+		find_cached(x, group);
 }
 
 static void explain_rules(const struct explaining *x)
@@ -162,7 +204,7 @@ static void explain_rules(const struct explaining *x)
 		ret->never_fake = true;
 		note(x, "never fake: a DHCP lease has the name");
 	}
-	ret->upstream = upstream_name(x);
+	explain_upstream(x);
 	explain_cname(x);
 	explain_filter(x);
 }

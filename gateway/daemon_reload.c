@@ -110,6 +110,7 @@ static void take_over(struct daemon *d, struct config *fresh, struct generation 
 	d->config = fresh;
 	if (d->store)
 		store_set_sync(d->store, fresh->fakeip.sync_s);
+	daemon_cache_configure(d);
 	daemon_note_lists(d);
 	daemon_clear_problem(d, PROBLEM_LEASES);
 	daemon_clear_problem(d, PROBLEM_RECORDS);
@@ -133,6 +134,7 @@ static int finish(struct daemon *d, struct config *fresh, struct policy *policy,
 			.policy = policy,
 			.writer = d->writer,
 			.own_mark = plumbing_marks(&fresh->gateway).value,
+			.leaks = &d->leaks,
 			.previous = d->gen,
 			.report = tell_lists,
 			.report_arg = r,

@@ -325,6 +325,10 @@ static int start_workers(struct daemon *d)
 			.sockets = d->sockets[i],
 			.n_sockets = d->n_sockets,
 			.fakeip = d->fakeip,
+			.cache = d->cache,
+			.hot = d->hot.v,
+			.n_hot = i == 0 ? d->hot.n : 0,
+			.warm_rate = d->config->cache.warmup_rate,
 			.hash_key = d->hash_key,
 			.writer = d->writer,
 			.inject = d->inject,
@@ -504,6 +508,7 @@ static int start_threads(struct daemon *d)
 			.policy = policy,
 			.writer = d->writer,
 			.own_mark = plumbing_marks(&d->config->gateway).value,
+			.leaks = &d->leaks,
 			.report = report_lists,
 			.report_arg = d,
 		},
@@ -512,6 +517,7 @@ static int start_threads(struct daemon *d)
 	if (error)
 		return error;
 	daemon_use(d, gen);
+	daemon_addresses_load(d);
 	return start_workers(d);
 }
 
@@ -578,6 +584,8 @@ int daemon_start(struct daemon *d)
 	error = start_control(d);
 	if (!error)
 		error = start_table(d);
+	if (!error)
+		error = daemon_cache_start(d);
 	if (!error)
 		error = hosts_new(&d->hosts);
 	if (!error)

@@ -121,6 +121,7 @@ static void upkeep(struct loop_timer *t)
 	sweep_if_wanted(d);
 	look_at_room(d);
 	tend_store(d);
+	daemon_cache_tend(d);
 	loop_timer_set(d->loop, t, loop_now_ms(d->loop) + UPKEEP_MS);
 }
 

@@ -76,6 +76,9 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 		     : fakeip_is_persistent(d->fakeip) ? store_path(d->store)
 		     : d->problems[PROBLEM_STORE]      ? d->problems[PROBLEM_STORE]
 						       : "memory: the file cannot be written";
+	cache_stats(d->cache, &ret->cache);
+	resolve_counters(d->gen->groups, &ret->answers);
+	ret->leaks_stopped = count_get(&d->leaks);
 	writer_counter(d->writer, "stray", &ret->stray);
 	writer_counter(d->writer, "outside", &ret->outside);
 }

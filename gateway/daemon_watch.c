@@ -279,6 +279,13 @@ void daemon_set_ways(struct daemon *d)
 			strerror(-error));
 }
 
+/* Connections to upstreams may stand on an address that is gone. */
+static void tell_network(struct daemon *d)
+{
+	for (unsigned i = 0; i < d->n_workers; i++)
+		worker_network_changed(d->workers[i]);
+}
+
 static void settled(struct loop_timer *t)
 {
 	struct daemon *d = container_of(t, struct daemon, settle);
@@ -293,6 +300,7 @@ static void settled(struct loop_timer *t)
 		look_at_ways(d);
 	if (news.addresses || news.links || news.lost) {
 		hosts_reload(d->hosts, d->plumbing.rt);
+		tell_network(d);
 		if (d->neighbours)
 			(void)neighbours_reload(d->neighbours, d->plumbing.rt);
 		daemon_check_routes(d);

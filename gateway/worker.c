@@ -48,7 +48,7 @@ struct worker {
 	struct loop_timer stop_timer;
 	_Atomic(struct generation *) next_gen;
 	_Atomic int next_tun, tun_fd;
-	_Atomic bool stop_asked, lame_asked;
+	_Atomic bool stop_asked, lame_asked, network_changed;
 	bool stopping, resolver_stopped;
 	bool late; /* operations are still in flight: their memory stays until the process ends */
 };
@@ -127,6 +127,7 @@ static void take_generation(struct worker *w)
 
 	if (!g)
 		return;
+	resolver_use(w->resolver, g->groups);
 	query_engine_use(w->engine, g);
 	carry_use(w->carry, g);
 	generation_unref(g);
@@ -160,6 +161,13 @@ static void stop_begin(struct worker *w)
 	loop_timer_set(w->loop, &w->stop_timer, loop_now_ms(w->loop) + STOP_MS);
 }
 
+static bool is_ours(void *arg, const struct ip_addr *a)
+{
+	const struct worker *w = arg;
+
+	return ip_addr_is_loopback(a) || hosts_contain(w->c.hosts, a);
+}
+
 static void woken(struct loop_waker *waker)
 {
 	struct worker *w = container_of(waker, struct worker, waker);
@@ -169,6 +177,8 @@ static void woken(struct loop_waker *waker)
 	if (w->stopping)
 		return;
 	take_tun(w);
+	if (atomic_exchange(&w->network_changed, false))
+		resolver_network_changed(w->resolver, is_ours, w);
 	if (w->lame_asked)
 		query_engine_set_lame(w->engine);
 	if (w->stop_asked)
@@ -228,13 +238,36 @@ static void hook_told(void *arg, const struct ip_addr *client, const struct dns_
 	carry_told(((struct worker *)arg)->carry, client, name, msg, len);
 }
 
+/* --- what resolving asks --- */
+
+static bool holds_fake(void *arg, const uint8_t *address, size_t size)
+{
+	const struct worker *w = arg;
+
+	return fakeip_in_pools(w->c.fakeip, address, size);
+}
+
+static bool is_in_pools(void *arg, const struct ip_port *to)
+{
+	return holds_fake(arg, to->addr.b, ip_addr_size(&to->addr));
+}
+
 /* --- start and stop --- */
 
 static int make_rooms(struct worker *w)
 {
 	struct query_engine_config qc;
 	struct carry_config cc;
-	int error = resolver_new(w->loop, &w->resolver);
+	const struct resolver_config rc = {
+		.loop = w->loop,
+		.cache = w->c.cache,
+		.hash_key = w->c.hash_key,
+		.forbidden = is_in_pools,
+		.in_pools = holds_fake,
+		.arg = w,
+		.probes = w->c.number == 0,
+	};
+	int error = resolver_new(&rc, &w->resolver);
 
 	if (!error)
 		error = writer_client_new(w->c.writer, wake_for_jobs, w, &w->writer_client);
@@ -276,9 +309,11 @@ static int make_rooms(struct worker *w)
 		error = carry_new(&cc, &w->carry);
 	if (error)
 		return error;
+	resolver_use(w->resolver, w->c.gen->groups);
 	query_engine_use(w->engine, w->c.gen);
 	carry_use(w->carry, w->c.gen);
-	return serve_out_new(w->loop, w->engine, &w->out);
+	error = query_engine_warm(w->engine, w->c.hot, w->c.n_hot, w->c.warm_rate);
+	return error ? error : serve_out_new(w->loop, w->engine, &w->out);
 }
 
 static int make_buffers(struct worker *w)
@@ -442,6 +477,12 @@ void worker_stop(struct worker *w)
 	pthread_join(w->thread, NULL);
 	if (!w->late)
 		worker_free(w);
+}
+
+void worker_network_changed(struct worker *w)
+{
+	w->network_changed = true;
+	loop_wake(w->loop);
 }
 
 void worker_poke(struct worker *w)

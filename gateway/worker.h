@@ -33,6 +33,10 @@ struct worker_config {
 	const struct worker_socket *sockets; /* owned by the worker from now on */
 	size_t n_sockets;
 	struct fakeip_table *fakeip;
+	struct cache *cache;
+	const struct cache_hot *hot; /* to be asked again, warm_rate a second; copied */
+	size_t n_hot;
+	unsigned warm_rate;
 	uint64_t hash_key;
 	struct writer *writer;
 	struct inject *inject;
@@ -67,6 +71,8 @@ void worker_set_lame(struct worker *w);
 /* Gives everything up that is parked, ends the thread and frees. */
 void worker_stop(struct worker *w);
 
+/* The host's addresses or routes are not what they were: see resolver_network_changed(). */
+void worker_network_changed(struct worker *w);
 void worker_poke(struct worker *w);		     /* makes it finish a turn; any thread */
 int64_t worker_last_turn_ms(const struct worker *w); /* any thread */
 

@@ -29,6 +29,10 @@ static const struct command {
 		command_fakeip_flush},
 	{"explain", CONTROL_ARG_NAME | CONTROL_ARG_TYPE | CONTROL_ARG_CLIENT,
 		"how a name would be answered, and why", command_explain},
+	{"cache.show", CONTROL_ARG_NAME | CONTROL_ARG_LIMIT,
+		"answers of upstreams that are kept: of a name, or all", command_cache_show},
+	{"cache.flush", CONTROL_ARG_NAME, "forget the answers of a name, or all",
+		command_cache_flush},
 	{"reload", 0, "read the configuration again", command_reload},
 	{"records.set", CONTROL_ARG_SOURCE | CONTROL_ARG_RECORDS,
 		"local records of a source: all of them instead of those that it had, or none; a "

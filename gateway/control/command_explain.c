@@ -122,8 +122,26 @@ static void add_notes(struct way *w, const struct daemon_explanation *e)
 		add_note(w, block_notes[e->rule->block]);
 	if (answer_of(e) == CONF_ANSWER_FAKE)
 		add_fake_notes(w, e);
+	if (answer_of(e) == CONF_ANSWER_REAL && e->cache.state == CACHE_FAILED)
+		add_note(w, "the last attempt to ask upstream failed: SERVFAIL, for a moment");
 	if (answer_of(e) == CONF_ANSWER_REAL && !e->upstream)
 		add_note(w, "there is no upstream to ask: SERVFAIL");
+}
+
+/* Only what is asked upstream is kept. */
+static struct json_object *cache_json(const struct daemon_explanation *e)
+{
+	struct json_object *j;
+
+	if (e->own || answer_of(e) != CONF_ANSWER_REAL || !e->upstream)
+		return NULL;
+	j = json_object_new_object();
+	reply_add_text(j, "state",
+		e->cache.state == CACHE_FRESH	? "hit"
+		: e->cache.state == CACHE_STALE ? "stale"
+						: "miss");
+	reply_add_number(j, "ttl_s", e->cache.left_s);
+	return j;
 }
 
 static struct json_object *result_json(struct daemon *d, const struct control_request *q,
@@ -142,7 +160,7 @@ static struct json_object *result_json(struct daemon *d, const struct control_re
 	reply_add_text(j, "egress", egress ? egress->name : NULL);
 	reply_add_text(j, "upstream", e->own ? NULL : e->upstream);
 	json_object_object_add(j, "sets", sets_json(d, e));
-	reply_add_text(j, "cache", NULL);
+	json_object_object_add(j, "cache", cache_json(e));
 	json_object_object_add(j, "fakeip", e->has_mapping ? mapping_json(&e->mapping) : NULL);
 	reply_add_bool(j, "records", e->records);
 	add_notes(w, e);

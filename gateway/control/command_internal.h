@@ -23,6 +23,8 @@ control_command command_status;
 control_command command_fakeip_list;
 control_command command_fakeip_lookup;
 control_command command_fakeip_flush;
+control_command command_cache_show;
+control_command command_cache_flush;
 control_command command_explain;
 control_command command_reload;
 control_command command_records_set;

@@ -74,15 +74,29 @@ static struct json_object *fakeip_json(const struct daemon_status *s)
 	return j;
 }
 
-/* There is no cache: that it holds nothing is the truth. */
-static struct json_object *cache_json(void)
+static struct json_object *cache_json(const struct daemon_status *s)
+{
+	const struct cache_stats *c = &s->cache;
+	struct json_object *j = json_object_new_object();
+
+	reply_add_number(j, "entries", c->entries);
+	reply_add_number(j, "bytes", c->bytes);
+	reply_add_number(j, "hits", c->hits);
+	reply_add_number(j, "misses", c->misses);
+	reply_add_number(j, "stale", c->stale);
+	reply_add_number(j, "refreshes", c->refreshes);
+	reply_add_number(j, "evicted", c->evicted);
+	return j;
+}
+
+static struct json_object *answers_json(const struct daemon_status *s)
 {
 	struct json_object *j = json_object_new_object();
 
-	reply_add_number(j, "entries", 0);
-	reply_add_number(j, "bytes", 0);
-	reply_add_number(j, "hits", 0);
-	reply_add_number(j, "misses", 0);
+	reply_add_number(j, "rebind", s->answers.rebind);
+	reply_add_number(j, "forged", s->answers.forged);
+	reply_add_number(j, "bogus", s->answers.bogus);
+	reply_add_number(j, "poisoned_names", s->answers.poisoned);
 	return j;
 }
 
@@ -94,6 +108,7 @@ static struct json_object *server_json(const struct resolve_server_info *s)
 	reply_add_text(j, "url", s->url);
 	reply_add_bool(j, "up", s->up);
 	reply_add_number(j, "rtt_us", s->rtt_us);
+	reply_add_number(j, "p95_us", s->p95_us);
 	reply_add_number(j, "queries", s->queries);
 	reply_add_number(j, "failures", s->failures);
 	reply_add_number(j, "wrong_answers", s->wrong_answers);
@@ -235,11 +250,12 @@ void command_status(struct daemon *d, const struct control_request *q, struct co
 	json_object_object_add(j, "marks", marks_json(&s));
 	json_object_object_add(j, "queries", queries_json(&s));
 	json_object_object_add(j, "fakeip", fakeip_json(&s));
-	json_object_object_add(j, "cache", cache_json());
+	json_object_object_add(j, "cache", cache_json(&s));
 	json_object_object_add(j, "upstreams", upstreams_json(d));
 	json_object_object_add(j, "egress", egress_json(d));
 	json_object_object_add(j, "relay", relay_json(&s));
-	reply_add_number(j, "leaks_stopped", 0);
+	json_object_object_add(j, "answers", answers_json(&s));
+	reply_add_number(j, "leaks_stopped", s.leaks_stopped);
 	reply_add_number(j, "loops_stopped", s.loops_stopped);
 	reply_add_number(j, "push_errors", s.push_errors);
 	reply_add_number(j, "stray", s.stray);
