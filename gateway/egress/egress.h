@@ -57,6 +57,10 @@ bool egress_goes_by_name(const struct egress_set *s, unsigned egress);
  * group: it does, or each member. */
 bool egress_takes_udp(const struct egress_set *s, unsigned egress);
 
+/* Whether egress i of a carries as j of b does, one of them before a reload: the same name, type,
+ * server, mark and credentials; of groups, the same members in this order. */
+bool egress_same(const struct egress_set *a, unsigned i, const struct egress_set *b, unsigned j);
+
 /* A flow counts from begin to end; the state outlives the set. Any thread. */
 struct egress_state *egress_flow_begin(struct egress_set *s, unsigned egress);
 void egress_flow_end(struct egress_state *st);

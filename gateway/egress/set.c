@@ -312,6 +312,41 @@ bool egress_goes_by_name(const struct egress_set *s, unsigned egress)
 	return true;
 }
 
+static bool text_same(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same(const struct egress_set *a, unsigned i, const struct egress_set *b, unsigned j,
+	unsigned depth)
+{
+	const struct egress *x = &a->v[i], *y = &b->v[j];
+
+	/* A state is handed on for name, type and server. */
+	if (x->state != y->state || x->mark != y->mark || x->conf.n_of != y->conf.n_of ||
+		x->conf.strategy != y->conf.strategy || x->conf.udp != y->conf.udp ||
+		x->conf.connect_timeout_ms != y->conf.connect_timeout_ms ||
+		x->conf.bootstrap != y->conf.bootstrap || !text_same(x->user, y->user) ||
+		!text_same(x->password, y->password))
+		return false;
+	for (size_t k = 0; k < x->conf.n_of; k++) {
+		if (depth == EGRESS_DEPTH_MAX ||
+			!same(a, (unsigned)x->conf.of[k], b, (unsigned)y->conf.of[k], depth + 1))
+			return false;
+	}
+	return true;
+}
+
+bool egress_same(const struct egress_set *a, unsigned i, const struct egress_set *b, unsigned j)
+{
+	i = set_at(a, i);
+	j = set_at(b, j);
+	/* The one for EGRESS_DIRECT has no name, and a state of each set's own. */
+	if (i == a->n || j == b->n)
+		return i == a->n && j == b->n && a->v[i].mark == b->v[j].mark;
+	return same(a, i, b, j, 0);
+}
+
 size_t egress_list(const struct egress_set *s, struct egress_info *ret, size_t max)
 {
 	size_t n = s->n < max ? s->n : max;
