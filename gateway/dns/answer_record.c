@@ -69,9 +69,7 @@ void dns_answer_record(struct dns_writer *w, const uint8_t *owner, uint16_t type
 
 /* --- copies --- */
 
-/* The data of a record with its names in full: between them, bytes. Returns its size; 0 with *bad:
- * it cannot be read. out: NULL only counts. */
-static size_t data_expand(
+size_t dns_data_expand(
 	const uint8_t *msg, size_t len, const struct dns_record *rec, uint8_t *out, bool *bad)
 {
 	size_t at[DNS_RECORD_NAMES], from = rec->data, size = 0;
@@ -108,13 +106,13 @@ static bool record_copy(struct dns_writer *w, const uint8_t *msg, size_t len,
 	bool bad;
 	uint8_t *to;
 
-	size = data_expand(msg, len, rec, NULL, &bad);
+	size = dns_data_expand(msg, len, rec, NULL, &bad);
 	if (bad || size > DNS_RDATA_MAX || dns_name_expand(msg, len, &off, &owner))
 		return false;
 	to = record_begin(w, owner.b, rec->type, ttl_s < ttl_max_s ? ttl_s : ttl_max_s, size);
 	if (!to)
 		return false;
-	(void)data_expand(msg, len, rec, to, &bad);
+	(void)dns_data_expand(msg, len, rec, to, &bad);
 	w->answers++;
 	return true;
 }

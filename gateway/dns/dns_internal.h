@@ -98,6 +98,19 @@ bool dns_chain_contains(const struct dns_chain *c, const struct dns_name *name);
 size_t dns_svcb_hints(
 	const uint8_t *msg, const struct dns_record *rec, dns_address_visit *visit, void *arg);
 
+/* How many hints of an SVCB or HTTPS record are dropped; -EBADMSG: it is malformed. */
+struct dns_store_how;
+int dns_svcb_dropped(
+	const uint8_t *msg, const struct dns_record *rec, const struct dns_store_how *how);
+/* The data of a well-formed one without them: its size; out: NULL only counts. */
+size_t dns_svcb_store(const uint8_t *msg, const struct dns_record *rec,
+	const struct dns_store_how *how, uint8_t *out);
+
+/* The data of a record with its names in full: between them, bytes. Returns its size; 0 with *bad:
+ * it cannot be read. out: NULL only counts. */
+size_t dns_data_expand(
+	const uint8_t *msg, size_t len, const struct dns_record *rec, uint8_t *out, bool *bad);
+
 /* The head of a record owned by the question's name. Returns where its data goes, NULL if that does
  * not fit or there is no question that could own it. The caller counts it. */
 uint8_t *dns_writer_record(struct dns_writer *w, unsigned type, uint32_t ttl_s, size_t size);
@@ -109,6 +122,9 @@ int dns_name_expand(const uint8_t *msg, size_t len, size_t *off, struct dns_name
  * -EBADMSG. */
 int dns_name_check(const uint8_t *msg, size_t len, size_t *off);
 
+/* Writes the name with the case of its letters drawn from seed (0: lower). */
+void dns_name_draw_case(uint8_t *to, const struct dns_name *name, uint64_t seed);
+
 /* Where the pointer at the end of the name at off leads; 0 if it has none. -EBADMSG as
  * dns_name_skip(). */
 int dns_name_pointer(const uint8_t *msg, size_t len, size_t off, size_t *ret_target);
@@ -119,8 +135,24 @@ static inline uint32_t dns_ttl_s(uint32_t wire)
 	return wire & 0x80000000 ? 0 : wire;
 }
 
-/* Writes an OPT at p as the last record of an answer to q: DNS_OPT_SIZE bytes, and DNS_EDE_SIZE
- * with an ede. Returns its size. */
+/* Is it a response to q's question? */
+bool dns_response_answers(const uint8_t *msg, size_t len, const struct dns_query *q);
+
+/* The flags of a response with those of upstream's, for who asked q: AD only to who wants it (RFC
+ * 6840 5.7). */
+static inline unsigned dns_relay_flags(unsigned theirs, const struct dns_query *q)
+{
+	unsigned ad = q->dnssec_ok || q->flags & DNS_AD ? DNS_AD : 0;
+
+	return DNS_QR | DNS_RA | (q->flags & (DNS_RD | DNS_CD)) | (theirs & (DNS_TC | 15 | ad));
+}
+
+static inline size_t dns_opt_size(enum dns_ede ede)
+{
+	return DNS_OPT_SIZE + (ede == DNS_EDE_NONE ? 0 : DNS_EDE_SIZE);
+}
+
+/* Writes an OPT at p as the last record of an answer to q. Returns its size, dns_opt_size(). */
 size_t dns_opt_write(uint8_t *p, const struct dns_query *q, unsigned rcode, enum dns_ede ede);
 
 #endif

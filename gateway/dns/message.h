@@ -152,7 +152,9 @@ size_t dns_question_write(uint8_t *buf, size_t size, const struct dns_ask *ask);
 /* Is msg a response (QR, opcode QUERY, one question, class IN) to this question? Everything else is
  * not ours and is waited past. Of ask count id, name, type and, if there is a seed, the case. */
 bool dns_response_matches(const uint8_t *msg, size_t len, const struct dns_ask *ask);
-bool dns_response_has_opt(const uint8_t *msg, size_t len); /* a checked one */
+bool dns_response_has_opt(const uint8_t *msg, size_t len);
+/* With the upper bits that an OPT holds (RFC 6891 6.1.3); msg is a header long at least. */
+unsigned dns_response_rcode(const uint8_t *msg, size_t len);
 
 /* Walks all records and checks that each is whole and every compressed name readable, that there is
  * one question and at most one OPT, in its place. Bytes behind the last record are let pass. 0 or
@@ -174,6 +176,9 @@ static inline enum dns_rcode dns_message_rcode(const uint8_t *msg) /* without OP
  * visit for each with its TTL in seconds (MSB set means 0, RFC 2181 8). Returns how many. */
 typedef void dns_address_visit(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s);
 size_t dns_response_addresses(const uint8_t *msg, size_t len, dns_address_visit *visit, void *arg);
+/* Those of its whole answer section, whatever their owners. */
+size_t dns_response_all_addresses(
+	const uint8_t *msg, size_t len, dns_address_visit *visit, void *arg);
 
 /* What the SVCB or HTTPS records of a faked name say instead of what upstream says. */
 struct dns_svcb_rewrite {

@@ -11,12 +11,6 @@ struct parts {
 	uint32_t opt_ttl;
 };
 
-static bool same_question(const uint8_t *msg, size_t len, const struct dns_query *q)
-{
-	return len >= DNS_HEADER_SIZE && q->question_len == q->name.len + 4 &&
-	       dns_response_matches(msg, len, dns_get16(msg), &q->name, q->type);
-}
-
 static bool split(const uint8_t *msg, size_t len, size_t question_len, struct parts *ret)
 {
 	struct dns_reader r = {.msg = msg, .len = len, .off = DNS_HEADER_SIZE + question_len};
@@ -111,10 +105,9 @@ static void mend_ttls(uint8_t *buf, size_t len, size_t question_end)
 	}
 }
 
-size_t dns_response_relay(
-	uint8_t *buf, size_t limit, const uint8_t *msg, size_t len, const struct dns_query *q)
+size_t dns_response_relay(uint8_t *buf, size_t limit, const uint8_t *msg, size_t len,
+	const struct dns_query *q, enum dns_ede ede)
 {
-	unsigned theirs, flags;
 	struct parts parts;
 	size_t size;
 
@@ -122,22 +115,18 @@ size_t dns_response_relay(
 		limit = DNS_MESSAGE_MAX;
 	/* The upper bits of an extended rcode are between upstream and us: BADVERS, BADCOOKIE (RFC
 	 * 6891 6.1.3). */
-	if (!same_question(msg, len, q) || !split(msg, len, q->question_len, &parts) ||
+	if (!dns_response_answers(msg, len, q) || !split(msg, len, q->question_len, &parts) ||
 		parts.opt_ttl >> 24)
 		return dns_answer_empty(buf, limit, q, DNS_SERVFAIL, 0, DNS_EDE_OTHER);
 
-	theirs = dns_message_flags(msg);
-	flags = DNS_QR | DNS_RA | (q->flags & (DNS_RD | DNS_CD)) | (theirs & (DNS_TC | 15));
-	if (q->dnssec_ok || q->flags & DNS_AD)
-		flags |= theirs & DNS_AD;
 	dns_put16(buf, q->id);
-	dns_put16(buf + 2, flags);
+	dns_put16(buf + 2, dns_relay_flags(dns_message_flags(msg), q));
 	dns_put16(buf + 4, 1);
 	memcpy(buf + DNS_HEADER_SIZE, q->question, q->question_len);
-	size = copy_body(buf, limit - (q->has_opt ? DNS_OPT_SIZE : 0), msg, &parts);
+	size = copy_body(buf, limit - (q->has_opt ? dns_opt_size(ede) : 0), msg, &parts);
 	mend_ttls(buf, size, parts.question_end);
 	if (q->has_opt) {
-		size += dns_opt_write(buf + size, q, 0, DNS_EDE_NONE);
+		size += dns_opt_write(buf + size, q, 0, ede);
 		dns_put16(buf + 10, dns_get16(buf + 10) + 1u);
 	}
 	return size;

@@ -7,19 +7,43 @@ static uint16_t question_count(const uint8_t *msg)
 	return dns_get16(msg + 4);
 }
 
-bool dns_response_matches(
-	const uint8_t *msg, size_t len, uint16_t id, const struct dns_name *name, uint16_t type)
+/* With a seed byte for byte as it was sent. A compressed name cannot be: pointers lead nowhere from
+ * the question. */
+static bool same_name(const uint8_t *msg, size_t len, size_t *off, const struct dns_ask *ask)
+{
+	uint8_t sent[DNS_NAME_MAX];
+	struct dns_name got;
+
+	if (!ask->case_seed)
+		return dns_name_read(msg, len, off, &got) == 0 && dns_name_equal(&got, ask->name);
+	if (len - *off < ask->name->len)
+		return false;
+	dns_name_draw_case(sent, ask->name, ask->case_seed);
+	*off += ask->name->len;
+	return memcmp(msg + DNS_HEADER_SIZE, sent, ask->name->len) == 0;
+}
+
+bool dns_response_matches(const uint8_t *msg, size_t len, const struct dns_ask *ask)
 {
 	size_t off = DNS_HEADER_SIZE;
-	struct dns_name asked;
 
-	if (len < DNS_HEADER_SIZE || dns_get16(msg) != id || question_count(msg) != 1)
+	if (len < DNS_HEADER_SIZE || dns_get16(msg) != ask->id || question_count(msg) != 1)
 		return false;
 	if ((dns_message_flags(msg) & (DNS_QR | DNS_OPCODE)) != DNS_QR)
 		return false;
-	if (dns_name_read(msg, len, &off, &asked) || len - off < 4 || !dns_name_equal(&asked, name))
+	if (!same_name(msg, len, &off, ask) || len - off < 4)
 		return false;
-	return dns_get16(msg + off) == type && dns_get16(msg + off + 2) == DNS_CLASS_IN;
+	return dns_get16(msg + off) == ask->type && dns_get16(msg + off + 2) == DNS_CLASS_IN;
+}
+
+bool dns_response_answers(const uint8_t *msg, size_t len, const struct dns_query *q)
+{
+	struct dns_ask ask = {.name = &q->name, .type = q->type};
+
+	if (len < DNS_HEADER_SIZE || q->question_len != q->name.len + 4)
+		return false;
+	ask.id = dns_get16(msg);
+	return dns_response_matches(msg, len, &ask);
 }
 
 /* Behind the question, or an error. */
@@ -82,6 +106,36 @@ int dns_response_check(const uint8_t *msg, size_t len)
 			return -EBADMSG;
 	}
 	return 0;
+}
+
+static bool find_opt(const uint8_t *msg, size_t len, struct dns_record *ret)
+{
+	struct dns_reader r = reader_at_records(msg, len);
+	unsigned before, all;
+
+	if (r.bad)
+		return false;
+	before = (unsigned)dns_get16(msg + 6) + dns_get16(msg + 8);
+	all = before + dns_get16(msg + 10);
+	for (unsigned i = 0; i < all && dns_reader_record(&r, ret); i++) {
+		if (i >= before && ret->type == DNS_OPT)
+			return true;
+	}
+	return false;
+}
+
+bool dns_response_has_opt(const uint8_t *msg, size_t len)
+{
+	struct dns_record opt;
+
+	return find_opt(msg, len, &opt);
+}
+
+unsigned dns_response_rcode(const uint8_t *msg, size_t len)
+{
+	struct dns_record opt;
+
+	return dns_message_rcode(msg) | (find_opt(msg, len, &opt) ? opt.ttl >> 24 << 4 : 0);
 }
 
 /* --- along the answer section --- */
@@ -176,5 +230,22 @@ size_t dns_response_addresses(const uint8_t *msg, size_t len, dns_address_visit 
 	struct addresses a = {.visit = visit, .arg = arg};
 
 	dns_chain_walk(msg, len, visit_address, &a);
+	return a.n;
+}
+
+size_t dns_response_all_addresses(
+	const uint8_t *msg, size_t len, dns_address_visit *visit, void *arg)
+{
+	struct dns_reader r = reader_at_records(msg, len);
+	struct addresses a = {.visit = visit, .arg = arg};
+	unsigned count = r.bad ? 0 : dns_get16(msg + 6);
+	struct dns_record rec;
+	struct dns_chain c; /* of which a visit needs the message alone */
+
+	c.msg = msg;
+	for (unsigned i = 0; i < count && dns_reader_record(&r, &rec); i++) {
+		if (rec.class == DNS_CLASS_IN)
+			visit_address(&a, &c, &rec);
+	}
 	return a.n;
 }

@@ -4,6 +4,9 @@
  * A record is read whole before anything is made of it: a malformed one is left out, never mended,
  * because what a client would make of it is not known. */
 #include "gateway/dns/rdata_internal.h"
+#include "gateway/dns/stored.h"
+
+#include <errno.h>
 
 #define SVCB_MAX 64 /* records of one answer; no client looks at more */
 
@@ -160,7 +163,8 @@ size_t dns_svcb_hints(
 struct plan {
 	const struct svcb *s;
 	const struct dns_svcb_rewrite *how;
-	bool own; /* its target is the name that was asked for */
+	const struct dns_store_how *store; /* NULL, or: its hints less those that are dropped */
+	bool own;			   /* its target is the name that was asked for */
 	bool hint4, hint6;
 };
 
@@ -222,6 +226,38 @@ static void put_mandatory(struct sink *k, const struct plan *p)
 	}
 }
 
+static bool is_hint(unsigned key)
+{
+	return key == KEY_IPV4HINT || key == KEY_IPV6HINT;
+}
+
+static size_t hint_size(unsigned key)
+{
+	return key == KEY_IPV4HINT ? 4 : 16;
+}
+
+/* How many of the addresses are dropped. */
+static unsigned count_dropped(const struct param *hint, const struct dns_store_how *how)
+{
+	size_t size = hint_size(hint->key);
+	unsigned n = 0;
+
+	for (size_t at = 0; at < hint->size; at += size)
+		n += how->drop(how->arg, hint->value + at, size);
+	return n;
+}
+
+static void put_left(struct sink *k, const struct param *hint, const struct dns_store_how *how)
+{
+	size_t size = hint_size(hint->key);
+
+	put_pair(k, hint->key, (unsigned)(hint->size - size * count_dropped(hint, how)));
+	for (size_t at = 0; at < hint->size; at += size) {
+		if (!how->drop(how->arg, hint->value + at, size))
+			put(k, hint->value + at, size);
+	}
+}
+
 /* The hints are written where their keys belong in the order, whether the record had both or one:
  * before the first higher key, or at the end. */
 static void put_params(struct sink *k, const struct plan *p)
@@ -246,8 +282,12 @@ static void put_params(struct sink *k, const struct plan *p)
 		if (key == KEY_MANDATORY)
 			put_mandatory(k, p);
 		else if (more && !(key == KEY_IPV4HINT && p->hint4) &&
-			 !(key == KEY_IPV6HINT && p->hint6) && keeps(p, key))
-			put_param(k, key, param.value, param.size);
+			 !(key == KEY_IPV6HINT && p->hint6) && keeps(p, key)) {
+			if (p->store && is_hint(key))
+				put_left(k, &param, p->store);
+			else
+				put_param(k, key, param.value, param.size);
+		}
 	}
 }
 
@@ -263,6 +303,31 @@ static void put_data(struct sink *k, const struct plan *p)
 		put(k, p->s->target, p->s->target_name.len);
 	if (p->s->priority)
 		put_params(k, p);
+}
+
+int dns_svcb_dropped(
+	const uint8_t *msg, const struct dns_record *rec, const struct dns_store_how *how)
+{
+	struct svcb s;
+
+	if (!svcb_read(msg, rec, &s))
+		return -EBADMSG;
+	return (int)(count_dropped(&s.hint4, how) + count_dropped(&s.hint6, how));
+}
+
+size_t dns_svcb_store(const uint8_t *msg, const struct dns_record *rec,
+	const struct dns_store_how *how, uint8_t *out)
+{
+	struct dns_svcb_rewrite left = {0};
+	struct sink k = {.to = out};
+	struct svcb s;
+
+	if (!svcb_read(msg, rec, &s))
+		return 0;
+	left.own4 = s.hint4.size > 4 * count_dropped(&s.hint4, how);
+	left.own6 = s.hint6.size > 16 * count_dropped(&s.hint6, how);
+	put_data(&k, &(struct plan){.s = &s, .how = &left, .store = how});
+	return k.size;
 }
 
 struct rewrite {
@@ -334,8 +399,8 @@ unsigned dns_answer_svcb(
 {
 	struct rewrite rw = {.w = w, .how = how, .ttl_s = how->ttl_max_s};
 
-	if ((w->q->type != DNS_SVCB && w->q->type != DNS_HTTPS) || len < DNS_HEADER_SIZE ||
-		!dns_response_matches(msg, len, dns_get16(msg), &w->q->name, w->q->type))
+	if ((w->q->type != DNS_SVCB && w->q->type != DNS_HTTPS) ||
+		!dns_response_answers(msg, len, w->q))
 		return 0;
 	dns_chain_walk(msg, len, visit, &rw);
 	/* One TTL for the set (RFC 2181 5.2), known when all have been seen. */
