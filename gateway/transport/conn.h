@@ -14,10 +14,14 @@ struct conn;
 struct conn_codec {
 	int (*start)(struct conn *c); /* when the way stands: 0 or -errno, then nothing was made */
 	void (*end)(struct conn *c);  /* frees c->codec_state; tries are gone already */
-	/* Puts t's question on the way (conn_write) and remembers it. 0; -EAGAIN: not more at once
-	 * (it is asked later or elsewhere); another -errno breaks the connection. */
+	/* Puts t's question on the way (conn_write) and remembers it; sets t->id. Only at the end
+	 * of a turn, never from within feed(). 0; -EAGAIN: not more at once (it is asked when
+	 * something has come or a try has left); another -errno breaks the connection. */
 	int (*ask)(struct conn *c, struct transport_try *t);
-	void (*forget)(struct conn *c, struct transport_try *t); /* no answer is wanted any more */
+	/* t leaves, whatever the reason: its owner closed it (also within conn_answer()),
+	 * conn_fail() was called, it moved, the connection broke. Once for each try that was asked.
+	 */
+	void (*forget)(struct conn *c, struct transport_try *t);
 	/* Received plaintext, torn anywhere. Messages go to conn_answer(). 0; -errno breaks the
 	 * connection; the codec says conn_retire() if it is to end without harm (GOAWAY). */
 	int (*feed)(struct conn *c, const uint8_t *data, size_t len);
@@ -37,8 +41,9 @@ int conn_write(struct conn *c, const uint8_t *data, size_t len);
  * it by then). msg may be the codec's. After it c may be going down: conn_is_closing(). */
 bool conn_answer(
 	struct conn *c, struct transport_try *t, const uint8_t *msg, size_t len, uint32_t age_s);
-/* t alone failed (an HTTP status, RST_STREAM); may_retry: it may be asked on another connection
- * (REFUSED_STREAM, above GOAWAY's last). */
+/* t alone failed (an HTTP status, RST_STREAM), and forget() is told; may_retry: it may be asked on
+ * another connection (REFUSED_STREAM, above GOAWAY's last). As after conn_answer(), c may be going
+ * down then. */
 void conn_fail(struct conn *c, struct transport_try *t, int error, bool may_retry);
 void conn_retire(struct conn *c); /* no new questions; ends when the last one is answered */
 bool conn_is_closing(const struct conn *c);
