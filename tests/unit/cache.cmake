@@ -1,0 +1,1 @@
+tungate_test(test_cache tg_cache)
