@@ -65,6 +65,15 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 		.pool4 = "198.18.0.0/15",
 		.pool6 = "fd00:198:18::/64",
 		.store = "memory",
+		.cache = {.entries = 41,
+			.bytes = 4100,
+			.hits = 42,
+			.misses = 43,
+			.stale = 44,
+			.refreshes = 45,
+			.evicted = 46},
+		.answers = {.rebind = 47, .forged = 48, .bogus = 49, .poisoned = 50},
+		.leaks_stopped = 51,
 		.loops_stopped = 7,
 		.push_errors = 8,
 		.stray = 9,
@@ -129,6 +138,39 @@ size_t daemon_problems(struct daemon *d, const char **ret, size_t max)
 	for (; n < d->n_problems && n < max; n++)
 		ret[n] = d->problems[n];
 	return n;
+}
+
+int64_t daemon_cache_show(
+	struct daemon *d, const char *name, size_t max, cache_visit *visit, void *arg)
+{
+	/* a.test A, one address, no error */
+	static const uint8_t msg[] = {0, 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a', 4, 't', 'e',
+		's', 't', 0, 0, 1, 0, 1, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1};
+	struct cache_shown shown = {.type = DNS_A,
+		.ttl_s = 9,
+		.hits = 3,
+		.state = CACHE_FRESH,
+		.msg = msg,
+		.len = sizeof msg};
+
+	(void)d;
+	if (name && strchr(name, ' '))
+		return -EINVAL;
+	(void)dns_name_parse("a.test", 6, &shown.name);
+	if (max > 0)
+		visit(arg, &shown);
+	shown = (struct cache_shown){.name = shown.name, .type = DNS_AAAA, .state = CACHE_FAILED};
+	if (max > 1)
+		visit(arg, &shown);
+	return max < 2 ? (int64_t)max : 2;
+}
+
+int64_t daemon_cache_flush(struct daemon *d, const char *name)
+{
+	(void)d;
+	if (name && strchr(name, ' '))
+		return -EINVAL;
+	return name ? 2 : 100;
 }
 
 const char *daemon_group_name(struct daemon *d, int group)

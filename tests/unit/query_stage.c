@@ -79,7 +79,7 @@ struct resolve_groups {
 	unsigned refs;
 };
 
-int resolve_groups_new(const struct config *config, struct resolve_groups **ret)
+int resolve_groups_new(const struct resolve_groups_config *config, struct resolve_groups **ret)
 {
 	struct resolve_groups *g = calloc(1, sizeof *g);
 
@@ -120,13 +120,48 @@ unsigned resolve_sighted(struct resolve_groups *g, const struct dns_name *name, 
 	return stage->sightings;
 }
 
-void resolve_ask(struct resolver *r, struct resolve_groups *g, int group,
-	const struct dns_name *name, uint16_t type, unsigned flags, int64_t deadline_ms,
-	struct resolve_request *rq, resolve_done *done)
+const char *resolve_group_name(const struct resolve_groups *g, int group)
+{
+	(void)g;
+	return group < 0 ? NULL : "group";
+}
+
+uint64_t resolve_view(const struct resolve_groups *g, const struct resolve_question *q)
+{
+	(void)g;
+	return (uint64_t)q->group + 1;
+}
+
+size_t resolve_look(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q,
+	uint8_t *buf, size_t size, bool *ret_stale)
 {
 	(void)r;
-	require(group >= 0, "a group is asked");
-	*rq = (struct resolve_request){.done = done, .deadline_ms = deadline_ms};
+	require(g->refs, "groups live");
+	require(q->group >= 0 && q->hash == dns_name_hash(q->name, 7), "a question for the cache");
+	stage->n_looks++;
+	stage->look_flags = q->flags;
+	require(stage->cached_len <= size, "room for what is kept");
+	if (stage->cached_len)
+		memcpy(buf, stage->cached, stage->cached_len);
+	*ret_stale = stage->cached_stale;
+	return stage->cached_len;
+}
+
+void resolve_refresh(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q)
+{
+	(void)r;
+	require(g->refs && q->group >= 0, "a group is asked");
+	require(stage->n_refreshed < STAGE_REFRESHED_MAX, "room for refreshes");
+	stage->refreshed[stage->n_refreshed++] = *q->name;
+}
+
+void resolve_ask(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q,
+	int64_t deadline_ms, struct resolve_request *rq, resolve_done *done)
+{
+	(void)r;
+	require(q->group >= 0, "a group is asked");
+	*rq = (struct resolve_request){
+		.done = done, .deadline_ms = deadline_ms, .stale = stage->ask_stale};
 	if (stage->ask_error) {
 		done(rq, NULL, 0, stage->ask_error);
 		return;
@@ -138,10 +173,10 @@ void resolve_ask(struct resolver *r, struct resolve_groups *g, int group,
 	require(stage->n_asked < STAGE_ASKED_MAX, "room for questions");
 	stage->asked[stage->n_asked++] = (struct stage_question){.rq = rq,
 		.groups = g,
-		.name = *name,
-		.type = type,
-		.flags = flags,
-		.group = group,
+		.name = *q->name,
+		.type = q->type,
+		.flags = q->flags & ~(unsigned)RESOLVE_LOOKED,
+		.group = q->group,
 		.deadline_ms = deadline_ms};
 }
 

@@ -6,8 +6,9 @@
 #include "gateway/dns/message.h"
 #include "gateway/query/query.h"
 
-#define STAGE_ASKED_MAX 5000
-#define STAGE_SETS_MAX	16
+#define STAGE_ASKED_MAX	    5000
+#define STAGE_SETS_MAX	    16
+#define STAGE_REFRESHED_MAX 16
 
 #define STAGE_TIMERS_MAX 4096
 struct stage_question {
@@ -39,6 +40,15 @@ struct stage {
 	/* Not NULL: what every question is answered at once. */
 	const uint8_t *ask_reply;
 	size_t ask_reply_len;
+	bool ask_stale;
+
+	/* What resolve_look() finds; 0: nothing. */
+	uint8_t cached[DNS_MESSAGE_MAX];
+	size_t cached_len;
+	bool cached_stale;
+	unsigned n_looks, look_flags;
+	struct dns_name refreshed[STAGE_REFRESHED_MAX];
+	size_t n_refreshed;
 
 	struct writer_job *job; /* that waits; the engine never has two of one query */
 	unsigned n_jobs;

@@ -420,6 +420,47 @@ static void test_compiled_one_comes_and_goes(void **state)
 	stage_fini(&s);
 }
 
+static int group(const struct stage *s, int wanted, const char *text)
+{
+	struct dns_name name;
+
+	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
+	return policy_group(s->p, wanted, &name);
+}
+
+/* `leak: strict` of an upstream. */
+static void test_where_a_name_may_be_asked(void **state)
+{
+	enum { FREE, STRICT, SHUT };
+	int lists[] = {0, 1};
+	struct conf_upstream upstreams[] = {
+		[FREE] = {.strict_to = -1},
+		[STRICT] = {.leak_strict = true, .lists = lists, .n_lists = 2, .strict_to = FREE},
+		[SHUT] = {.leak_strict = true, .lists = lists, .n_lists = 1, .strict_to = -1},
+	};
+	struct stage s;
+
+	(void)state;
+	stage_init(&s);
+	s.config.upstreams = upstreams;
+	s.config.n_upstreams = 3;
+	assert_int_equal(try_build(&s, false), 0);
+	assert_int_equal(group(&s, -1, "a.test"), -1);
+	assert_int_equal(group(&s, 3, "a.test"), 3);
+	assert_int_equal(group(&s, FREE, "else.test"), FREE);
+	assert_int_equal(group(&s, STRICT, "x.a.test"), STRICT);
+	assert_int_equal(group(&s, STRICT, "b.test"), STRICT);
+	assert_int_equal(group(&s, STRICT, "not.b.test"), FREE); /* the list's own exception */
+	assert_int_equal(group(&s, STRICT, "c.test"), FREE);
+	assert_int_equal(group(&s, SHUT, "a.test"), SHUT);
+	assert_int_equal(group(&s, SHUT, "b.test"), -1);
+	list_write(&s, 'a', "c.test\n");
+	follow(&s);
+	assert_int_equal(group(&s, STRICT, "c.test"), STRICT);
+	assert_int_equal(group(&s, STRICT, "a.test"), FREE);
+	stage_fini(&s);
+}
+
 static int make_folder(void **state)
 {
 	(void)state;
@@ -443,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_optional),
 		cmocka_unit_test(test_except_comes),
 		cmocka_unit_test(test_compiled_one_comes_and_goes),
+		cmocka_unit_test(test_where_a_name_may_be_asked),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
