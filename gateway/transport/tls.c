@@ -11,9 +11,10 @@
 
 #include "gateway/base/grow.h"
 
-/* A peer that does not read, but makes us answer (KeyUpdate), gets no more than that. */
 #define PENDING_MAX (1u << 20)
-#define FEED_MAX    (1u << 20)
+/* A peer that does not read, but makes us answer (KeyUpdate), gets no more than that. */
+#define ANSWERED_MAX (2 * PENDING_MAX)
+#define FEED_MAX     (1u << 20)
 
 struct bytes {
 	uint8_t *data;
@@ -77,7 +78,7 @@ static int bio_write(BIO *bio, const char *data, size_t len, size_t *ret_len)
 	struct tls *t = BIO_get_data(bio);
 
 	BIO_clear_retry_flags(bio);
-	if (t->out.end - t->out.at > PENDING_MAX || bytes_add(&t->out, (const uint8_t *)data, len))
+	if (t->out.end - t->out.at > ANSWERED_MAX || bytes_add(&t->out, (const uint8_t *)data, len))
 		return 0;
 	*ret_len = len;
 	return 1;
@@ -252,7 +253,7 @@ int tls_write(struct tls *t, const uint8_t *data, size_t len)
 		return -EPROTO;
 	if (!len)
 		return 0;
-	if (t->out.end - t->out.at > PENDING_MAX || len > PENDING_MAX)
+	if (t->out.end - t->out.at + len > PENDING_MAX)
 		return -ENOMEM;
 	ERR_clear_error();
 	if (SSL_write_ex(t->ssl, data, len, &written) == 1)

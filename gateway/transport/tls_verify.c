@@ -93,7 +93,9 @@ int tls_verify_setup(struct tls_context *c, const struct tls_config *config, cha
 
 	SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	if (config->name)
+	if (!config->name && config->address.family == IP_NONE)
+		ok = 0;
+	else if (config->name)
 		ok = X509_VERIFY_PARAM_set1_host(param, config->name, 0);
 	else
 		ok = X509_VERIFY_PARAM_set1_ip(
