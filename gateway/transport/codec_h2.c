@@ -8,51 +8,18 @@
  * connection beyond what their streams hold (H2_BODIES_MAX), headers of a response
  * (H2_HEADERS_MAX), answers to PING and SETTINGS that are not sent yet (H2_ACKS_MAX). */
 #include <errno.h>
-#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "gateway/base/slab.h"
-#include "gateway/transport/conn.h"
+#include "gateway/transport/codec_h2_internal.h"
 
-#define H2_STREAMS_MAX	 256
-#define H2_WINDOW	 (1 << 20) /* of a connection; a stream's is the default, 65535 */
-#define H2_BODIES_MAX	 (1 << 20)
-#define H2_HEADERS_MAX	 16384
-#define H2_ACKS_MAX	 100
-#define H2_PATH_MAX	 1024
-#define H2_AUTHORITY_MAX 272
-
-struct h2_stream {
-	struct transport_try *t;	/* NULL: nobody waits for it any more */
-	struct h2_stream *next, **prev; /* all, the oldest first */
-	int32_t id;
-	uint32_t age_s;
-	uint32_t headers_bytes; /* of the section that is being received */
-	uint16_t status;
-	bool is_dns;  /* content-type */
-	bool in_body; /* the final header section is complete; what comes now are trailers */
-	bool refused; /* the question never left */
-	bool reset;
-	uint16_t question_len, question_sent;
-	size_t body_len, body_room;
-	uint8_t *body;			       /* `bytes`, or on the heap */
-	uint8_t bytes[TRANSPORT_QUESTION_MAX]; /* the question until it is sent, then the body */
-};
-
-struct h2 {
-	struct conn *conn;
-	nghttp2_session *session;
-	struct slab slab;
-	struct h2_stream *streams, **last;
-	unsigned n_open;   /* streams but reset ones: what the peer counts, or will */
-	unsigned n_wanted; /* streams with a try */
-	size_t bodies_bytes;
-	bool retired;
-	char authority[H2_AUTHORITY_MAX], path[H2_PATH_MAX];
-};
+#define H2_STREAMS_MAX 256
+#define H2_WINDOW      (1 << 20) /* of a connection; a stream's is the default, 65535 */
+#define H2_BODIES_MAX  (1 << 20)
+#define H2_HEADERS_MAX 16384
+#define H2_ACKS_MAX    100
 
 static struct h2 *h2_of(struct conn *c)
 {
@@ -153,102 +120,6 @@ static int stream_reserve(struct h2 *h2, struct h2_stream *s)
 
 /* --- requests --- */
 
-/* The name that the certificate is for, else the address; the port if it is not 443 (RFC 9113
- * 8.3.1, RFC 3986 3.2.2). */
-static void write_authority(const struct conf_server *conf, char ret[H2_AUTHORITY_MAX])
-{
-	const char *name = conf->tls_name ? conf->tls_name : conf->host;
-	char address[IP_TEXT_MAX], port[8] = "";
-	bool brackets = !name && conf->at.addr.family == IP_V6;
-
-	if (conf->at.port != 443)
-		snprintf(port, sizeof port, ":%u", conf->at.port);
-	snprintf(ret, H2_AUTHORITY_MAX, "%s%.255s%s%s", brackets ? "[" : "",
-		name ? name : ip_addr_format(&conf->at.addr, address), brackets ? "]" : "", port);
-}
-
-/* base64url without padding (RFC 4648 5, RFC 8484 4.1.1). The length. */
-static size_t write_base64url(const uint8_t *from, size_t len, char *to)
-{
-	static const char digit[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	size_t n = 0;
-
-	for (size_t i = 0; i < len; i += 3) {
-		size_t left = len - i;
-		uint32_t three = (uint32_t)from[i] << 16;
-
-		three |= left > 1 ? (uint32_t)from[i + 1] << 8 : 0;
-		three |= left > 2 ? from[i + 2] : 0u;
-		to[n++] = digit[three >> 18];
-		to[n++] = digit[three >> 12 & 63];
-		if (left > 1)
-			to[n++] = digit[three >> 6 & 63];
-		if (left > 2)
-			to[n++] = digit[three & 63];
-	}
-	return n;
-}
-
-static nghttp2_nv header(const char *name, const char *value, size_t value_len, uint8_t flags)
-{
-	return (nghttp2_nv){.name = (uint8_t *)name,
-		.namelen = strlen(name),
-		.value = (uint8_t *)value,
-		.valuelen = value_len,
-		.flags = (uint8_t)(flags | NGHTTP2_NV_FLAG_NO_COPY_NAME)};
-}
-
-static nghttp2_nv lasting(const char *name, const char *value)
-{
-	return header(name, value, strlen(value), NGHTTP2_NV_FLAG_NO_COPY_VALUE);
-}
-
-static ssize_t read_question(nghttp2_session *session, int32_t id, uint8_t *buf, size_t size,
-	uint32_t *flags, nghttp2_data_source *source, void *arg)
-{
-	struct h2_stream *s = source->ptr;
-	size_t n = (size_t)(s->question_len - s->question_sent);
-
-	(void)session, (void)id, (void)arg;
-	if (n > size)
-		n = size;
-	memcpy(buf, s->bytes + s->question_sent, n);
-	s->question_sent = (uint16_t)(s->question_sent + n);
-	if (s->question_sent == s->question_len)
-		*flags |= NGHTTP2_DATA_FLAG_EOF;
-	return (ssize_t)n;
-}
-
-static int32_t submit_post(struct h2 *h2, struct h2_stream *s)
-{
-	static const char type[] = "application/dns-message";
-	char length[8];
-	int length_len = snprintf(length, sizeof length, "%u", s->question_len);
-	nghttp2_nv nv[] = {lasting(":method", "POST"), lasting(":scheme", "https"),
-		lasting(":authority", h2->authority), lasting(":path", h2->path),
-		lasting("accept", type), lasting("content-type", type),
-		header("content-length", length, (size_t)length_len, 0)};
-	nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_question};
-
-	return nghttp2_submit_request(h2->session, NULL, nv, sizeof nv / sizeof *nv, &body, s);
-}
-
-static int32_t submit_get(struct h2 *h2, struct h2_stream *s)
-{
-	char path[H2_PATH_MAX + sizeof "?dns=" + (TRANSPORT_QUESTION_MAX + 2) / 3 * 4];
-	size_t len = (size_t)snprintf(
-		path, sizeof path, "%s%cdns=", h2->path, strchr(h2->path, '?') ? '&' : '?');
-
-	len += write_base64url(s->bytes, s->question_len, path + len);
-	s->question_sent = s->question_len;
-	nghttp2_nv nv[] = {lasting(":method", "GET"), lasting(":scheme", "https"),
-		lasting(":authority", h2->authority), header(":path", path, len, 0),
-		lasting("accept", "application/dns-message")};
-
-	return nghttp2_submit_request(h2->session, NULL, nv, sizeof nv / sizeof *nv, NULL, s);
-}
-
 static bool has_room(struct h2 *h2)
 {
 	uint32_t most = nghttp2_session_get_remote_settings(
@@ -279,7 +150,7 @@ static int h2_ask(struct conn *c, struct transport_try *t)
 		return -EAGAIN;
 	t->id = 0; /* RFC 8484 4.1 */
 	s->question_len = (uint16_t)t->owner->question(t, s->bytes, true);
-	s->id = conn_conf(c)->method == CONF_GET ? submit_get(h2, s) : submit_post(h2, s);
+	s->id = h2_submit(h2, s, conn_conf(c)->method);
 	if (s->id < 0) {
 		stream_free(h2, s);
 		return -ENOMEM;
@@ -529,7 +400,7 @@ static int h2_start(struct conn *c)
 	/* Streams that were reset live until the turn ends. */
 	slab_init(&h2->slab, sizeof(struct h2_stream), 2 * H2_STREAMS_MAX);
 	*conn_codec_state(c) = h2;
-	write_authority(conf, h2->authority);
+	h2_write_authority(conf, h2->authority);
 	r = snprintf(h2->path, sizeof h2->path, "%s", conf->path) < (int)sizeof h2->path
 		    ? open_session(h2)
 		    : -ENAMETOOLONG;
