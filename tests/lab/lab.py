@@ -379,6 +379,8 @@ class Gateway:
         self.config = merged(base_config(self.lab), config)
         if intercept:
             self.config["gateway"]["intercept"] = intercept
+        for group in self.config["upstreams"].values():  # nearly all addresses of the lab are private ones
+            group.setdefault("rebind", "allow")
         self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
 
     @property
