@@ -34,22 +34,36 @@ static bool failed_within(const struct entry *e, uint32_t now_s, uint32_t time_s
 	return e->tried == TRIED_FAILED && (int32_t)(now_s - e->tried_s) < (int32_t)time_s;
 }
 
-enum cache_state entry_state(const struct shard *s, const struct entry *e, uint32_t now_s)
+enum cache_state entry_state(
+	const struct shard_limits *limits, const struct entry *e, uint32_t now_s)
 {
 	uint32_t age_s = entry_age_s(e, now_s);
 
 	if (e->len && age_s < e->life_s)
 		return CACHE_FRESH;
-	if (e->len && age_s - e->life_s < s->limits.serve_stale_s)
+	if (e->len && age_s - e->life_s < limits->serve_stale_s)
 		return CACHE_STALE;
 	return failed_within(e, now_s, e->failure_ttl_s) ? CACHE_FAILED : CACHE_MISS;
+}
+
+bool message_answers(const uint8_t *msg, size_t len, const struct dns_name *name, uint16_t type)
+{
+	size_t off = DNS_HEADER_SIZE;
+	struct dns_name asked;
+
+	return len > DNS_HEADER_SIZE && len <= DNS_MESSAGE_MAX &&
+	       dns_name_read(msg, len, &off, &asked) == 0 && dns_name_equal(&asked, name) &&
+	       off == DNS_HEADER_SIZE + (size_t)name->len && len - off >= 4 &&
+	       msg[off] == type >> 8 && msg[off + 1] == (type & 255) && msg[off + 2] == 0 &&
+	       msg[off + 3] == DNS_CLASS_IN;
 }
 
 struct entry *entry_new(
 	const struct cache_key *key, const uint8_t *msg, size_t len, uint32_t life_s)
 {
 	const struct dns_name *name = key->name;
-	struct entry *e = malloc(sizeof *e + (msg ? len : name->len));
+	size_t size = offsetof(struct entry, data) + (msg ? len : name->len);
+	struct entry *e = malloc(size > sizeof *e ? size : sizeof *e);
 
 	if (!e)
 		return NULL;
@@ -82,7 +96,7 @@ size_t entries_free(struct entry *list)
 static void found_set(const struct shard *s, const struct entry *e, uint32_t now_s, uint8_t *buf,
 	size_t size, struct cache_found *ret)
 {
-	enum cache_state state = entry_state(s, e, now_s);
+	enum cache_state state = entry_state(&s->limits, e, now_s);
 
 	if (state == CACHE_FAILED)
 		ret->state = state;
@@ -176,23 +190,12 @@ static void insert(struct shard *s, struct entry *e, uint32_t now_s, struct entr
 	shard_insert(s, e, q, now_s, list);
 }
 
-/* Is it a message to this question? Its name is read from there later on. */
-static bool answers(const struct cache_key *key, const uint8_t *msg, size_t len)
-{
-	size_t off = DNS_HEADER_SIZE;
-	struct dns_name name;
-
-	return len <= DNS_MESSAGE_MAX && len > DNS_HEADER_SIZE &&
-	       dns_name_read(msg, len, &off, &name) == 0 && dns_name_equal(&name, key->name) &&
-	       off == DNS_HEADER_SIZE + (size_t)name.len && len - off >= 4 &&
-	       (msg[off] << 8 | msg[off + 1]) == key->type;
-}
-
 void cache_put(struct cache *c, const struct cache_key *key, const uint8_t *msg, size_t len,
 	uint32_t life_s, uint32_t now_s)
 {
-	struct entry *e =
-		life_s && answers(key, msg, len) ? entry_new(key, msg, len, life_s) : NULL;
+	struct entry *e = life_s && message_answers(msg, len, key->name, key->type)
+				  ? entry_new(key, msg, len, life_s)
+				  : NULL;
 	struct shard *s = shard_lock(c, hash_upper(key->hash));
 	struct entry **at = table_find(s, key), *list = NULL;
 

@@ -1,6 +1,6 @@
 /* What the files of this room share. table.c owns the buckets of a shard, queues.c the order in
  * which entries go, configure.c the bounds and the number of shards, cache.c the life of an entry,
- * show.c copies for people and files, save.c and load.c the file.
+ * copy.c copies for show.c and save.c; file.h is what save.c and load.c agree on.
  *
  * Everything in a shard is under its lock, but that cache_prefetch() reads where the buckets are.
  * shard_bits changes only while all locks are held, so who holds one sees it as it is. */
@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 
 #define SHARD_BITS_MAX 5
@@ -94,8 +95,8 @@ static inline void shard_unlock(struct shard *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Within serve_stale_s, or failed lately: it can be told by somebody. */
-enum cache_state entry_state(const struct shard *s, const struct entry *e, uint32_t now_s);
+enum cache_state entry_state(
+	const struct shard_limits *limits, const struct entry *e, uint32_t now_s);
 static inline uint32_t entry_age_s(const struct entry *e, uint32_t now_s)
 {
 	int32_t age = (int32_t)(now_s - e->stored_s); /* a clock may be read before it is used */
@@ -106,14 +107,21 @@ static inline const uint8_t *entry_name(const struct entry *e)
 {
 	return e->data + (e->len ? DNS_HEADER_SIZE : 0);
 }
+static inline size_t entry_size(const struct entry *e)
+{
+	size_t size = offsetof(struct entry, data) + (e->len ? e->len : e->name_len);
+
+	return size > sizeof *e ? size : sizeof *e;
+}
 /* With what malloc takes beside. */
 static inline size_t entry_bytes(const struct entry *e)
 {
-	size_t size = sizeof *e + (e->len ? e->len : e->name_len);
-
-	return (size + sizeof(size_t) + 15) / 16 * 16;
+	return (entry_size(e) + sizeof(size_t) + 15) / 16 * 16;
 }
-/* An entry of its own, in no queue and no bucket. NULL: no memory, or msg is no answer to key. */
+/* Is it a message of this question, whose name is where entry_name() says? */
+bool message_answers(const uint8_t *msg, size_t len, const struct dns_name *name, uint16_t type);
+/* An entry in no queue and no bucket; of a failure msg is NULL, an answer is its key's
+ * (message_answers()). NULL: no memory. */
 struct entry *entry_new(
 	const struct cache_key *key, const uint8_t *msg, size_t len, uint32_t life_s);
 /* Those chained by `older`. Without a lock. Returns how many. */
@@ -182,8 +190,12 @@ struct entry_copies {
 	uint8_t *bytes;
 	size_t len, room, at;
 };
-/* Appends those of name, or with NULL all, the newest of the main queue first. -ENOMEM. */
-int copies_take(struct entry_copies *copies, const struct shard *s, const struct dns_name *name);
+/* Appends all, the newest of the main queue first. -ENOMEM. */
+int copies_take(struct entry_copies *copies, const struct shard *s);
+int copies_take_name(struct entry_copies *copies, const struct shard *s, uint32_t hash,
+	const struct dns_name *name);
 struct entry *copies_next(struct entry_copies *copies); /* NULL: that was all */
+void copies_empty(struct entry_copies *copies);
+void copies_fini(struct entry_copies *copies);
 
 #endif

@@ -152,7 +152,7 @@ static void evict(struct shard *s, uint32_t now_s, struct entry **list)
 		bool probation =
 			small->n && (!main->n || small->n * SMALL_SHARE >= shard_entries(s));
 		struct entry *e = probation ? small->oldest : main->oldest;
-		bool dead = entry_state(s, e, now_s) == CACHE_MISS;
+		bool dead = entry_state(&s->limits, e, now_s) == CACHE_MISS;
 
 		if (!dead && probation && e->freq >= PROMOTE_FREQ) {
 			requeue(s, e, 0);
