@@ -44,19 +44,28 @@ static void answer_all_ways(const struct dns_query *q, enum dns_rcode rcode)
 	free(buf);
 }
 
-/* What we ask upstream for it is a query by our own rules; its name survives being written as text.
- */
+/* What we ask upstream for it is a query by our own rules, with all that can be added; its name
+ * survives being written as text. */
 static void ask_upstream(const struct dns_query *q)
 {
-	uint8_t buf[DNS_QUESTION_MAX];
+	const struct dns_ecs ecs = {.family = q->id & 3, .prefix_len = (uint8_t)(q->id >> 8)};
+	const struct dns_ask ask = {.name = &q->name,
+		.id = q->id,
+		.type = q->type,
+		.checking_disabled = q->flags & DNS_CD,
+		.dnssec_ok = q->dnssec_ok,
+		.ecs = q->id & 4 ? &ecs : NULL,
+		.case_seed = q->id,
+		.pad = q->id & 8 ? 128 : 0};
+	uint8_t buf[DNS_QUESTION_MAX + 128];
 	char text[DNS_NAME_TEXT_MAX];
 	struct dns_name name;
 	struct dns_query again;
 	enum dns_rcode rcode;
-	size_t len =
-		dns_question_write(buf, q->id, &q->name, q->type, q->flags & DNS_CD, q->dnssec_ok);
+	size_t len = dns_question_write(buf, sizeof buf, &ask);
 
-	require(len <= sizeof buf && dns_query_parse(buf, len, &again, &rcode) == DNS_PARSE_QUERY);
+	require(len && len <= sizeof buf && (!ask.pad || len % ask.pad == 0));
+	require(dns_query_parse(buf, len, &again, &rcode) == DNS_PARSE_QUERY);
 	require(dns_name_equal(&again.name, &q->name) && again.type == q->type);
 	dns_name_format(q->name.b, text);
 	require(dns_name_parse(text, strlen(text), &name) == 0 && dns_name_equal(&name, &q->name));

@@ -78,13 +78,14 @@ static void relay(
 {
 	uint8_t *buf = malloc(limit);
 	struct sum before = sum_of(msg, len), after;
+	const struct dns_ask ask = {.name = &q->name, .id = 0xabcd, .type = q->type};
+	enum dns_ede ede = msg[1] & 1 ? DNS_EDE_STALE : DNS_EDE_NONE;
 	size_t size;
 
 	require(buf != NULL);
-	size = dns_response_relay(buf, limit, msg, len, q);
+	size = dns_response_relay(buf, limit, msg, len, q, ede);
 	require(size <= limit && size >= DNS_HEADER_SIZE + (size_t)q->question_len);
-	require(buf[0] == 0xab && buf[1] == 0xcd &&
-		dns_response_matches(buf, size, 0xabcd, &q->name, q->type));
+	require(buf[0] == 0xab && buf[1] == 0xcd && dns_response_matches(buf, size, &ask));
 	if (checked) {
 		require(dns_response_check(buf, size) == 0);
 		after = sum_of(buf, size);
@@ -104,7 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sum_of(data, size);
 	if (size < DNS_HEADER_SIZE || !query_for(data, size, &q))
 		return 0;
-	dns_response_matches(data, size, q.id, &q.name, q.type);
+	dns_response_matches(data, size,
+		&(struct dns_ask){.name = &q.name, .id = q.id, .type = q.type, .case_seed = size});
 	relay(data, size, &q, 512, checked);
 	relay(data, size, &q, DNS_MESSAGE_MAX, checked);
 	return 0;

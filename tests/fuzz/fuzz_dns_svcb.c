@@ -77,7 +77,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(buf && again);
 	len = rewrite(buf, limit, data + 1, size - 1, &q, &how, &n);
 	require(len <= limit && dns_response_check(buf, len) == 0);
-	require(dns_response_matches(buf, len, 0xabcd, &q.name, q.type));
+	require(dns_response_matches(
+		buf, len, &(struct dns_ask){.name = &q.name, .id = 0xabcd, .type = q.type}));
 	require(n == 0 || q.type == DNS_HTTPS || q.type == DNS_SVCB);
 	dns_response_addresses(buf, len, require_fake, &how);
 	again_len = rewrite(again, limit, buf, len, &q, &how, &again_n);

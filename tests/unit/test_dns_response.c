@@ -26,6 +26,8 @@ static struct dns_query ask(const char *name, unsigned type, unsigned flags, int
 static void question_bytes(void **state)
 {
 	struct dns_name name = name_of("A.test");
+	struct dns_ecs ecs = {.family = 2, .prefix_len = 128};
+	struct dns_ask a = {.id = ID, .type = DNS_A};
 	struct packet want, longest;
 	uint8_t buf[DNS_QUESTION_MAX];
 	struct dns_query q;
@@ -34,13 +36,19 @@ static void question_bytes(void **state)
 	size_t len;
 
 	(void)state;
-	len = dns_question_write(buf, ID, &name, DNS_HTTPS, true, true);
+	len = dns_question_write(buf, sizeof buf,
+		&(struct dns_ask){.name = &name,
+			.id = ID,
+			.type = DNS_HTTPS,
+			.checking_disabled = true,
+			.dnssec_ok = true});
 	put_header(&want, ID, DNS_RD | DNS_AD | DNS_CD, COUNTS(1, 0, 0, 1));
 	put_question(&want, "a.test", DNS_HTTPS, 1);
 	put_opt(&want, 1232, 0x8000, "", 0);
 	assert_int_equal(len, want.len);
 	assert_memory_equal(buf, want.b, len);
-	dns_question_write(buf, ID, &name, DNS_A, false, false);
+	dns_question_write(
+		buf, sizeof buf, &(struct dns_ask){.name = &name, .id = ID, .type = DNS_A});
 	assert_int_equal(get16(buf + 2), DNS_RD | DNS_AD);
 	assert_int_equal(buf[20 + 4 + 7], 0); /* no DO */
 
@@ -48,11 +56,108 @@ static void question_bytes(void **state)
 	text[63] = text[127] = text[191] = '.';
 	text[192 + 61] = 0;
 	name = name_of(text);
-	len = dns_question_write(buf, ID, &name, DNS_A, false, false);
+	a.name = &name;
+	a.ecs = &ecs;
+	len = dns_question_write(buf, sizeof buf, &a);
 	assert_int_equal(len, DNS_QUESTION_MAX);
+	assert_int_equal(dns_question_write(buf, len - 1, &a), 0);
 	memcpy(longest.b, buf, len);
 	assert_int_equal(dns_query_parse(longest.b, len, &q, &rcode), DNS_PARSE_QUERY);
 	assert_true(dns_name_equal(&q.name, &name));
+}
+
+static void question_has_client_subnet(void **state)
+{
+	static const struct {
+		struct dns_ecs ecs;
+		const char *want;
+		size_t size;
+	} cases[] = {
+		{{1, 24, {192, 0, 2, 55}}, "\0\10\0\7\0\1\30\0\xc0\0\2", 11},
+		{{1, 19, {192, 0, 255, 55}}, "\0\10\0\7\0\1\23\0\xc0\0\xe0", 11},
+		{{1, 0, {192, 0, 2, 55}}, "\0\10\0\4\0\1\0\0", 8},
+		{{1, 99, {1, 2, 3, 4, 5}}, "\0\10\0\10\0\1\40\0\1\2\3\4", 12},
+		{{2, 33, {0x20, 1, 0xd, 0xb8, 0xff}}, "\0\10\0\11\0\2\41\0\x20\1\xd\xb8\x80", 13},
+	};
+	struct dns_name name = name_of("a.test");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct dns_ask a = {.name = &name, .id = ID, .type = DNS_A, .ecs = &cases[i].ecs};
+		uint8_t buf[DNS_QUESTION_MAX];
+		size_t len = dns_question_write(buf, sizeof buf, &a);
+
+		assert_int_equal(len, 24 + 11 + cases[i].size);
+		assert_int_equal(get16(buf + 24 + 9), cases[i].size);
+		assert_memory_equal(buf + 35, cases[i].want, cases[i].size);
+	}
+}
+
+static void question_is_padded(void **state)
+{
+	struct dns_ecs ecs = {.family = 1, .prefix_len = 24};
+	char text[200];
+
+	(void)state;
+	for (unsigned n = 1; n < 180; n++) {
+		struct dns_name name;
+		struct dns_ask a = {.name = &name, .id = ID, .type = DNS_A, .pad = 128};
+		struct dns_query q;
+		enum dns_rcode rcode;
+		uint8_t buf[512];
+		size_t len;
+
+		memset(text, 'm', sizeof text);
+		text[63] = text[127] = '.';
+		text[n == 64 || n == 128 ? n - 1 : n] = 0;
+		name = name_of(text);
+		a.ecs = n % 2 ? &ecs : NULL;
+		len = dns_question_write(buf, sizeof buf, &a);
+		assert_in_range(len, 1, 384);
+		assert_int_equal(len % 128, 0);
+		assert_int_equal(dns_query_parse(buf, len, &q, &rcode), DNS_PARSE_QUERY);
+		assert_int_equal(dns_question_write(buf, len - 1, &a), 0);
+		a.pad = 1;
+		assert_int_not_equal(dns_question_write(buf, sizeof buf, &a), 0);
+		a.pad = 100000;
+		assert_int_equal(dns_question_write(buf, sizeof buf, &a), 0);
+	}
+}
+
+/* 0x20: the case is the seed's, only letters have one, and an answer must bring it back. */
+static void question_with_drawn_case(void **state)
+{
+	struct dns_name name = name_of("ab-12.\\200{z.qwertyuiopasdfghjklzxcvbnm.test"), got;
+	struct dns_ask a = {.name = &name, .id = ID, .type = DNS_A};
+	uint8_t lower[DNS_QUESTION_MAX], buf[DNS_QUESTION_MAX];
+	unsigned upper = 0, letters = 0;
+	size_t len = dns_question_write(lower, sizeof lower, &a), off;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 200; seed++) {
+		a.case_seed = seed * 0x123456789abcdefULL;
+		assert_int_equal(dns_question_write(buf, sizeof buf, &a), len);
+		off = 12;
+		assert_int_equal(dns_name_read(buf, len, &off, &got), 0);
+		assert_true(dns_name_equal(&got, &name));
+		buf[2] |= 0x80;
+		assert_true(dns_response_matches(buf, len, &a));
+		for (size_t i = 12; i < 12u + name.len; i++) {
+			bool letter = lower[i] >= 'a' && lower[i] <= 'z';
+
+			letters += letter;
+			upper += buf[i] != lower[i];
+			assert_true(letter || buf[i] == lower[i]);
+			if (!letter)
+				continue;
+			buf[i] ^= 0x20;
+			assert_false(dns_response_matches(buf, len, &a));
+			buf[i] ^= 0x20;
+		}
+		for (size_t cut = 0; cut < 12u + name.len + 4; cut++)
+			assert_false(dns_response_matches(buf, cut, &a));
+	}
+	assert_in_range(upper, letters / 5 * 2, letters / 5 * 3);
 }
 
 /* --- whose response is it --- */
@@ -66,8 +171,9 @@ static void begin(struct packet *p, unsigned flags, const unsigned counts[4])
 static bool matches(const struct packet *p)
 {
 	struct dns_name name = name_of("a.Test");
+	struct dns_ask a = {.name = &name, .id = ID, .type = DNS_A};
 	uint8_t *copy = exact(p->b, p->len);
-	bool yes = dns_response_matches(copy, p->len, ID, &name, DNS_A);
+	bool yes = dns_response_matches(copy, p->len, &a);
 
 	free(copy);
 	return yes;
@@ -244,6 +350,23 @@ static void check_bounds_its_work(void **state)
 	assert_int_equal(check(&p), 0);
 }
 
+static void opt_and_its_rcode(void **state)
+{
+	struct packet p;
+
+	(void)state;
+	begin(&p, UPSTREAM | DNS_SERVFAIL, COUNTS(1, 1, 0, 1));
+	put_a(&p, "@12", 60, 1);
+	put_opt(&p, 1232, 0x01000000, "", 0);
+	assert_true(dns_response_has_opt(p.b, p.len));
+	assert_int_equal(dns_response_rcode(p.b, p.len), 18);
+	assert_false(dns_response_has_opt(p.b, p.len - 1)); /* cut */
+	assert_int_equal(dns_response_rcode(p.b, p.len - 1), DNS_SERVFAIL);
+	assert_false(dns_response_has_opt(p.b, 3));
+	p.b[11] = 0; /* behind the last record */
+	assert_false(dns_response_has_opt(p.b, p.len));
+}
+
 /* --- its addresses --- */
 
 struct found {
@@ -345,6 +468,28 @@ static void addresses_behind_cnames(void **state)
 	assert_int_equal(addresses(&p).n, 1);
 }
 
+static void addresses_of_all_owners(void **state)
+{
+	struct found f = {0};
+	struct packet p;
+
+	(void)state;
+	begin(&p, UPSTREAM, COUNTS(1, 4, 0, 1));
+	put_a(&p, "elsewhere.test", 60, 1);
+	put_record(&p, "@12", DNS_AAAA, 60, 16);
+	put_bytes(&p, "\0\0\0\2............", 16);
+	put_record(&p, "x@12", DNS_HTTPS, 60, 11);
+	put_bytes(&p, "\0\1\0\0\4\0\4\0\0\0\3", 11);
+	put_record(&p, "@12", DNS_TXT, 60, 1);
+	put8(&p, 0);
+	put_a(&p, "@12", 60, 9); /* another section */
+	assert_int_equal(dns_response_all_addresses(p.b, p.len, note, &f), 3);
+	assert_int_equal(f.n, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(f.first[i], i + 1);
+	assert_int_equal(dns_response_all_addresses(p.b, 5, note, &f), 0);
+}
+
 static void cname_chain_bound(void **state)
 {
 	(void)state;
@@ -366,19 +511,25 @@ static void cname_chain_bound(void **state)
 
 /* --- passing it on --- */
 
-static struct packet relay(const struct packet *p, const struct dns_query *q, size_t limit)
+static struct packet relay_with(
+	const struct packet *p, const struct dns_query *q, size_t limit, enum dns_ede ede)
 {
 	uint8_t *copy = exact(p->b, p->len), *out = malloc(limit);
 	struct packet ret;
 
 	assert_non_null(out);
-	ret.len = dns_response_relay(out, limit, copy, p->len, q);
+	ret.len = dns_response_relay(out, limit, copy, p->len, q, ede);
 	assert_true(ret.len <= limit);
 	memcpy(ret.b, out, ret.len);
 	assert_int_equal(dns_response_check(out, ret.len), 0);
 	free(copy);
 	free(out);
 	return ret;
+}
+
+static struct packet relay(const struct packet *p, const struct dns_query *q, size_t limit)
+{
+	return relay_with(p, q, limit, DNS_EDE_NONE);
 }
 
 static void assert_same(const struct packet *got, const struct packet *want)
@@ -575,6 +726,26 @@ static void relay_truncates(void **state)
 	assert_int_equal(got.len, 24);
 }
 
+static void relay_with_ede(void **state)
+{
+	struct dns_query plain = ask("A.test", DNS_A, DNS_RD, -1),
+			 edns = ask("A.test", DNS_A, DNS_RD, 0x8000);
+	struct packet p, got;
+
+	(void)state;
+	begin(&p, DNS_QR, COUNTS(1, 30, 0, 0));
+	for (uint32_t i = 0; i < 30; i++)
+		put_a(&p, "@12", 60, i);
+	got = relay_with(&p, &edns, 504 + 17, DNS_EDE_STALE);
+	assert_int_equal(got.len, 504 + 17);
+	assert_memory_equal(got.b + 504, "\0\0\51\4\xd0\0\0\x80\0\0\6\0\17\0\2\0\3", 17);
+	got = relay_with(&p, &edns, 504 + 16, DNS_EDE_STALE);
+	assert_int_equal(got.len, 24 + 17);
+	assert_true(get16(got.b + 2) & DNS_TC);
+	got = relay_with(&p, &plain, 512, DNS_EDE_STALE);
+	assert_int_equal(got.len, 504);
+}
+
 /* What cannot become an answer to q becomes SERVFAIL. */
 static void relay_of_something_else(void **state)
 {
@@ -606,19 +777,25 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(question_bytes),
+		cmocka_unit_test(question_has_client_subnet),
+		cmocka_unit_test(question_is_padded),
+		cmocka_unit_test(question_with_drawn_case),
 		cmocka_unit_test(matches_only_ours),
 		cmocka_unit_test(check_finds_every_cut),
 		cmocka_unit_test(check_reads_names_in_data),
 		cmocka_unit_test(check_refuses_odd_opts),
 		cmocka_unit_test(check_bounds_its_work),
+		cmocka_unit_test(opt_and_its_rcode),
 		cmocka_unit_test(addresses_of_the_question),
 		cmocka_unit_test(addresses_behind_cnames),
+		cmocka_unit_test(addresses_of_all_owners),
 		cmocka_unit_test(cname_chain_bound),
 		cmocka_unit_test(relay_is_byte_true),
 		cmocka_unit_test(relay_flags),
 		cmocka_unit_test(relay_drops_opt),
 		cmocka_unit_test(relay_cuts_what_cannot_move),
 		cmocka_unit_test(relay_truncates),
+		cmocka_unit_test(relay_with_ede),
 		cmocka_unit_test(relay_of_something_else),
 	};
 
