@@ -74,6 +74,17 @@ static void exempt_marks_check(struct conf_reader *r, struct conf_node *marks)
 	}
 }
 
+static void upstream_marks_check(
+	struct conf_reader *r, const struct conf_upstream *u, struct conf_node *node)
+{
+	struct conf_node *servers = conf_node_get(node, "servers");
+
+	own_mark_check(r, conf_node_get(node, "mark"), &u->mark);
+	for (size_t i = 0; i < u->n_servers; i++)
+		own_mark_check(
+			r, conf_node_get(conf_value_node(servers, i), "mark"), &u->servers[i].mark);
+}
+
 static void marks_check(struct conf_reader *r)
 {
 	const struct config *c = r->config;
@@ -90,8 +101,7 @@ static void marks_check(struct conf_reader *r)
 	exempt_marks_check(r, conf_node_get(conf_node_get(gateway, "exempt"), "mark"));
 	mark_check(r, conf_node_get(gateway, "relay_mark"), &c->gateway.relay_mark);
 	for (size_t i = 0; i < c->n_upstreams; i++)
-		own_mark_check(r, conf_node_get(conf_item_node(r, "upstreams", i), "mark"),
-			&c->upstreams[i].mark);
+		upstream_marks_check(r, &c->upstreams[i], conf_item_node(r, "upstreams", i));
 	for (size_t i = 0; i < c->n_egresses; i++)
 		own_mark_check(r, conf_node_get(conf_item_node(r, "egress", i), "mark"),
 			&c->egresses[i].mark);
@@ -181,27 +191,6 @@ static void listeners_check(struct conf_reader *r, bool pools_good)
 	}
 }
 
-static void servers_check(struct conf_reader *r, size_t upstream, bool pools_good)
-{
-	const struct config *c = r->config;
-	const struct conf_upstream *u = &c->upstreams[upstream];
-	struct conf_node *servers =
-		conf_node_get(conf_item_node(r, "upstreams", upstream), "servers");
-	bool listen_good = !conf_node_broken(conf_node_get(r->root, "listen"));
-
-	for (size_t i = 0; i < u->n_servers; i++) {
-		struct conf_node *node = conf_value_node(servers, i);
-
-		if (conf_node_good(node) && pools_good && conf_in_pools(c, &u->servers[i].at.addr))
-			conf_error(r, node, NULL, "lies in a pool of fake addresses");
-		for (size_t j = 0; j < c->n_listen && listen_good && conf_node_good(node); j++)
-			if (same_place(&c->listen[j], &u->servers[i]))
-				conf_error(r, node, NULL,
-					"is in listen too (line %u): the gateway would ask itself",
-					c->listen[j].line);
-	}
-}
-
 /* Options of fakeip that another one makes idle. */
 static void unused_check(struct conf_reader *r, struct conf_node *fakeip)
 {
@@ -240,9 +229,8 @@ static void fakeip_check(struct conf_reader *r)
 	pool_check(r, "pool6", &c->fakeip.pool6);
 	pools_good = !conf_node_broken(fakeip);
 	listeners_check(r, pools_good);
-	for (size_t i = 0; i < c->n_upstreams; i++)
-		servers_check(r, i, pools_good);
 	conf_egresses_check(r, pools_good);
+	conf_upstreams_check(r, pools_good);
 	unused_check(r, fakeip);
 	if (!pools_good || p6->addr.family == IP_NONE)
 		return;
@@ -272,30 +260,55 @@ const char *conf_upstream_names(struct conf_reader *r)
 	return text;
 }
 
-static void upstreams_check(struct conf_reader *r)
+/* What {hits: N} alone means, as the man page says. */
+enum { PREFETCH_PERCENT = 20 };
+
+static void cache_check(struct conf_reader *r)
 {
-	struct config *c = r->config;
+	struct conf_cache *cache = &r->config->cache;
+	struct conf_node *node = conf_node_get(r->root, "cache");
+	struct conf_node *min = conf_node_get(node, "min_ttl"),
+			 *max = conf_node_get(node, "max_ttl");
+	struct conf_node *prefetch = conf_node_get(node, "prefetch");
+	struct conf_node *every = conf_node_get(node, "store_every");
 
-	for (size_t i = 0; i < c->n_upstreams; i++) {
-		struct conf_upstream *u = &c->upstreams[i];
+	conf_ttl_check(r, min, max, cache->min_ttl_s, cache->max_ttl_s);
+	if (prefetch && prefetch->kind == CONF_NODE_MAP && !conf_node_get(prefetch, "share"))
+		cache->prefetch_percent = PREFETCH_PERCENT;
+	if (conf_node_good(every) && cache->store && !cache->store[0])
+		conf_warning(r, every, "has no effect without store");
+}
 
-		u->total_ms = u->timeout_ms > 5000 ? u->timeout_ms : 5000;
-	}
-	if (c->default_upstream < 0 && c->n_upstreams)
-		c->default_upstream = 0;
+void conf_ttl_check(struct conf_reader *r, struct conf_node *min, struct conf_node *max,
+	uint32_t min_s, uint32_t max_s)
+{
+	struct conf_node *node = min ? min : max;
+
+	if ((min && !conf_node_good(min)) || (max && !conf_node_good(max)) || !node ||
+		min_s <= max_s)
+		return;
+	if (min)
+		conf_error(r, min, arena_printf(r->scratch, "%us at most", max_s),
+			"is more than the longest, %us", max_s);
+	else
+		conf_error(r, max, arena_printf(r->scratch, "%us at least", min_s),
+			"is less than the shortest, %us", min_s);
 }
 
 void conf_check(struct conf_reader *r)
 {
 	if (r->root->bad)
 		return;
-	upstreams_check(r);
+	if (r->config->default_upstream < 0 && r->config->n_upstreams)
+		r->config->default_upstream = 0;
 	marks_check(r);
 	gateway_check(r);
 	fakeip_check(r);
+	cache_check(r);
 	leases_check(r);
 	r->config->records.from = r->config->path;
 	conf_clients_check(r);
 	conf_rules_check(r);
 	conf_lists_check(r);
+	conf_exposed_check(r);
 }

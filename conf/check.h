@@ -14,9 +14,25 @@ const char *conf_upstream_names(struct conf_reader *r);
 /* In a pool of fake addresses. */
 bool conf_in_pools(const struct config *c, const struct ip_addr *a);
 
-/* Those that have files of their own. pools_good: the pools may be looked at. Rules come after
- * egresses and clients, lists after rules. */
+/* Of two bounds of a TTL, either of which may not be written (NULL). */
+void conf_ttl_check(struct conf_reader *r, struct conf_node *min, struct conf_node *max,
+	uint32_t min_s, uint32_t max_s);
+/* Do connections through it leave by proxies alone? Those need no address of the far end. Circles
+ * of groups are fine. */
+bool conf_egress_is_proxy(struct conf_reader *r, int egress);
+/* Every query: no rule behind it is looked at. */
+bool conf_rule_takes_all(const struct conf_rule *rule);
+/* TLS or HTTPS. */
+bool conf_server_is_encrypted(const struct conf_server *s);
+/* All of its servers are. */
+bool conf_upstream_is_encrypted(const struct conf_upstream *u);
+
+/* Those that have files of their own. pools_good: the pools may be looked at. Upstreams come after
+ * egresses, rules after these and clients, lists after rules, what is exposed after all others. */
 void conf_egresses_check(struct conf_reader *r, bool pools_good);
+void conf_upstreams_check(struct conf_reader *r, bool pools_good);
+void conf_circles_check(struct conf_reader *r); /* of conf_upstreams_check() */
+void conf_exposed_check(struct conf_reader *r);
 void conf_clients_check(struct conf_reader *r);
 void conf_rules_check(struct conf_reader *r);
 void conf_lists_check(struct conf_reader *r);

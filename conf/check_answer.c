@@ -23,6 +23,9 @@ static const struct {
 	{"set_ttl", BIT(REAL), false, true, NULL}, {"on_error", ALL, false, true, NULL},
 	{"carry", BIT(REAL), false, false, NULL},
 	{"filter", BIT(FAKE) | BIT(REAL) | BIT(LOCAL), false, false, NULL},
+	{"ttl", BIT(FAKE) | BIT(REAL), false, false, NULL},
+	{"cache", BIT(FAKE) | BIT(REAL), false, false, NULL},
+	{"rebind", BIT(FAKE) | BIT(REAL), false, false, NULL},
 	{"unless", ALL, false, false, NULL}, /* has a check of its own */
 	{"block", BIT(BLOCK), true, false, "with answer: block"},
 	{"address", BIT(LOCAL), true, false, "with answer: local"},
@@ -171,6 +174,13 @@ static void upstream_fill(struct conf_reader *r, struct conf_rule *rule, struct 
 			"is missing; answer: real needs a group to ask, and upstreams has none");
 }
 
+static void rebind_fill(struct conf_reader *r, struct conf_rule *rule, struct conf_node *node)
+{
+	rule->rebind_set = conf_node_get(node, "rebind") != NULL;
+	if (!rule->rebind_set && rule->upstream >= 0)
+		rule->rebind = r->config->upstreams[rule->upstream].rebind;
+}
+
 /* Of a proxy nobody here knows which families it reaches. */
 static void filter_check(
 	struct conf_reader *r, const struct conf_rule *rule, struct conf_node *node)
@@ -287,6 +297,7 @@ void conf_answer_check(
 {
 	struct conf_node *answer = conf_node_get(node, "answer");
 	struct conf_node *also = conf_node_get(node, "also");
+	struct conf_node *ttl = conf_node_get(node, "ttl");
 
 	if (also && also->bad)
 		return;
@@ -299,6 +310,8 @@ void conf_answer_check(
 	if (!conf_node_good(answer))
 		return;
 	options_check(r, rule, node);
+	conf_ttl_check(r, conf_node_get(ttl, "min"), conf_node_get(ttl, "max"), rule->ttl.min_s,
+		rule->ttl.max_s);
 	if (rule->answer == CONF_ANSWER_FAKE)
 		fake_check(r, rule, node, seen);
 	else if (rule->answer == CONF_ANSWER_REAL)
@@ -312,4 +325,5 @@ void conf_answer_check(
 		rule->upstream = -1;
 	else
 		upstream_fill(r, rule, node);
+	rebind_fill(r, rule, node);
 }

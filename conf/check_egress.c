@@ -142,6 +142,32 @@ static void circle_check(struct conf_reader *r, size_t group, uint8_t *seen)
 	seen[group] = DONE;
 }
 
+/* Members that were seen are not looked at again: groups may form a circle. */
+static void leaves_find(
+	const struct config *c, int egress, uint8_t *seen, bool *proxy, bool *direct)
+{
+	const struct conf_egress *e = &c->egresses[egress];
+
+	if (seen[egress])
+		return;
+	seen[egress] = 1;
+	*proxy |= IS_PROXY(e);
+	*direct |= e->type == CONF_EGRESS_DIRECT;
+	for (size_t i = 0; e->type == CONF_EGRESS_GROUP && i < e->n_of; i++)
+		if (e->of[i] >= 0)
+			leaves_find(c, e->of[i], seen, proxy, direct);
+}
+
+bool conf_egress_is_proxy(struct conf_reader *r, int egress)
+{
+	uint8_t *seen = arena_alloc(r->scratch, r->config->n_egresses + 1);
+	bool proxy = false, direct = false;
+
+	if (seen && egress >= 0)
+		leaves_find(r->config, egress, seen, &proxy, &direct);
+	return proxy && !direct;
+}
+
 void conf_egresses_check(struct conf_reader *r, bool pools_good)
 {
 	struct config *c = r->config;

@@ -32,9 +32,12 @@ static void unused_check(struct conf_reader *r)
 
 	/* A name that is mistyped there is told there. */
 	if (!used || conf_node_broken(conf_node_get(r->root, "rules")) ||
+		conf_node_broken(conf_node_get(r->root, "upstreams")) ||
 		conf_node_broken(conf_node_get(r->root, "fakeip")))
 		return;
 	use(used, c->fakeip.except, c->fakeip.n_except);
+	for (size_t i = 0; i < c->n_upstreams; i++)
+		use(used, c->upstreams[i].lists, c->upstreams[i].n_lists);
 	for (size_t i = 0; i < c->n_rules; i++) {
 		const struct conf_rule *rule = &c->rules[i];
 
@@ -47,7 +50,8 @@ static void unused_check(struct conf_reader *r)
 	for (size_t i = 0; i < c->n_lists && node; i++, node = node->next)
 		if (!used[i] && !conf_node_broken(node))
 			conf_say(r, CONF_NOTE, node, NULL, NULL,
-				"neither a rule nor fakeip.except names this list");
+				"neither a rule, a group in upstreams nor fakeip.except names this "
+				"list");
 }
 
 void conf_lists_check(struct conf_reader *r)

@@ -10,8 +10,7 @@ static bool who_is_empty(const struct conf_who *who)
 	return !who->prefixes.n && !who->n_macs && !who->hosts.n && !who->interfaces.n;
 }
 
-/* Every query: no rule behind it is looked at. */
-static bool takes_all(const struct conf_rule *rule)
+bool conf_rule_takes_all(const struct conf_rule *rule)
 {
 	if (!who_is_empty(&rule->client) || rule->not_client.n || rule->n_types ||
 		rule->listeners || rule->n_to || rule->n_except_lists || rule->except_names.n ||
@@ -93,7 +92,7 @@ void conf_rules_check(struct conf_reader *r)
 		if (all)
 			conf_warning(r, node, "is never reached: the rule %s takes every name",
 				conf_quote(r, all_name));
-		else if (!conf_node_broken(node) && takes_all(&c->rules[i])) {
+		else if (!conf_node_broken(node) && conf_rule_takes_all(&c->rules[i])) {
 			all = node;
 			all_name = c->rules[i].name ? c->rules[i].name : "";
 		}

@@ -60,16 +60,18 @@ const char *conf_option_below(const struct conf_option *o, const struct conf_opt
 const struct conf_option *conf_option_item(const struct conf_option *o);
 
 extern const struct conf_type conf_type_bool, conf_type_number, conf_type_workers, conf_type_enum,
-	conf_type_choice, conf_type_bits, conf_type_builtin, conf_type_seconds,
-	conf_type_milliseconds, conf_type_mark, conf_type_path, conf_type_octal, conf_type_text,
-	conf_type_tun, conf_type_interface, conf_type_uid, conf_type_gid, conf_type_group,
-	conf_type_cgroup, conf_type_prefix, conf_type_address, conf_type_pool4, conf_type_pool6,
-	conf_type_listener, conf_type_server, conf_type_domain, conf_type_except, conf_type_rrtype,
-	conf_type_nftset, conf_type_ipset, conf_type_set_ttl, conf_type_upstream, conf_type_egress,
-	conf_type_list, conf_type_list_file, conf_type_list_path, conf_type_list_tag,
-	conf_type_name, conf_type_client, conf_type_rule_client, conf_type_relay_client,
-	conf_type_sniff, conf_type_proxy, conf_type_password_file, conf_type_record,
-	conf_type_rule_record;
+	conf_type_choice, conf_type_bits, conf_type_builtin, conf_type_size, conf_type_share,
+	conf_type_seconds, conf_type_seconds_or_off, conf_type_seconds_bound,
+	conf_type_milliseconds, conf_type_milliseconds_or_off, conf_type_mark, conf_type_path,
+	conf_type_octal, conf_type_text, conf_type_tun, conf_type_interface, conf_type_uid,
+	conf_type_gid, conf_type_group, conf_type_cgroup, conf_type_prefix, conf_type_address,
+	conf_type_pool4, conf_type_pool6, conf_type_ecs, conf_type_listener, conf_type_server,
+	conf_type_server_url, conf_type_pin, conf_type_bind, conf_type_domain, conf_type_except,
+	conf_type_rrtype, conf_type_nftset, conf_type_ipset, conf_type_set_ttl, conf_type_upstream,
+	conf_type_egress, conf_type_list, conf_type_list_file, conf_type_list_path,
+	conf_type_list_tag, conf_type_name, conf_type_client, conf_type_rule_client,
+	conf_type_relay_client, conf_type_sniff, conf_type_proxy, conf_type_password_file,
+	conf_type_record, conf_type_rule_record;
 
 enum {
 	CONF_DOMAIN_MAX = 253,
@@ -98,6 +100,11 @@ int conf_mac_add(struct conf_reader *r, struct conf_who *who, const struct conf_
 /* The index of a group in clients, -1: there is none of that name. Known before `clients` is read.
  */
 int conf_client_group(struct conf_reader *r, const char *text);
+/* HOST[:PORT] with an address or a name, which is in lower case then; the port is 0 if none is
+ * written. */
+int conf_host_port_read(struct conf_reader *r, const char *text, struct conf_proxy *ret);
+/* No host name, for no top-level domain is a number: a mistyped address. */
+bool conf_ends_in_number(const char *name);
 /* Can something listen there? text is for the message. */
 int conf_address_check(struct conf_reader *r, const char *text, const struct ip_port *at);
 bool conf_address_is_any(const struct ip_addr *a);

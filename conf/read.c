@@ -226,23 +226,35 @@ static void item_read(
 	value_read(r, o, node, item);
 }
 
-static void items_read(
+/* Makes the items of a list or a map of names, without reading more of them than their names. */
+static void items_make(
 	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
 {
 	struct many many;
-	bool alone;
-	char *item;
 
 	if (!node || node->bad || !items_fit(r, o, node))
 		return;
-	alone = is_alone(o, node);
-	many.n = alone ? 1 : node->n;
-	many.v = item = arena_alloc(r->arena, many.n * o->item_bytes);
-	if (!item)
+	many.n = is_alone(o, node) ? 1 : node->n;
+	many.v = arena_alloc(r->arena, many.n * o->item_bytes);
+	if (!many.v)
 		return;
 	memcpy(base + o->offset, &many, sizeof many);
-	names_read(r, o, node, item);
-	for (struct conf_node *c = alone ? node : node->first; c; c = alone ? NULL : c->next) {
+	names_read(r, o, node, many.v);
+}
+
+static void items_read(
+	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
+{
+	struct conf_node *c;
+	struct many many;
+	char *item;
+
+	memcpy(&many, base + o->offset, sizeof many);
+	if (!many.n)
+		return;
+	item = many.v;
+	c = is_alone(o, node) ? node : node->first;
+	for (size_t i = 0; i < many.n; i++, c = c->next) {
 		item_read(r, o, c, item);
 		item += o->item_bytes;
 	}
@@ -316,10 +328,25 @@ static const struct conf_option *option_find(const struct conf_option *section, 
 	return NULL;
 }
 
+/* The names of all sections, before what refers to them: two may refer to each other. */
+static void items_of_section_make(struct conf_reader *r, const struct conf_option *section,
+	struct conf_node *node, char *base)
+{
+	for (size_t i = 0; i < conf_options_n; i++) {
+		const struct conf_option *o = &conf_options[i];
+		const char *key = conf_option_below(o, section);
+
+		if (key && (o->shape == CONF_NAMED || o->shape == CONF_ITEMS))
+			items_make(r, o, conf_node_get(node, key), base);
+	}
+}
+
 /* node: the section's map, or NULL if nothing is written. */
 static void section_read(struct conf_reader *r, const struct conf_option *section,
 	struct conf_node *node, char *base)
 {
+	if (node)
+		items_of_section_make(r, section, node, base);
 	for (size_t i = 0; i < conf_options_n; i++) {
 		const struct conf_option *o = &conf_options[i];
 		const char *key = conf_option_below(o, section);

@@ -45,14 +45,13 @@ static int bool_read(struct conf_reader *r, const struct conf_option *o,
 const struct conf_type conf_type_bool = {
 	"boolean", "yes, no, true, false, on, off", sizeof(bool), NULL, .read = bool_read};
 
-static int number_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
+static int count_read(
+	struct conf_reader *r, const struct conf_option *o, const char *text, int64_t *ret)
 {
 	const char *p = text;
 	int64_t value, factor = 1;
 	int err = conf_digits_read(&p, UINT32_MAX, &value);
 
-	(void)node;
 	if (!err && *p) {
 		factor = *p == 'k' ? 1000 : *p == 'm' ? 1000000 : *p == 'g' ? 1000000000 : 0;
 		if (!factor || p[1])
@@ -62,12 +61,63 @@ static int number_read(struct conf_reader *r, const struct conf_option *o,
 		return conf_wrong(r, "%s is not a number", conf_quote(r, text));
 	if (err || value < (o->min + factor - 1) / factor || value > o->max / factor)
 		return conf_wrong(r, "%s is out of bounds", conf_quote(r, text));
-	*(unsigned *)ret = (unsigned)(value * factor);
+	*ret = value * factor;
 	return 0;
+}
+
+static int number_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	int64_t value = 0;
+	int err = count_read(r, o, text, &value);
+
+	(void)node;
+	if (!err)
+		*(unsigned *)ret = (unsigned)value;
+	return err;
 }
 
 const struct conf_type conf_type_number = {
 	"number", "a number", sizeof(unsigned), NULL, .read = number_read};
+
+static int size_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	int64_t value = 0;
+	int err = count_read(r, o, text, &value);
+
+	(void)node;
+	if (!err)
+		*(size_t *)ret = (size_t)value;
+	return err;
+}
+
+const struct conf_type conf_type_size = {
+	"number", "a number", sizeof(size_t), NULL, .read = size_read};
+
+static int share_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	const char *p = text;
+	int64_t value = 0;
+	int err;
+
+	(void)node;
+	if (strcasecmp(text, "off") == 0) {
+		*(unsigned *)ret = 0;
+		return 0;
+	}
+	err = conf_digits_read(&p, UINT32_MAX, &value);
+	if (err == -EINVAL || strcmp(p, "%") != 0)
+		return conf_wrong(r, "%s is not a share such as 20%%", conf_quote(r, text));
+	if (err || value < o->min || value > o->max)
+		return conf_wrong(r, "%s is out of bounds", conf_quote(r, text));
+	*(unsigned *)ret = (unsigned)value;
+	return 0;
+}
+
+const struct conf_type conf_type_share = {
+	"share", "off, a share such as 20%", sizeof(unsigned), NULL, .read = share_read};
 
 static int workers_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
@@ -156,6 +206,30 @@ static int milliseconds_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_milliseconds = {
 	"time", "a time", sizeof(unsigned), NULL, .read = milliseconds_read};
+
+static int seconds_or_off_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	return seconds_read(r, o, node, strcasecmp(text, "off") ? text : "0", ret);
+}
+
+const struct conf_type conf_type_seconds_or_off = {
+	"time", "off, a time", sizeof(uint32_t), NULL, .read = seconds_or_off_read};
+
+static int milliseconds_or_off_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	return milliseconds_read(r, o, node, strcasecmp(text, "off") ? text : "0", ret);
+}
+
+const struct conf_type conf_type_milliseconds_or_off = {
+	"time", "off, a time", sizeof(unsigned), NULL, .read = milliseconds_or_off_read};
+
+/* Not written, it bounds nothing. */
+static const uint32_t no_bound = UINT32_MAX;
+
+const struct conf_type conf_type_seconds_bound = {
+	"time", "a time", sizeof(uint32_t), &no_bound, .read = seconds_read};
 
 static int set_ttl_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)

@@ -18,8 +18,7 @@ static int port_read(const char *text, uint16_t *ret)
 	return 0;
 }
 
-/* "1.2.3" is a mistyped address, not a name: no top-level domain is a number. */
-static bool ends_in_number(const char *name)
+bool conf_ends_in_number(const char *name)
 {
 	const char *dot = strrchr(name, '.');
 	const char *label = dot ? dot + 1 : name;
@@ -27,8 +26,7 @@ static bool ends_in_number(const char *name)
 	return strspn(label, "0123456789") == strlen(label);
 }
 
-/* HOST[:PORT]. */
-static int proxy_host_read(struct conf_reader *r, const char *text, struct conf_proxy *ret)
+static int name_port_read(struct conf_reader *r, const char *text, struct conf_proxy *ret)
 {
 	const char *colon = strchr(text, ':');
 	char name[CONF_DOMAIN_MAX + 1];
@@ -42,18 +40,37 @@ static int proxy_host_read(struct conf_reader *r, const char *text, struct conf_
 		return -ENOMEM;
 	if (conf_domain_canonical(r, host, name))
 		return -EINVAL;
-	if (ends_in_number(name))
+	if (conf_ends_in_number(name))
 		return conf_wrong(
 			r, "%s is neither an address nor a host name", conf_quote(r, host));
 	return conf_text_store(r, name, &ret->host);
+}
+
+int conf_host_port_read(struct conf_reader *r, const char *text, struct conf_proxy *ret)
+{
+	const char *colon = strchr(text, ':');
+
+	*ret = (struct conf_proxy){0};
+	if (ip_port_parse(text, 0, &ret->at)) {
+		*ret = (struct conf_proxy){0};
+		if (text[0] == '[' || strchr(text, '%') || (colon && strchr(colon + 1, ':')))
+			return conf_wrong(r,
+				"%s is not an address with a port, or its interface does not exist",
+				conf_quote(r, text));
+		return name_port_read(r, text, ret);
+	}
+	if (conf_address_check(r, text, &ret->at))
+		return -EINVAL;
+	return conf_address_is_any(&ret->at.addr)
+		       ? conf_wrong(r, "%s is no address of a server", conf_quote(r, text))
+		       : 0;
 }
 
 /* The port is 0 if none is written: the default depends on the type. */
 static int proxy_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	struct conf_proxy proxy = {0};
-	const char *colon = strchr(text, ':');
+	struct conf_proxy proxy;
 	int err;
 
 	(void)o, (void)node;
@@ -61,17 +78,7 @@ static int proxy_read(struct conf_reader *r, const struct conf_option *o,
 	if (strstr(text, "://") || strchr(text, '@'))
 		return conf_wrong(r, "is not the server alone; type, user and password have keys "
 				     "of their own");
-	if (ip_port_parse(text, 0, &proxy.at) == 0) {
-		err = conf_address_check(r, text, &proxy.at);
-		if (!err && conf_address_is_any(&proxy.at.addr))
-			err = conf_wrong(r, "%s is no address of a server", conf_quote(r, text));
-	} else if (text[0] == '[' || strchr(text, '%') || (colon && strchr(colon + 1, ':'))) {
-		err = conf_wrong(r,
-			"%s is not an address with a port, or its interface does not exist",
-			conf_quote(r, text));
-	} else {
-		err = proxy_host_read(r, text, &proxy);
-	}
+	err = conf_host_port_read(r, text, &proxy);
 	if (!err)
 		*(struct conf_proxy *)ret = proxy;
 	return err;

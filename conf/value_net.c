@@ -49,6 +49,18 @@ static int prefix_read(struct conf_reader *r, const struct conf_option *o,
 const struct conf_type conf_type_prefix = {"network", "ADDRESS or NETWORK/LENGTH, IPv4 or IPv6",
 	sizeof(struct ip_prefix), NULL, .read = prefix_read};
 
+static int ecs_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	if (strcmp(text, "strip") != 0)
+		return prefix_read(r, o, node, text, ret);
+	*(struct ip_prefix *)ret = (struct ip_prefix){0};
+	return 0;
+}
+
+const struct conf_type conf_type_ecs = {"network", "strip, ADDRESS or NETWORK/LENGTH",
+	sizeof(struct ip_prefix), NULL, .read = ecs_read};
+
 static int address_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
@@ -124,18 +136,20 @@ int conf_address_check(struct conf_reader *r, const char *text, const struct ip_
 	return 0;
 }
 
-static int endpoint_read(struct conf_reader *r, const struct conf_node *node, const char *text,
-	struct conf_endpoint *ret)
+static int listener_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
 {
 	static const struct {
 		const char *scheme;
 		enum conf_transport transport;
 	} schemes[] = {{"udp://", CONF_UDP}, {"tcp://", CONF_TCP}};
+	struct conf_endpoint *e = ret;
 	const char *rest = NULL;
 
+	(void)o;
 	for (size_t i = 0; i < sizeof schemes / sizeof schemes[0] && !rest; i++)
 		if (strncasecmp(text, schemes[i].scheme, 6) == 0) {
-			ret->transport = schemes[i].transport;
+			e->transport = schemes[i].transport;
 			rest = text + 6;
 		}
 	if (!rest && strstr(text, "://"))
@@ -143,47 +157,23 @@ static int endpoint_read(struct conf_reader *r, const struct conf_node *node, co
 	if (!rest)
 		return conf_wrong(
 			r, "%s does not begin with udp:// or tcp://", conf_quote(r, text));
-	if (ip_port_parse(rest, 53, &ret->at))
+	if (ip_port_parse(rest, 53, &e->at))
 		return conf_wrong(r,
 			"%s is not a literal address with a port, or its interface "
 			"does not exist",
 			conf_quote(r, rest));
-	if (conf_address_check(r, rest, &ret->at))
+	if (conf_address_check(r, rest, &e->at))
 		return -EINVAL;
-	ret->url = arena_strdup(r->arena, text);
-	ret->line = node->line;
-	ret->column = node->column;
-	return ret->url ? 0 : -ENOMEM;
-}
-
-static int listener_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	(void)o;
-	return endpoint_read(r, node, text, ret);
+	e->url = arena_strdup(r->arena, text);
+	e->line = node->line;
+	e->column = node->column;
+	return e->url ? 0 : -ENOMEM;
 }
 
 const struct conf_type conf_type_listener = {"URL",
 	"udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT]; IPv6 as [ADDRESS]:PORT, link-local ones with "
 	"%INTERFACE",
 	sizeof(struct conf_endpoint), NULL, .read = listener_read};
-
-static int server_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	struct conf_endpoint *e = ret;
-	int err = endpoint_read(r, node, text, e);
-
-	(void)o;
-	if (!err && conf_address_is_any(&e->at.addr))
-		return conf_wrong(r, "%s is no address of a server", conf_quote(r, text));
-	return err;
-}
-
-const struct conf_type conf_type_server = {"URL",
-	"udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT] with a literal address; IPv6 as "
-	"[ADDRESS]:PORT, link-local ones with %INTERFACE",
-	sizeof(struct conf_endpoint), NULL, .read = server_read};
 
 /* The types that a query may ask for, by the IANA registry. */
 static const struct {
