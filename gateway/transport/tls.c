@@ -13,7 +13,7 @@
 
 #define PENDING_MAX (1u << 20)
 /* A peer that does not read, but makes us answer (KeyUpdate), gets no more than that. */
-#define ANSWERED_MAX (2 * PENDING_MAX)
+#define ANSWERED_MAX (2ul * PENDING_MAX)
 #define FEED_MAX     (1u << 20)
 
 struct bytes {

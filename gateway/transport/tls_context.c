@@ -13,7 +13,7 @@
 #define CIPHERS_1_2 "ECDHE+AESGCM+AES128:ECDHE+CHACHA20:ECDHE+AESGCM:@SECLEVEL=2"
 #define CIPHERS_1_3 "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
 /* A resumed session's certificate is not looked at again. */
-#define SESSION_AGE_MAX_S (24 * 3600)
+#define SESSION_AGE_MAX_S (24l * 3600)
 
 static bool session_is_fresh(const SSL_SESSION *s)
 {
