@@ -318,6 +318,7 @@ int daemon_explain(struct daemon *d, const char *name, const char *type, const c
 		sink->note(sink->arg, "never fake: it is in fakeip.except (built-in)");
 	}
 	ret->upstream = daemon_group_name(d, ret->rule->upstream);
+	ret->cache.state = CACHE_STALE;
 	if (twice) {
 		ret->has_mapping = client != NULL;
 		find_twice(&ret->mapping, 1);

@@ -232,7 +232,8 @@ static void help_and_version_are_printed(void **state)
 {
 	static const char *const commands[] = {"run [-c FILE]", "check", "status", "fakeip list",
 		"fakeip lookup NAME|ADDRESS", "fakeip flush [NAME|ADDRESS]", "explain NAME",
-		"reload", "compile LIST...", "version", "help"};
+		"cache show [NAME]", "cache flush [NAME]", "reload", "compile LIST...", "version",
+		"help"};
 	struct fixture *f = *state;
 
 	assert_int_equal(run(f, "help"), 0);
@@ -496,6 +497,24 @@ static void lookup_tells_the_verdict(void **state)
 			   "\"address6\":null,\"by\":\"rule\"}");
 }
 
+static void the_cache_is_shown_and_flushed(void **state)
+{
+	struct fixture *f = *state;
+
+	serve(f);
+	assert_int_equal(run(f, "cache show @"), 0);
+	assert_has(f->out, "a.test");
+	assert_has(f->out, "A      9s");
+	assert_has(f->out, "192.0.2.1");
+	assert_has(f->out, "failed");
+	assert_int_equal(run(f, "cache flush @"), 0);
+	assert_string_equal(f->out, "100 flushed\n");
+	assert_int_equal(run(f, "cache flush a.test @"), 0);
+	assert_string_equal(f->out, "2 flushed\n");
+	assert_int_equal(run(f, "cache flush a b"), 2);
+	assert_int_equal(run(f, "cache"), 2);
+}
+
 static void flush_tells_how_many(void **state)
 {
 	struct fixture *f = *state;
@@ -650,6 +669,7 @@ int main(void)
 		test(an_empty_list_says_so),
 		test(lookup_tells_or_fails),
 		test(lookup_tells_the_verdict),
+		test(the_cache_is_shown_and_flushed),
 		test(flush_tells_how_many),
 		test(explain_tells_a_story),
 		test(reload_tells_what_changed),

@@ -261,13 +261,23 @@ static void status_tells_all(void **state)
 	assert_int_equal(number_at(r, "result.fakeip.used"), 12);
 	assert_int_equal(number_at(r, "result.fakeip.free"), 1000000 - 12);
 	assert_int_equal(number_at(r, "result.fakeip.in_hold"), 1);
-	assert_int_equal(number_at(r, "result.cache.entries"), 0);
+	assert_int_equal(number_at(r, "result.cache.entries"), 41);
+	assert_int_equal(number_at(r, "result.cache.bytes"), 4100);
+	assert_int_equal(number_at(r, "result.cache.hits"), 42);
+	assert_int_equal(number_at(r, "result.cache.misses"), 43);
+	assert_int_equal(number_at(r, "result.cache.stale"), 44);
+	assert_int_equal(number_at(r, "result.cache.refreshes"), 45);
+	assert_int_equal(number_at(r, "result.cache.evicted"), 46);
+	assert_int_equal(number_at(r, "result.answers.rebind"), 47);
+	assert_int_equal(number_at(r, "result.answers.forged"), 48);
+	assert_int_equal(number_at(r, "result.answers.bogus"), 49);
+	assert_int_equal(number_at(r, "result.answers.poisoned_names"), 50);
 	assert_string_equal(text_at(r, "result.upstreams.0.url"), "udp://9.9.9.9");
 	assert_int_equal(number_at(r, "result.upstreams.0.rtt_us"), 1500);
 	assert_int_equal(number_at(r, "result.fakeip.flushed"), 2);
 	assert_int_equal(number_at(r, "result.fakeip.exhausted"), 3);
 	assert_int_equal(number_at(r, "result.loops_stopped"), 7);
-	assert_int_equal(number_at(r, "result.leaks_stopped"), 0);
+	assert_int_equal(number_at(r, "result.leaks_stopped"), 51);
 	assert_int_equal(number_at(r, "result.push_errors"), 8);
 	assert_int_equal(number_at(r, "result.stray"), 9);
 	assert_int_equal(number_at(r, "result.outside"), 10);
@@ -359,8 +369,8 @@ static void status_tells_how_far_a_stop_has_come(void **state)
 static void help_lists_every_command(void **state)
 {
 	static const char *const names[] = {"status", "fakeip.list", "fakeip.lookup",
-		"fakeip.flush", "explain", "reload", "records.set", "records.delete",
-		"records.list", "help", "version"};
+		"fakeip.flush", "explain", "cache.show", "cache.flush", "reload", "records.set",
+		"records.delete", "records.list", "help", "version"};
 	struct fixture *f = *state;
 	struct peer p = peer_open(f);
 	struct json_object *r = peer_ask(f, &p, "{\"cmd\":\"help\"}"), *all = at(r, "result");
@@ -372,6 +382,43 @@ static void help_lists_every_command(void **state)
 	json_object_put(r);
 	r = peer_ask(f, &p, "{\"cmd\":\"version\"}");
 	assert_string_equal(text_at(r, "result.version"), TUNGATE_VERSION);
+	json_object_put(r);
+	peer_close(&p);
+}
+
+static void the_cache_is_shown_and_flushed(void **state)
+{
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+	struct json_object *r = peer_ask(f, &p, "{\"cmd\":\"cache.show\",\"name\":\"a.test\"}");
+
+	assert_ok(r);
+	assert_int_equal(json_object_array_length(at(r, "result")), 2);
+	assert_string_equal(text_at(r, "result.0.name"), "a.test");
+	assert_string_equal(text_at(r, "result.0.type"), "A");
+	assert_int_equal(number_at(r, "result.0.ttl_s"), 9);
+	assert_int_equal(number_at(r, "result.0.rcode"), 0);
+	assert_string_equal(text_at(r, "result.0.addresses.0"), "192.0.2.1");
+	assert_string_equal(text_at(r, "result.0.state"), "fresh");
+	assert_string_equal(text_at(r, "result.1.type"), "AAAA");
+	assert_int_equal(number_at(r, "result.1.rcode"), 2);
+	assert_string_equal(text_at(r, "result.1.state"), "failed");
+	assert_int_equal(json_object_array_length(at(r, "result.1.addresses")), 0);
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"cache.show\",\"limit\":1}");
+	assert_int_equal(json_object_array_length(at(r, "result")), 1);
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"cache.flush\"}");
+	assert_int_equal(number_at(r, "result.flushed"), 100);
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"cache.flush\",\"name\":\"a.test\"}");
+	assert_int_equal(number_at(r, "result.flushed"), 2);
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"cache.flush\",\"name\":\"no name\"}");
+	assert_int_equal(number_at(r, "code"), 400);
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"cache.show\",\"name\":\"no name\"}");
+	assert_int_equal(number_at(r, "code"), 400);
 	json_object_put(r);
 	peer_close(&p);
 }
@@ -571,7 +618,8 @@ static void explain_tells_the_way(void **state)
 	assert_string_equal(text_at(r, "result.sets.1"), "ip6#t#s");
 	assert_string_equal(text_at(r, "result.sets.2"), "6#old6");
 	assert_null(at(r, "result.fakeip"));
-	assert_null(at(r, "result.cache"));
+	assert_string_equal(text_at(r, "result.cache.state"), "stale");
+	assert_int_equal(number_at(r, "result.cache.ttl_s"), 0);
 	assert_false(json_object_get_boolean(at(r, "result.records")));
 	assert_int_equal(json_object_array_length(at(r, "result.notes")), 0);
 	json_object_put(r);
@@ -1167,6 +1215,7 @@ int main(void)
 		test(status_tells_what_the_relay_did),
 		test(status_tells_how_far_a_stop_has_come),
 		test(help_lists_every_command),
+		test(the_cache_is_shown_and_flushed),
 		test(lookup_finds_names_and_addresses),
 		test(lookup_tells_the_verdict),
 		test(flush_takes_a_name_an_address_or_all),
