@@ -1,318 +1,95 @@
-/* Theory of operation. A flight is one question on its way through the servers of a group. It
- *starts with its first request, tries one server at a time and is finished by an answer, by the
- *last server's failure, by total_ms, or when nobody waits any more. One timer serves the whole
- *flight: the second send, the end of the try, the earliest deadline.
+/* Theory of operation. A flight is one question on its way through the servers of a group and of
+ * its fall-backs. It starts with its first request (or none, for the cache alone), has one or
+ * several tries open at once and is over by the first good answer, by the last server's failure, by
+ * total_ms, or when nobody waits any more. One timer serves the whole flight: second sends, the
+ * ends of tries, hedges, windows, and the earliest deadline.
  *
- *	flight_start -> flight_try_next -> open, send -> resolve_try_take -> flight_finish
- *	                     ^                  |  resolve_try_fail, try_end_ms, SERVFAIL ...
- *	                     +------------------+
+ *	flight_start -> flight_go_on -> try_start -> try_take -> flight_answer -> flight_end
+ *	                     ^              |    try_failed, try_give_up, SERVFAIL ...
+ *	                     +--------------+
  *
- * Callbacks may ask, cancel and stop. So a function that runs them pins the flight. */
+ * Callbacks may ask, cancel and stop. So a function that runs them pins the flight.
+ *
+ * A try that was overtaken by a hedge is not closed with its flight: had nobody looked for its
+ * answer, a slow server would seem faster than it is (only its quick answers were seen), a dead one
+ * would never be known to be, and one on trial would never come up again. So the flight lingers
+ * until such a try has answered or its time is over. */
 #include <assert.h>
 #include <errno.h>
 
-#include "gateway/base/clock.h"
-#include "gateway/base/count.h"
 #include "gateway/resolve/resolve_internal.h"
-
-/* A datagram may be lost: it is sent again after a quarter and a half of the try's time. Three
- * times in all also make a loop show itself within one try (query/query.c). */
-#define RESENDS	     2
-#define RESEND_SHARE 4
-
-/* --- requests --- */
-
-static void request_add(struct resolve_request **list, struct resolve_request *rq)
-{
-	rq->next = *list;
-	rq->prev = list;
-	if (rq->next)
-		rq->next->prev = &rq->next;
-	*list = rq;
-}
-
-static void request_remove(struct resolve_request *rq)
-{
-	*rq->prev = rq->next;
-	if (rq->next)
-		rq->next->prev = rq->prev;
-}
-
-static void requests_answer(
-	struct resolve_request **list, const uint8_t *msg, size_t len, int error)
-{
-	while (*list) {
-		struct resolve_request *rq = *list;
-
-		request_remove(rq);
-		rq->flight = NULL;
-		rq->done(rq, msg, len, msg ? 0 : error);
-	}
-}
 
 /* --- the table --- */
 
-static uint64_t question_hash(const struct resolver *r, int group, const struct dns_name *name,
-	uint16_t type, unsigned flags)
-{
-	uint64_t rest = (uint64_t)type | (uint64_t)flags << 16 | (uint64_t)group << 32;
+/* What else makes another flight of a question. */
+#define FLIGHT_FLAGS (RESOLVE_CD | RESOLVE_DO | RESOLVE_NO_CACHE)
 
-	return dns_name_hash(name, r->hash_key ^ rest * UINT64_C(0x9e3779b97f4a7c15));
+static struct flight **flight_bucket(struct resolver *r, uint64_t hash, uint16_t type)
+{
+	return &r->buckets[(hash ^ (uint64_t)type * 31) % RESOLVE_BUCKETS];
 }
 
-static struct flight *flight_find(struct resolver *r, const struct group *group,
-	const struct dns_name *name, uint16_t type, unsigned flags, uint64_t hash)
+struct flight *flight_find(
+	struct resolver *r, const struct group *group, const struct resolve_question *q)
 {
-	struct flight *f = r->buckets[hash % RESOLVE_BUCKETS];
+	uint64_t hash = q->hash ? q->hash : dns_name_hash(q->name, r->c.hash_key);
+	struct flight *f = *flight_bucket(r, hash, q->type);
+	unsigned flags = q->flags & FLIGHT_FLAGS;
 
-	while (f && !(f->hash == hash && f->group == group && f->type == type &&
-			    f->flags == flags && dns_name_equal(&f->name, name)))
+	while (f &&
+		!(f->hash == hash && f->first == group && f->type == q->type &&
+			(f->flags & FLIGHT_FLAGS) == flags &&
+			f->view == resolve_view(f->groups, q) && dns_name_equal(&f->name, q->name)))
 		f = f->next;
 	return f;
 }
 
-static void flight_insert(struct flight *f)
+static void list_insert(struct flight **list, struct flight *f)
 {
-	struct flight **bucket = &f->resolver->buckets[f->hash % RESOLVE_BUCKETS];
-
-	f->next = *bucket;
-	f->prev = bucket;
+	f->next = *list;
+	f->prev = list;
 	if (f->next)
 		f->next->prev = &f->next;
-	*bucket = f;
+	*list = f;
 }
 
-static void flight_remove(struct flight *f)
+static void list_remove(struct flight *f)
 {
 	*f->prev = f->next;
 	if (f->next)
 		f->next->prev = f->prev;
 }
 
-/* --- tries --- */
+/* --- life --- */
 
-static int flight_timer_set(struct flight *f)
+static uint32_t least(uint32_t a, uint32_t b)
 {
-	int64_t due = f->end_ms;
-
-	if (f->deadline_ms < due)
-		due = f->deadline_ms;
-	if (f->try_end_ms < due)
-		due = f->try_end_ms;
-	if (f->resend_ms && f->resend_ms < due)
-		due = f->resend_ms;
-	return loop_timer_set(f->resolver->loop, &f->timer, due);
+	return a < b ? a : b;
 }
 
-static void flight_try_close(struct flight *f)
+/* The rule's bounds go before the cache's. */
+static void flight_set_bounds(struct flight *f, const struct conf_ttl *rule)
 {
-	if (f->try.transport)
-		f->try.transport->close(&f->try);
-	f->try.transport = NULL;
-}
+	const struct resolve_groups *g = f->groups;
 
-/* What happened to us, not to the server. */
-static bool error_is_local(int error)
-{
-	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS ||
-	       error == -EPERM || error == -EIO;
-}
-
-static int flight_try_open(struct flight *f, const struct transport *transport)
-{
-	struct resolve_try *t = &f->try;
-	int64_t now = loop_now_ms(f->resolver->loop);
-	int error;
-
-	assert(!t->transport);
-	t->server = &f->group->servers[f->server];
-	t->began_us = clock_us();
-	count_add_shared(&t->server->queries, 1);
-	f->try_end_ms = now + f->group->timeout_ms;
-	f->resends = transport->lossy ? RESENDS : 0;
-	f->resend_ms = f->resends ? now + f->group->timeout_ms / RESEND_SHARE : 0;
-	error = flight_timer_set(f);
-	if (error == 0)
-		error = resolver_random(f->resolver, &t->id);
-	if (error == 0)
-		error = transport->open(t);
-	if (error == 0) {
-		t->transport = transport;
-		error = transport->send(t);
+	f->ttl_min_s = g->min_ttl_s;
+	f->ttl_max_s = g->max_ttl_s;
+	if (rule && rule->min_s) {
+		f->ttl_min_s = rule->min_s;
+		f->ttl_zero = true;
+		if (f->ttl_max_s < rule->min_s)
+			f->ttl_max_s = rule->min_s;
 	}
-	if (error < 0) {
-		flight_try_close(f);
-		server_failed(t->server, !error_is_local(error));
-	}
-	return error;
+	if (rule && rule->max_s != UINT32_MAX)
+		f->ttl_max_s = rule->max_s;
+	f->ttl_min_s = least(f->ttl_min_s, f->ttl_max_s);
+	f->negative_max_s = least(g->negative_ttl_s, f->ttl_max_s);
 }
 
-/* Asks the next server that takes the question; finishes the flight if there is none. */
-static void flight_try_next(struct flight *f, int error)
-{
-	flight_try_close(f);
-	while (error < 0 && ++f->server < f->group->n_servers)
-		error = flight_try_open(f, f->group->servers[f->server].transport);
-	if (error < 0)
-		flight_finish(f, NULL, 0, error);
-}
+static void flight_due(struct loop_timer *timer);
 
-size_t resolve_try_question(const struct resolve_try *t, uint8_t *buf)
-{
-	const struct flight *f = t->flight;
-
-	return dns_question_write(
-		buf, t->id, &f->name, f->type, f->flags & RESOLVE_CD, f->flags & RESOLVE_DO);
-}
-
-void resolve_try_fail(struct resolve_try *t, int error)
-{
-	server_failed(t->server, !error_is_local(error));
-	flight_try_next(t->flight, error);
-}
-
-static bool rcode_is_final(enum dns_rcode rcode)
-{
-	return rcode != DNS_SERVFAIL && rcode != DNS_NOTIMP && rcode != DNS_REFUSED &&
-	       rcode != DNS_FORMERR;
-}
-
-bool resolve_try_take(struct resolve_try *t, const uint8_t *msg, size_t len)
-{
-	struct flight *f = t->flight;
-	bool sent_once = f->resends == RESENDS || !t->transport->lossy;
-	const struct transport *whole = t->transport->whole;
-	int error;
-
-	if (len < DNS_HEADER_SIZE || !dns_response_matches(msg, len, t->id, &f->name, f->type)) {
-		count_add_shared(&t->server->wrong_answers, 1);
-		return false;
-	}
-	/* Which of two questions an answer belongs to cannot be told (Karn's rule). */
-	server_answered(t->server, sent_once ? clock_us() - t->began_us : 0);
-	if (!rcode_is_final(dns_message_rcode(msg))) {
-		f->error_flags = (uint16_t)(dns_message_flags(msg) & ~(DNS_AA | DNS_TC | DNS_AD));
-		server_failed(t->server, false);
-		flight_try_next(f, -EREMOTEIO);
-		return true;
-	}
-	if (whole && dns_message_flags(msg) & DNS_TC) {
-		flight_try_close(f);
-		error = flight_try_open(f, whole);
-		if (error < 0)
-			flight_try_next(f, error);
-		return true;
-	}
-	error = dns_response_check(msg, len);
-	if (error < 0)
-		resolve_try_fail(t, error);
-	else
-		flight_finish(f, msg, len, 0);
-	return true;
-}
-
-/* --- the end --- */
-
-/* The answer that is handed on when no server had a better one: header and question, for an error
- * has nothing else that counts. Its length, 0 if there is none. buf[DNS_QUESTION_MAX]. */
-static size_t flight_error_answer(const struct flight *f, uint8_t *buf)
-{
-	if (!f->error_flags)
-		return 0;
-	(void)dns_question_write(buf, f->try.id, &f->name, f->type, false, false);
-	buf[2] = (uint8_t)(f->error_flags >> 8);
-	buf[3] = (uint8_t)f->error_flags;
-	buf[10] = buf[11] = 0; /* ARCOUNT: without the OPT that stands behind the question */
-	return DNS_HEADER_SIZE + (size_t)f->name.len + 4;
-}
-
-/* msg may lie in the try's link, so that is closed after the callbacks. */
-void flight_finish(struct flight *f, const uint8_t *msg, size_t len, int error)
-{
-	struct resolver *r = f->resolver;
-	uint8_t buf[DNS_QUESTION_MAX];
-	size_t kept = msg || error == -ECANCELED ? 0 : flight_error_answer(f, buf);
-
-	assert(!f->pinned);
-	f->pinned = true;
-	flight_remove(f);
-	loop_timer_cancel(r->loop, &f->timer);
-	sighting_leave(f->groups, f->sighting);
-	requests_answer(&f->requests, kept ? buf : msg, kept ? kept : len, error);
-	flight_try_close(f);
-	resolve_groups_unref(f->groups);
-	slab_give(&r->flights, f);
-	resolver_release(r);
-}
-
-/* Answers the requests whose own deadline has come. False: nobody is left, and the flight is
- * finished. */
-static bool flight_expire(struct flight *f, int64_t now)
-{
-	uint8_t buf[DNS_QUESTION_MAX];
-	size_t len = flight_error_answer(f, buf);
-	struct resolve_request *rq, *next;
-
-	f->deadline_ms = INT64_MAX;
-	for (rq = f->requests; rq; rq = next) {
-		next = rq->next;
-		if (rq->deadline_ms <= now) {
-			request_remove(rq);
-			request_add(&f->expired, rq);
-		} else if (rq->deadline_ms < f->deadline_ms) {
-			f->deadline_ms = rq->deadline_ms;
-		}
-	}
-	f->pinned = true;
-	requests_answer(&f->expired, len ? buf : NULL, len, -ETIMEDOUT);
-	f->pinned = false;
-	if (f->requests && !f->resolver->stopping)
-		return true;
-	flight_finish(f, NULL, 0, -ECANCELED);
-	return false;
-}
-
-static void flight_resend(struct flight *f)
-{
-	int error;
-
-	f->resends--;
-	f->resend_ms = f->resends ? f->resend_ms + f->group->timeout_ms / RESEND_SHARE : 0;
-	error = f->try.transport->send(&f->try);
-	if (error == 0)
-		error = flight_timer_set(f);
-	if (error < 0)
-		resolve_try_fail(&f->try, error);
-}
-
-static void flight_due(struct loop_timer *timer)
-{
-	struct flight *f = container_of(timer, struct flight, timer);
-	struct resolver *r = f->resolver;
-	int64_t now = loop_now_ms(r->loop);
-	int error;
-
-	if (f->deadline_ms <= now && !flight_expire(f, now))
-		return;
-	if (f->end_ms <= now) {
-		server_failed(f->try.server, true);
-		flight_finish(f, NULL, 0, -ETIMEDOUT);
-	} else if (f->try_end_ms <= now) {
-		resolve_try_fail(&f->try, -ETIMEDOUT);
-	} else if (f->resend_ms && f->resend_ms <= now) {
-		flight_resend(f);
-	} else {
-		error = flight_timer_set(f);
-		if (error < 0)
-			resolve_try_fail(&f->try, error);
-	}
-}
-
-/* --- asking --- */
-
-static struct flight *flight_new(struct resolver *r, struct resolve_groups *g,
-	const struct group *group, const struct dns_name *name, uint16_t type, unsigned flags,
-	uint64_t hash)
+struct flight *flight_new(
+	struct resolver *r, struct resolve_groups *g, const struct resolve_question *q)
 {
 	struct flight *f = slab_take(&r->flights);
 
@@ -320,75 +97,363 @@ static struct flight *flight_new(struct resolver *r, struct resolve_groups *g,
 		return NULL;
 	*f = (struct flight){
 		.resolver = r,
-		.groups = resolve_groups_ref(g),
-		.group = group,
+		.groups = g,
+		.first = &g->groups[q->group],
 		.timer.fire = flight_due,
-		.try = {.flight = f, .resolver = r},
-		.server = SIZE_MAX, /* before the first */
-		.end_ms = loop_now_ms(r->loop) + group->total_ms,
-		.deadline_ms = INT64_MAX,
-		.type = type,
-		.flags = (uint8_t)flags,
-		.sighting = sighting_enter(g, name, type),
-		.hash = hash,
-		.name = *name,
+		.end_ms = loop_now_ms(r->loop) + g->groups[q->group].total_ms,
+		.group_end_ms = INT64_MAX,
+		.hedge_ms = INT64_MAX,
+		.due_ms = INT64_MAX,
+		.error = -EHOSTUNREACH,
+		.type = q->type,
+		.flags = q->flags,
+		.hash = q->hash ? q->hash : dns_name_hash(q->name, r->c.hash_key),
+		.view = resolve_view(g, q),
+		.name = *q->name,
 	};
-	flight_insert(f);
+	if (flight_timer_set(f) < 0) {
+		slab_give(&r->flights, f);
+		return NULL;
+	}
+	flight_set_bounds(f, q->ttl);
+	resolve_groups_ref(g);
+	f->sighting = sighting_enter(g, q->name, q->type);
+	list_insert(flight_bucket(r, f->hash, f->type), f);
+	r->n_flights++;
 	resolver_hold(r);
 	return f;
 }
 
-static void flight_join(struct flight *f, struct resolve_request *rq)
+static void flight_free(struct flight *f)
 {
-	rq->flight = f;
-	request_add(&f->requests, rq);
-	if (rq->deadline_ms < f->deadline_ms)
-		f->deadline_ms = rq->deadline_ms;
+	struct resolver *r = f->resolver;
+
+	for (size_t i = 0; i < FLIGHT_TRIES; i++)
+		try_close(&f->tries[i]);
+	if (f->window)
+		slab_give(&r->windows, f->window);
+	loop_timer_cancel(r->loop, &f->timer);
+	resolve_groups_unref(f->groups);
+	slab_give(&r->flights, f);
+	resolver_release(r);
 }
 
-void resolve_ask(struct resolver *r, struct resolve_groups *g, int group,
-	const struct dns_name *name, uint16_t type, unsigned flags, int64_t deadline_ms,
-	struct resolve_request *rq, resolve_done *done)
+/* It can be found no more; callbacks may run. */
+static void flight_leave(struct flight *f)
 {
-	uint64_t hash = question_hash(r, group, name, type, flags);
-	struct flight *f;
-	int error = 0;
+	struct resolver *r = f->resolver;
 
-	assert(group >= 0 && (size_t)group < g->n_groups);
-	*rq = (struct resolve_request){.done = done, .deadline_ms = deadline_ms};
-	if (r->stopping)
-		error = -ECANCELED;
-	else if (deadline_ms <= loop_now_ms(r->loop))
-		error = -ETIMEDOUT;
-	if (error < 0)
-		goto answer;
-	f = flight_find(r, &g->groups[group], name, type, flags, hash);
-	if (f) {
-		flight_join(f, rq);
-		/* The timer stands in the heap, and moving it needs no memory. */
-		(void)flight_timer_set(f);
-		return;
-	}
-	f = flight_new(r, g, &g->groups[group], name, type, flags, hash);
-	if (!f) {
-		error = -ENOBUFS;
-		goto answer;
-	}
-	flight_join(f, rq);
-	flight_try_next(f, -EHOSTUNREACH);
-	return;
-answer:
-	done(rq, NULL, 0, error);
+	assert(!f->pinned);
+	f->pinned = true;
+	list_remove(f);
+	loop_timer_cancel(r->loop, &f->timer);
+	sighting_leave(f->groups, f->sighting);
+	r->n_flights--;
+	r->n_refreshes -= f->counted_refresh;
 }
 
-void resolve_cancel(struct resolve_request *rq)
-{
-	struct flight *f = rq->flight;
+/* --- tries --- */
 
-	if (!f)
+static unsigned flight_count(const struct flight *f, enum try_state state)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < FLIGHT_TRIES; i++)
+		n += f->tries[i].state == state;
+	return n;
+}
+
+static bool flight_is_asking(const struct flight *f)
+{
+	return flight_count(f, TRY_FREE) < FLIGHT_TRIES;
+}
+
+static struct try *flight_slot(struct flight *f)
+{
+	for (size_t i = 0; i < FLIGHT_TRIES; i++)
+		if (f->tries[i].state == TRY_FREE)
+			return &f->tries[i];
+	return NULL;
+}
+
+static void hedge_set(struct flight *f, const struct server *s)
+{
+	bool hedges = f->group->strategy != CONF_STRATEGY_RACE && f->next_order < f->n_order;
+
+	f->hedge_ms = hedges ? loop_now_ms(f->resolver->loop) + strategy_hedge_ms(f, s) : INT64_MAX;
+}
+
+/* One that waits for its address does not count: whoever is ready is asked meanwhile. */
+static void flight_open(struct flight *f, unsigned more)
+{
+	while ((more > 0 || !flight_is_asking(f)) && f->next_order < f->n_order && !f->window) {
+		struct server *s = f->group->servers[f->order[f->next_order]];
+		struct try *y = flight_slot(f);
+		int error;
+
+		if (!y)
+			return;
+		f->next_order++;
+		y->flight = f;
+		error = try_start(y, f->group, s, false);
+		if (error < 0) {
+			f->error = error;
+		} else if (y->state == TRY_OPEN) {
+			more -= more > 0;
+			hedge_set(f, s);
+		}
+	}
+}
+
+/* --- groups --- */
+
+static void group_begin(struct flight *f, struct group *group)
+{
+	int64_t now_ms = loop_now_ms(f->resolver->loop), reserve_ms;
+
+	f->group = group;
+	f->suspect = group->suspects && poisoned_has(&group->suspects->names, f->hash, now_ms);
+	f->hedge_ms = f->group_end_ms = INT64_MAX;
+	strategy_plan(f, now_ms);
+	if (group->fallback < 0 || f->hops + 1 == FLIGHT_GROUPS_MAX)
 		return;
-	request_remove(rq);
-	rq->flight = NULL;
-	if (!f->requests && !f->pinned)
-		flight_finish(f, NULL, 0, -ECANCELED);
+	/* The fall-back has its own timeout, too, if total_ms has room for both. */
+	reserve_ms = f->groups->groups[group->fallback].timeout_ms;
+	f->group_end_ms = f->end_ms - reserve_ms;
+	if (f->group_end_ms < now_ms + group->timeout_ms)
+		f->group_end_ms = now_ms + group->timeout_ms;
+}
+
+static bool group_next(struct flight *f)
+{
+	const struct group *g = f->group;
+
+	f->group_end_ms = INT64_MAX;
+	if (g->fallback < 0 || f->hops + 1 == FLIGHT_GROUPS_MAX)
+		return false;
+	f->hops++;
+	f->encrypted_only |= g->encrypted && !g->downgrade;
+	group_begin(f, &f->groups->groups[g->fallback]);
+	return true;
+}
+
+void flight_start(struct flight *f)
+{
+	group_begin(f, f->first);
+	/* Who injected an answer to this name will do so again. */
+	if (f->suspect && group_next(f) && f->n_order == 0) {
+		f->hops = 0;
+		f->encrypted_only = false;
+		group_begin(f, f->first);
+	}
+	flight_go_on(f, f->at_once);
+}
+
+void flight_go_on(struct flight *f, unsigned more)
+{
+	if (f->lingers) {
+		if (!flight_is_asking(f) || flight_timer_set(f) < 0)
+			flight_drop(f);
+		return;
+	}
+	flight_open(f, more);
+	while (!flight_is_asking(f)) {
+		if (!group_next(f)) {
+			flight_fail(f, f->error);
+			return;
+		}
+		flight_open(f, f->at_once);
+	}
+	if (flight_timer_set(f) < 0)
+		flight_fail(f, -ENOMEM);
+}
+
+/* --- the end --- */
+
+int flight_answer(struct flight *f, struct try *y, const uint8_t *msg, size_t len, uint32_t age_s)
+{
+	struct resolver *r = f->resolver;
+	uint8_t *buf = scratch_take(r);
+	int n;
+
+	if (!buf)
+		return -ENOMEM;
+	n = result_make(f, y->group, msg, len, age_s, buf);
+	if (n < 0) {
+		scratch_give(r);
+		return n;
+	}
+	try_close(y);
+	flight_leave(f);
+	requests_answer(f, buf, (size_t)n, 0);
+	scratch_give(r);
+	flight_end(f, true);
+	return 0;
+}
+
+void flight_answer_window(struct flight *f)
+{
+	struct windowed *w = f->window;
+	struct try *y = w->try;
+	int error;
+
+	error = flight_answer(f, y, w->msg, w->len, w->age_s);
+	if (error == 0)
+		return;
+	f->window = NULL;
+	slab_give(&f->resolver->windows, w);
+	try_close(y);
+	f->error = error;
+	flight_go_on(f, 1);
+}
+
+void flight_fail(struct flight *f, int error)
+{
+	struct resolver *r = f->resolver;
+	uint8_t buf[512];
+	size_t len = f->rcode ? result_empty(f, (enum dns_rcode)f->rcode, 0, buf) : 0;
+	struct cache_key key;
+
+	if (f->asked && !error_is_local(error) && !(f->flags & RESOLVE_NO_CACHE)) {
+		flight_key(f, &key);
+		cache_fail(r->c.cache, &key, f->groups->failure_ttl_s, resolver_now_s(r));
+	}
+	flight_leave(f);
+	requests_answer(f, len ? buf : NULL, len, error);
+	flight_end(f, true);
+}
+
+void flight_cancel(struct flight *f)
+{
+	flight_leave(f);
+	requests_answer(f, NULL, 0, -ECANCELED);
+	flight_end(f, false);
+}
+
+void flight_drop(struct flight *f)
+{
+	list_remove(f);
+	f->resolver->n_lingering--;
+	flight_free(f);
+}
+
+/* Who raced is not held to answer: all but one of them are late each time. */
+static void tries_keep(struct flight *f)
+{
+	for (size_t i = 0; i < FLIGHT_TRIES; i++) {
+		struct try *y = &f->tries[i];
+
+		if (y->state != TRY_OPEN || !(f->learns || y->trial))
+			try_close(y);
+	}
+}
+
+void flight_end(struct flight *f, bool linger)
+{
+	struct resolver *r = f->resolver;
+
+	if (!f->pinned)
+		flight_leave(f);
+	if (linger && !r->stopping && r->n_lingering < RESOLVE_LINGERING_MAX)
+		tries_keep(f);
+	else
+		for (size_t i = 0; i < FLIGHT_TRIES; i++)
+			try_close(&f->tries[i]);
+	if (f->window)
+		slab_give(&r->windows, f->window);
+	f->window = NULL;
+	f->lingers = true;
+	list_insert(&r->lingering, f);
+	r->n_lingering++;
+	flight_go_on(f, 0);
+}
+
+/* --- time --- */
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+int flight_timer_set(struct flight *f)
+{
+	int64_t due = INT64_MAX;
+
+	if (!f->lingers) {
+		due = sooner(sooner(f->end_ms, f->due_ms), sooner(f->group_end_ms, f->hedge_ms));
+		if (f->window)
+			due = sooner(due, f->window->end_ms);
+	}
+	for (size_t i = 0; i < FLIGHT_TRIES; i++) {
+		const struct try *y = &f->tries[i];
+
+		if (y->state != TRY_FREE)
+			due = sooner(due, y->end_ms);
+		if (y->state == TRY_OPEN && y->resend_ms)
+			due = sooner(due, y->resend_ms);
+	}
+	return loop_timer_set(f->resolver->loop, &f->timer, due);
+}
+
+/* Returns how many tries are over. */
+static unsigned tries_due(struct flight *f, int64_t now_ms)
+{
+	unsigned over = 0;
+	int error;
+
+	for (size_t i = 0; i < FLIGHT_TRIES; i++) {
+		struct try *y = &f->tries[i];
+
+		if (y->state == TRY_FREE)
+			continue;
+		error = 0;
+		if (y->end_ms <= now_ms) {
+			try_give_up(y);
+			error = -ETIMEDOUT;
+		} else if (y->state == TRY_OPEN && y->resend_ms && y->resend_ms <= now_ms) {
+			error = try_resend(y);
+		}
+		if (error < 0) {
+			f->error = error;
+			over++;
+		}
+	}
+	return over;
+}
+
+/* The servers of a group had their time: the fall-back is asked beside those that are still
+ * silent. */
+static unsigned group_due(struct flight *f)
+{
+	if (!group_next(f))
+		return 0;
+	if (!flight_slot(f))
+		try_close(&f->tries[0]);
+	return f->at_once;
+}
+
+static void flight_due(struct loop_timer *timer)
+{
+	struct flight *f = container_of(timer, struct flight, timer);
+	int64_t now_ms = loop_now_ms(f->resolver->loop);
+	unsigned more;
+
+	if (!f->lingers && f->due_ms <= now_ms && !requests_due(f, now_ms))
+		return;
+	if (f->window && f->window->end_ms <= now_ms) {
+		flight_answer_window(f);
+		return;
+	}
+	more = tries_due(f, now_ms);
+	if (!f->lingers && f->end_ms <= now_ms) {
+		flight_fail(f, -ETIMEDOUT);
+		return;
+	}
+	if (!f->lingers && f->hedge_ms <= now_ms) {
+		f->hedge_ms = INT64_MAX;
+		more += flight_count(f, TRY_OPEN) < FLIGHT_HEDGED;
+	}
+	if (!f->lingers && f->group_end_ms <= now_ms)
+		more = group_due(f);
+	flight_go_on(f, more);
 }

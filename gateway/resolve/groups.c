@@ -4,91 +4,264 @@
 #include <sys/random.h>
 
 #include "gateway/resolve/resolve_internal.h"
-#include "gateway/base/count.h"
 
-static const struct transport *const transports[] = {
-	[CONF_UDP] = &transport_udp,
-	[CONF_TCP] = &transport_tcp,
-};
+/* --- what answers depend on (FNV-1a) --- */
 
-static int server_init(struct server *s, const struct conf_endpoint *endpoint,
-	const struct group *g, uint32_t mark)
+static uint64_t mix(uint64_t h, const void *bytes, size_t n)
 {
-	s->transport = transports[endpoint->transport];
-	s->address = endpoint->at.addr;
-	s->at_len = ip_port_to_sockaddr(&endpoint->at, &s->at);
-	s->mark = mark;
-	s->group = g->name;
-	s->url = strdup(endpoint->url);
-	return s->url ? 0 : -ENOMEM;
+	const uint8_t *p = bytes;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+	return h;
 }
 
-static int group_init(struct group *g, const struct conf_upstream *upstream, uint32_t own_mark)
+/* In one byte order on all machines is not asked for: the file of a cache stays at home. */
+static uint64_t mix_number(uint64_t h, uint64_t v)
 {
-	uint32_t mark = own_mark | (upstream->mark.mask ? upstream->mark.value : 0);
-	int r;
+	return mix(h, &v, sizeof v);
+}
 
-	g->timeout_ms = upstream->timeout_ms;
-	g->total_ms = upstream->total_ms;
-	g->name = strdup(upstream->name);
-	if (!g->name)
-		return -ENOMEM;
-	if (upstream->n_servers == 0)
+static uint64_t mix_text(uint64_t h, const char *text)
+{
+	return text ? mix(h, text, strlen(text) + 1) : mix_number(h, 1);
+}
+
+static uint64_t mix_prefixes(uint64_t h, const struct conf_prefixes *p)
+{
+	h = mix_number(h, p->n);
+	for (size_t i = 0; i < p->n; i++) {
+		h = mix_number(h, (uint64_t)p->v[i].addr.family << 8 | p->v[i].len);
+		h = mix(h, p->v[i].addr.b, sizeof p->v[i].addr.b);
+	}
+	return h;
+}
+
+static uint64_t mix_server(uint64_t h, const struct conf_server *s)
+{
+	h = mix_text(h, s->url);
+	h = mix_number(h, s->mark.value);
+	h = mix(h, s->bind.address.b, sizeof s->bind.address.b);
+	h = mix_text(h, s->bind.interface);
+	h = mix_number(h, s->n_pins);
+	for (size_t i = 0; i < s->n_pins; i++)
+		h = mix(h, s->pins[i].sha256, sizeof s->pins[i].sha256);
+	return h;
+}
+
+static uint64_t mix_egress(uint64_t h, const struct config *config, int egress)
+{
+	const struct conf_egress *e;
+
+	if (egress < 0)
+		return mix_number(h, 0);
+	e = &config->egresses[egress];
+	h = mix_text(h, e->name);
+	h = mix_number(h, (uint64_t)e->type << 32 | e->mark.value);
+	return mix_text(h, e->server.host);
+}
+
+static uint64_t upstream_identity(const struct config *config, const struct conf_upstream *u)
+{
+	uint64_t h = mix_text(UINT64_C(0xcbf29ce484222325), u->name);
+
+	for (size_t i = 0; i < u->n_servers; i++)
+		h = mix_server(h, &u->servers[i]);
+	h = mix_egress(h, config, u->via);
+	h = mix_number(h, u->mark.value);
+	h = mix_text(h, u->ca);
+	h = mix_number(h, (uint64_t)u->rebind << 2 | (uint64_t)u->require_edns << 1 | u->downgrade);
+	h = mix_prefixes(h, &u->ignore_ip);
+	h = mix_prefixes(h, &u->bogus_nxdomain);
+	h = mix_number(h, (uint64_t)u->min_rtt_ms << 32 | u->window_ms);
+	h = mix_number(h, (uint64_t)u->ecs.addr.family << 8 | u->ecs.len);
+	return mix(h, u->ecs.addr.b, sizeof u->ecs.addr.b);
+}
+
+/* An answer may be a fall-back's. */
+static uint64_t chain_identity(const struct config *config, size_t group)
+{
+	const struct conf_upstream *u = &config->upstreams[group];
+	uint64_t h = upstream_identity(config, u);
+
+	for (int i = 1; i < FLIGHT_GROUPS_MAX && u->fallback >= 0; i++) {
+		u = &config->upstreams[u->fallback];
+		h = mix_number(h, upstream_identity(config, u));
+	}
+	return h;
+}
+
+/* --- what outlives a configuration --- */
+
+static int guards_hand_on(struct resolve_groups *g, const struct resolve_groups *previous)
+{
+	if (previous) {
+		g->guards = previous->guards;
+		atomic_fetch_add_explicit(&g->guards->refs, 1, memory_order_relaxed);
 		return 0;
-	g->servers =
-		aligned_alloc(_Alignof(struct server), upstream->n_servers * sizeof *g->servers);
-	if (!g->servers)
+	}
+	g->guards = calloc(1, sizeof *g->guards);
+	if (!g->guards)
 		return -ENOMEM;
-	memset(g->servers, 0, upstream->n_servers * sizeof *g->servers);
-	for (g->n_servers = 0; g->n_servers < upstream->n_servers; g->n_servers++) {
-		struct server *s = &g->servers[g->n_servers];
+	atomic_init(&g->guards->refs, 1);
+	return 0;
+}
 
-		r = server_init(s, &upstream->servers[g->n_servers], g, mark);
+static void guards_unref(struct guards *guards)
+{
+	if (guards && atomic_fetch_sub_explicit(&guards->refs, 1, memory_order_acq_rel) == 1)
+		free(guards);
+}
+
+static int suspects_hand_on(struct group *group, const struct resolve_groups *previous)
+{
+	for (size_t i = 0; previous && i < previous->n_groups; i++) {
+		struct suspects *s = previous->groups[i].suspects;
+
+		if (s && strcmp(previous->groups[i].name, group->name) == 0) {
+			atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+			group->suspects = s;
+			return 0;
+		}
+	}
+	group->suspects = calloc(1, sizeof *group->suspects);
+	if (!group->suspects)
+		return -ENOMEM;
+	atomic_init(&group->suspects->refs, 1);
+	return 0;
+}
+
+static void suspects_unref(struct suspects *s)
+{
+	if (s && atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)
+		free(s);
+}
+
+/* --- groups --- */
+
+static int prefixes_copy(struct conf_prefixes *to, const struct conf_prefixes *from)
+{
+	if (from->n == 0)
+		return 0;
+	to->v = malloc(from->n * sizeof *to->v);
+	if (!to->v)
+		return -ENOMEM;
+	memcpy(to->v, from->v, from->n * sizeof *to->v);
+	to->n = from->n;
+	return 0;
+}
+
+static void group_settings(struct group *g, const struct conf_upstream *u)
+{
+	g->strategy = u->strategy;
+	g->all_down = u->all_down;
+	g->timeout_ms = u->timeout_ms;
+	g->total_ms = u->total_ms;
+	g->window_ms = u->window_ms;
+	g->bootstrap = u->bootstrap;
+	g->fallback = u->fallback;
+	g->downgrade = u->downgrade;
+	g->rebind_protect = u->rebind == CONF_REBIND_PROTECT;
+	g->case_randomization = u->case_randomization;
+	g->rules.require_edns = u->require_edns;
+	g->rules.min_rtt_ms = u->min_rtt_ms;
+	if (u->ecs.addr.family == IP_NONE)
+		return;
+	g->ecs.family = u->ecs.addr.family == IP_V4 ? 1 : 2;
+	g->ecs.prefix_len = u->ecs.len;
+	memcpy(g->ecs.address, u->ecs.addr.b, sizeof g->ecs.address);
+}
+
+static bool sees_forgeries(const struct conf_upstream *u)
+{
+	return u->ignore_ip.n > 0 || u->require_edns || u->min_rtt_ms || u->window_ms;
+}
+
+static int group_init(
+	struct group *g, const struct conf_upstream *u, const struct resolve_groups_config *config)
+{
+	int r = 0;
+
+	group_settings(g, u);
+	g->name = strdup(u->name);
+	g->servers = calloc(u->n_servers + 1, sizeof *g->servers);
+	if (!g->name || !g->servers)
+		return -ENOMEM;
+	if (sees_forgeries(u))
+		r = suspects_hand_on(g, config->previous);
+	if (r == 0)
+		r = prefixes_copy(&g->rules.ignore_ip, &u->ignore_ip);
+	if (r == 0)
+		r = prefixes_copy(&g->rules.bogus_nxdomain, &u->bogus_nxdomain);
+	for (size_t i = 0; i < u->n_servers && r == 0; i++) {
+		r = server_new(&u->servers[i], u, config, &g->servers[i]);
 		if (r < 0)
 			return r;
+		g->n_servers++;
+		g->encrypted |= g->servers[i]->encrypted;
 	}
-	return 0;
+	return r;
+}
+
+static void group_fini(struct group *g)
+{
+	for (size_t i = 0; i < g->n_servers; i++)
+		server_unref(g->servers[i]);
+	suspects_unref(g->suspects);
+	free(g->rules.ignore_ip.v);
+	free(g->rules.bogus_nxdomain.v);
+	free(g->servers);
+	free(g->name);
 }
 
 static void groups_free(struct resolve_groups *g)
 {
-	for (size_t i = 0; i < g->n_groups; i++) {
-		struct group *group = &g->groups[i];
-
-		for (size_t k = 0; k < group->n_servers; k++)
-			free(group->servers[k].url);
-		free(group->servers);
-		free(group->name);
-	}
+	for (size_t i = 0; i < g->n_groups; i++)
+		group_fini(&g->groups[i]);
+	egress_set_unref(g->egresses);
+	guards_unref(g->guards);
 	free(g->groups);
 	free(g);
 }
 
-int resolve_groups_new(const struct config *config, struct resolve_groups **ret)
+static int groups_init(struct resolve_groups *g, const struct resolve_groups_config *c)
+{
+	const struct conf_cache *cache = &c->config->cache;
+	size_t n = c->config->n_upstreams;
+	int r = guards_hand_on(g, c->previous);
+
+	g->groups = calloc(n + 1, sizeof *g->groups);
+	if (r < 0 || !g->groups)
+		return -ENOMEM;
+	if (getrandom(&g->sighting_key, sizeof g->sighting_key, 0) != sizeof g->sighting_key)
+		return -EIO;
+	g->egresses = c->egresses ? egress_set_ref(c->egresses) : NULL;
+	g->min_ttl_s = cache->min_ttl_s;
+	g->max_ttl_s = cache->max_ttl_s;
+	g->negative_ttl_s = cache->negative_ttl_s;
+	g->failure_ttl_s = cache->failure_ttl_s;
+	for (; g->n_groups < n && r == 0; g->n_groups++) {
+		struct group *group = &g->groups[g->n_groups];
+
+		r = group_init(group, &c->config->upstreams[g->n_groups], c);
+		group->identity = chain_identity(c->config, g->n_groups);
+	}
+	return r;
+}
+
+int resolve_groups_new(const struct resolve_groups_config *config, struct resolve_groups **ret)
 {
 	struct resolve_groups *g = calloc(1, sizeof *g);
-	int r = -ENOMEM;
+	int r;
 
 	if (!g)
-		return r;
+		return -ENOMEM;
 	atomic_init(&g->refs, 1);
-	if (getrandom(&g->sighting_key, sizeof g->sighting_key, 0) != sizeof g->sighting_key) {
-		r = -EIO;
-		goto fail;
-	}
-	g->groups = calloc(config->n_upstreams + 1, sizeof *g->groups);
-	if (!g->groups)
-		goto fail;
-	g->n_groups = config->n_upstreams;
-	for (size_t i = 0; i < g->n_groups; i++) {
-		r = group_init(&g->groups[i], &config->upstreams[i], config->gateway.mark.value);
-		if (r < 0)
-			goto fail;
-	}
-	*ret = g;
-	return 0;
-fail:
-	groups_free(g);
+	r = groups_init(g, config);
+	if (r < 0)
+		groups_free(g);
+	else
+		*ret = g;
 	return r;
 }
 
@@ -104,28 +277,43 @@ void resolve_groups_unref(struct resolve_groups *g)
 		groups_free(g);
 }
 
+/* --- what people look at --- */
+
 size_t resolve_servers(const struct resolve_groups *g, struct resolve_server_info *ret, size_t max)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < g->n_groups; i++) {
 		for (size_t k = 0; k < g->groups[i].n_servers && n < max; k++) {
-			const struct server *s = &g->groups[i].servers[k];
+			const struct server *s = g->groups[i].servers[k];
 
 			ret[n++] = (struct resolve_server_info){
-				.group = s->group,
+				.group = g->groups[i].name,
 				.url = s->url,
-				.up = !atomic_load_explicit(&s->down, memory_order_relaxed),
+				.up = server_is_up(s),
 				.rtt_us = atomic_load_explicit(&s->rtt_us, memory_order_relaxed),
-				.queries = atomic_load_explicit(&s->queries, memory_order_relaxed),
-				.failures =
-					atomic_load_explicit(&s->failures, memory_order_relaxed),
-				.wrong_answers = atomic_load_explicit(
-					&s->wrong_answers, memory_order_relaxed),
+				.p95_us = atomic_load_explicit(&s->p95_us, memory_order_relaxed),
+				.queries = count_get(&s->queries),
+				.failures = count_get(&s->failures),
+				.wrong_answers = count_get(&s->wrong_answers),
 			};
 		}
 	}
 	return n;
+}
+
+void resolve_counters(const struct resolve_groups *g, struct resolve_counters *ret)
+{
+	int64_t now_ms = clock_ms();
+
+	*ret = (struct resolve_counters){
+		.rebind = count_get(&g->guards->rebind),
+		.forged = count_get(&g->guards->forged),
+		.bogus = count_get(&g->guards->bogus),
+	};
+	for (size_t i = 0; i < g->n_groups; i++)
+		if (g->groups[i].suspects)
+			ret->poisoned += poisoned_count(&g->groups[i].suspects->names, now_ms);
 }
 
 const char *resolve_group_name(const struct resolve_groups *g, int group)
@@ -133,126 +321,42 @@ const char *resolve_group_name(const struct resolve_groups *g, int group)
 	return group >= 0 && (size_t)group < g->n_groups ? g->groups[group].name : NULL;
 }
 
-bool resolve_is_server(const struct resolve_groups *g, const struct ip_addr *a)
+static bool server_is_at(struct server *s, const struct ip_addr *a)
 {
-	for (size_t i = 0; i < g->n_groups; i++)
-		for (size_t k = 0; k < g->groups[i].n_servers; k++)
-			if (ip_addr_equal(&g->groups[i].servers[k].address, a))
-				return true;
-	return false;
-}
+	struct ip_addr known[SERVER_ADDRESSES_MAX];
+	size_t n = server_addresses_get(s, known);
 
-void server_answered(struct server *s, int64_t rtt_us)
-{
-	int64_t old = atomic_load_explicit(&s->rtt_us, memory_order_relaxed);
-
-	if (rtt_us > UINT32_MAX)
-		rtt_us = UINT32_MAX;
-	if (rtt_us > 0)
-		atomic_store_explicit(&s->rtt_us,
-			(uint32_t)(old ? old + (rtt_us - old) / 8 : rtt_us), memory_order_relaxed);
-	/* Looked at before it is written, so that the line is not torn from the other workers each
-	 * time. */
-	if (atomic_load_explicit(&s->down, memory_order_relaxed))
-		atomic_store_explicit(&s->down, false, memory_order_relaxed);
-}
-
-void server_failed(struct server *s, bool silent_or_broken)
-{
-	count_add_shared(&s->failures, 1);
-	if (silent_or_broken)
-		atomic_store_explicit(&s->down, true, memory_order_relaxed);
-}
-
-/* --- sightings --- */
-
-#define SIGHTING_ONE   (UINT64_C(1) << 12) /* a flight */
-#define SIGHTING_COUNT (SIGHTING_ONE - 1)
-
-static inline uint64_t sighting_tag(uint64_t word)
-{
-	return word >> 24;
-}
-
-static inline uint64_t sighting_flights(uint64_t word)
-{
-	return word >> 12 & SIGHTING_COUNT;
-}
-
-/* The tag is never 0, so that no word in use is. */
-static uint64_t sighting_hash(const struct resolve_groups *g, const struct dns_name *name,
-	uint16_t type, unsigned *ret_slot)
-{
-	uint64_t h = dns_name_hash(name, g->sighting_key ^ (uint64_t)type << 48);
-
-	*ret_slot = (unsigned)(h % SIGHTING_SLOTS);
-	return h >> 24 ? h >> 24 : 1;
-}
-
-/* One more flight in the slot, if it is tag's. */
-static bool sighting_join(_Atomic uint64_t *slot, uint64_t tag)
-{
-	uint64_t word = atomic_load_explicit(slot, memory_order_relaxed);
-
-	while (sighting_tag(word) == tag && sighting_flights(word) < SIGHTING_COUNT)
-		if (atomic_compare_exchange_weak(slot, &word, word + SIGHTING_ONE))
+	for (size_t i = 0; i < n; i++)
+		if (ip_addr_equal(&known[i], a))
 			return true;
 	return false;
 }
 
-int sighting_enter(struct resolve_groups *g, const struct dns_name *name, uint16_t type)
+bool resolve_is_server(const struct resolve_groups *g, const struct ip_addr *a)
 {
-	unsigned first, i;
-	uint64_t tag = sighting_hash(g, name, type, &first);
-
-	for (i = 0; i < SIGHTING_WINDOW; i++) {
-		unsigned slot = (first + i) % SIGHTING_SLOTS;
-
-		if (sighting_join(&g->sightings[slot], tag))
-			return (int)slot;
-	}
-	/* Two workers may enter one question twice at the same moment: the sightings are then
-	 * counted in either. */
-	for (i = 0; i < SIGHTING_WINDOW; i++) {
-		unsigned slot = (first + i) % SIGHTING_SLOTS;
-		uint64_t free_word = 0;
-
-		if (atomic_compare_exchange_strong(
-			    &g->sightings[slot], &free_word, tag << 24 | SIGHTING_ONE))
-			return (int)slot;
-	}
-	return -1;
+	for (size_t i = 0; i < g->n_groups; i++)
+		for (size_t k = 0; k < g->groups[i].n_servers; k++)
+			if (server_is_at(g->groups[i].servers[k], a))
+				return true;
+	return false;
 }
 
-void sighting_leave(struct resolve_groups *g, int slot)
-{
-	uint64_t word, next;
+/* --- views --- */
 
-	if (slot < 0)
-		return;
-	word = atomic_load_explicit(&g->sightings[slot], memory_order_relaxed);
-	do
-		next = sighting_flights(word) == 1 ? 0 : word - SIGHTING_ONE;
-	while (!atomic_compare_exchange_weak(&g->sightings[slot], &word, next));
+bool result_is_protected(const struct group *by, unsigned flags)
+{
+	if (flags & (RESOLVE_ALLOW_REBIND | RESOLVE_PROTECT_REBIND))
+		return flags & RESOLVE_PROTECT_REBIND;
+	return by->rebind_protect;
 }
 
-unsigned resolve_sighted(struct resolve_groups *g, const struct dns_name *name, uint16_t type)
+uint64_t resolve_view(const struct resolve_groups *g, const struct resolve_question *q)
 {
-	unsigned first;
-	uint64_t tag = sighting_hash(g, name, type, &first);
+	uint64_t rebind = q->flags & (RESOLVE_ALLOW_REBIND | RESOLVE_PROTECT_REBIND);
+	uint64_t ttl = q->ttl ? (uint64_t)q->ttl->min_s << 32 | q->ttl->max_s : UINT32_MAX;
+	uint64_t h = g->groups[q->group].identity ^ rebind;
 
-	for (unsigned i = 0; i < SIGHTING_WINDOW; i++) {
-		_Atomic uint64_t *slot = &g->sightings[(first + i) % SIGHTING_SLOTS];
-		uint64_t word = atomic_load_explicit(slot, memory_order_relaxed);
-
-		while (sighting_tag(word) == tag) {
-			uint64_t seen = word & SIGHTING_COUNT;
-
-			if (seen == SIGHTING_COUNT)
-				return (unsigned)seen;
-			if (atomic_compare_exchange_weak(slot, &word, word + 1))
-				return (unsigned)seen + 1;
-		}
-	}
-	return 0;
+	h = (h ^ h >> 32) * UINT64_C(0x9e3779b97f4a7c15) ^ ttl;
+	h = (h ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+	return h ^ h >> 32;
 }

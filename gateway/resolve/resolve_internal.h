@@ -1,48 +1,65 @@
-/* What the files of this room share: groups.c owns servers and sightings, resolver.c the resolver,
- * flight.c the flights, transport_*.c the links. */
+/* What the files of this room share: groups.c owns the groups, sighting.c the sightings, resolver.c
+ * the resolver, ask.c those who wait, flight.c the flights, try.c their tries, strategy.c who is
+ * asked, result.c what an answer becomes, lookup.c proxies' names. */
 #ifndef TUNGATE_RESOLVE_INTERNAL_H
 #define TUNGATE_RESOLVE_INTERNAL_H
 
 #include <stdatomic.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/container.h"
-#include "gateway/resolve/resolve.h"
+#include "gateway/base/count.h"
 #include "gateway/base/slab.h"
-#include "gateway/resolve/transport.h"
+#include "gateway/resolve/judge.h"
+#include "gateway/resolve/resolve.h"
+#include "gateway/resolve/server.h"
+#include "gateway/transport/transport.h"
 
-#define RESOLVE_FLIGHTS_MAX 4096 /* a resolver; the next one gets -ENOBUFS */
-#define RESOLVE_BUCKETS	    4096
-/* A try that was given up keeps its socket until the kernel has ended the receive, hence more than
- * flights. */
-#define RESOLVE_UDP_MAX	     (RESOLVE_FLIGHTS_MAX + 1024)
-#define RESOLVE_UDP_IDLE_MAX 128
-#define RESOLVE_TCP_MAX	     256
-#define RESOLVE_BUFFER_BYTES 4096
-#define RESOLVE_BUFFERS	     1024 /* the loop provides them as they are needed */
-#define RESOLVE_RANDOM_BYTES 1024
-#define RESOLVE_NEVER_MS     (INT64_MAX / 2)
+#define RESOLVE_FLIGHTS_MAX   4096 /* a resolver; the next one gets -ENOBUFS */
+#define RESOLVE_BUCKETS	      4096
+#define RESOLVE_REFRESHES_MAX 64  /* a resolver; the cache will say so again */
+#define RESOLVE_LINGERING_MAX 512 /* flights that are over but for what they learn */
+#define RESOLVE_WINDOWS_MAX   512 /* answers that are kept while a window is open */
+#define RESOLVE_SCRATCHES_MAX 8	  /* callbacks that ask within callbacks */
+#define RESOLVE_LOOKUPS_MAX   64  /* proxies' names */
+#define RESOLVE_RANDOM_WORDS  128
+#define RESOLVE_NEVER_MS      (INT64_MAX / 2)
 
-/* Immutable but for the counters, which all workers write (relaxed: they are for people to look
- * at). */
-struct server {
-	const struct transport *transport;
-	struct ip_addr address;
-	struct sockaddr_storage at;
-	socklen_t at_len;
-	uint32_t mark; /* 0: none */
-	const char *group;
-	char *url;
-	_Alignas(64) _Atomic uint64_t queries;
-	_Atomic uint64_t failures, wrong_answers;
-	_Atomic uint32_t rtt_us; /* smoothed, 1/8 for the newest (as RFC 6298 does) */
-	_Atomic bool down;
+#define FLIGHT_TRIES	  4    /* at once */
+#define FLIGHT_HEDGED	  3    /* of these when one after the other is asked */
+#define FLIGHT_ORDER_MAX  16   /* servers of a group that one question meets at most */
+#define FLIGHT_GROUPS_MAX 4    /* a group and its fall-backs */
+#define STALE_WAIT_MS	  1800 /* RFC 8767 5 */
+#define STALE_TTL_S	  30   /* RFC 8767 4 */
+
+/* --- groups --- */
+
+/* What guards did; handed on from configuration to configuration. */
+struct guards {
+	atomic_uint refs;
+	_Atomic uint64_t rebind, forged, bogus;
+};
+/* The names of which forgeries were seen in a group; likewise. */
+struct suspects {
+	atomic_uint refs;
+	struct poisoned names;
 };
 
 struct group {
 	char *name;
-	struct server *servers;
+	struct server **servers;
 	size_t n_servers;
-	unsigned timeout_ms, total_ms;
+	enum conf_strategy strategy;
+	enum conf_all_down all_down;
+	unsigned timeout_ms, total_ms, window_ms;
+	int bootstrap, fallback; /* -1: none */
+	bool downgrade, rebind_protect, case_randomization;
+	bool encrypted;	    /* one of the servers, at least */
+	struct dns_ecs ecs; /* family 0: none */
+	struct judge_rules rules;
+	struct suspects *suspects; /* NULL: it has no rule that shows a forgery */
+	uint64_t identity;     /* of all that its answers depend on; the same in another process */
+	_Atomic unsigned turn; /* round_robin's */
 };
 
 /* Questions in flight in any worker, for resolve_sighted(). A slot is one word, so that each change
@@ -56,6 +73,9 @@ struct resolve_groups {
 	atomic_uint refs;
 	size_t n_groups;
 	struct group *groups;
+	struct egress_set *egresses; /* NULL: none */
+	struct guards *guards;
+	uint32_t min_ttl_s, max_ttl_s, negative_ttl_s, failure_ttl_s;
 	uint64_t sighting_key;
 	_Atomic uint64_t sightings[SIGHTING_SLOTS];
 };
@@ -64,54 +84,156 @@ struct resolve_groups {
 int sighting_enter(struct resolve_groups *g, const struct dns_name *name, uint16_t type);
 void sighting_leave(struct resolve_groups *g, int slot);
 
-void server_answered(struct server *s, int64_t rtt_us); /* 0: not known */
-void server_failed(struct server *s, bool silent_or_broken);
+/* --- flights --- */
+
+enum try_state {
+	TRY_FREE,
+	TRY_WAITS, /* for the server's address */
+	TRY_OPEN
+};
+/* One server that is asked. */
+struct
+try {
+	struct transport_try t;
+	struct server_wait wait;
+	struct flight *flight;
+	struct group *group; /* whose rules its answer is judged by */
+	struct server *server;
+	int64_t end_ms, resend_ms; /* resend 0: not any more */
+	uint64_t case_seed;	   /* 0: lower case */
+	uint8_t state;
+	uint8_t resends; /* left */
+	bool trial;
+	bool case_lost; /* somebody answered in other letters */
+};
+
+/* An answer that waits for a better one. */
+struct windowed {
+	struct try *try;
+	int64_t end_ms;
+	size_t len;
+	uint32_t age_s;
+	uint8_t msg[4096];
+};
 
 /* One question on its way upstream and all who wait for it. From its start until flight_finish() it
  * stands in the table; `pinned` while callbacks run, when nobody but the function that pinned it
- * may end it. */
+ * may end it. After that it may linger: tries of it that were overtaken are waited for, so that
+ * what is known of their servers is true; that is all they are good for then. */
 struct flight {
 	struct resolver *resolver;
 	struct resolve_groups *groups;
-	const struct group *group;
-	struct flight *next, **prev; /* in the bucket */
-	struct resolve_request *requests, *expired;
+	struct group *first, *group; /* whose question it is; who is asked now */
+	struct flight *next, **prev; /* in the bucket, or among the lingering */
+	struct resolve_request *requests, *leaving;
 	struct loop_timer timer;
-	struct resolve_try try;
-	size_t server;	   /* the one being tried */
-	int64_t resend_ms; /* 0: not any more */
-	uint8_t resends;   /* left */
-	int64_t try_end_ms;
-	int64_t end_ms;
-	int64_t deadline_ms;  /* no request's is earlier */
-	int error;	      /* the last try's */
-	uint16_t error_flags; /* of the last SERVFAIL, NOTIMP, REFUSED or FORMERR; 0: there was none
-			       */
+	struct try tries[FLIGHT_TRIES];
+	struct windowed *window; /* NULL: none is open */
+	int64_t end_ms, group_end_ms;
+	int64_t hedge_ms; /* when the next server is asked beside */
+	int64_t due_ms;	  /* no request's deadline or stale time is earlier */
+	int error;	  /* the last try's */
+	uint8_t order[FLIGHT_ORDER_MAX], n_order, next_order;
+	uint8_t at_once; /* tries */
+	uint8_t hops;	 /* groups so far, less one */
+	uint8_t rcode;	 /* of the last answer that declined; 0: there was none */
+	uint8_t flags;	 /* enum resolve_flag */
 	uint16_t type;
-	uint8_t flags; /* enum resolve_flag */
-	bool pinned;
+	bool encrypted_only;  /* downgrade: no */
+	bool suspect;	      /* forgeries of this name were seen in this group */
+	bool learns;	      /* tries that are overtaken linger */
+	bool asked;	      /* somebody was asked */
+	bool refresh;	      /* goes on with nobody waiting */
+	bool counted_refresh; /* among RESOLVE_REFRESHES_MAX */
+	bool pinned, lingers;
 	int sighting;
-	uint64_t hash;
+	uint32_t hedge_cap_ms; /* what the best server would have needed, when another is tried */
+	uint32_t ttl_min_s, ttl_max_s, negative_max_s;
+	bool ttl_zero;
+	uint64_t hash, view; /* of the name; of the question */
 	struct dns_name name;
 };
 
+/* strategy.c: who is asked, in which order; sets order, n_order, at_once, learns, hedge_cap_ms for
+ * the flight's group. Servers that are down come last or not at all. Claims trials. */
+void strategy_plan(struct flight *f, int64_t now_ms);
+int64_t strategy_hedge_ms(const struct flight *f, const struct server *s); /* from now */
+
+/* try.c. 0: it is open or waits for an address; or a negative errno: it is free. */
+int try_start(struct try *y, struct group *group, struct server *s, bool stream);
+int try_resend(struct try *y);	 /* 0 or -errno; then it is free */
+void try_give_up(struct try *y); /* silence: held against the server */
+void try_close(struct try *y);	 /* fine when it is free */
+bool error_is_local(int error);	 /* what happened to us, not to the server */
+
+/* flight.c */
+struct flight *flight_find(
+	struct resolver *r, const struct group *group, const struct resolve_question *q);
+/* NULL: no memory, or too many. Its caller adds who waits, then starts it. */
+struct flight *flight_new(
+	struct resolver *r, struct resolve_groups *g, const struct resolve_question *q);
+void flight_start(struct flight *f);
+/* Opens `more` further tries, or one if none is left; goes on to the fall-back; sets the timer. f
+ * may be over after it. A lingering one ends when its last try has. */
+void flight_go_on(struct flight *f, unsigned more);
+int flight_timer_set(struct flight *f); /* -ENOMEM only while it is not set */
+/* A judged message for y, which is closed; f is over then. -EBADMSG, -ENOMEM: nothing has happened.
+ */
+int flight_answer(struct flight *f, struct try *y, const uint8_t *msg, size_t len, uint32_t age_s);
+void flight_answer_window(struct flight *f); /* with what is in it */
+void flight_fail(struct flight *f, int error);
+void flight_cancel(struct flight *f);		/* -ECANCELED to all */
+void flight_end(struct flight *f, bool linger); /* nobody waits any more */
+void flight_drop(struct flight *f);		/* a lingering one */
+
+/* ask.c: those who wait. */
+void requests_answer(struct flight *f, const uint8_t *msg, size_t len, int error);
+/* Of those whose time has come. False: the flight is over. */
+bool requests_due(struct flight *f, int64_t now_ms);
+void flight_key(const struct flight *f, struct cache_key *ret);
+
+/* result.c. Turns an answer into its stored form in buf (DNS_MESSAGE_MAX) and keeps it. Its
+ * length, or -EBADMSG. */
+int result_make(struct flight *f, const struct group *by, const uint8_t *msg, size_t len,
+	uint32_t age_s, uint8_t *buf);
+/* A message with the question and an rcode, and a made-up SOA if ttl_s is not 0; buf[512]. */
+size_t result_empty(const struct flight *f, enum dns_rcode rcode, uint32_t ttl_s, uint8_t *buf);
+bool result_is_protected(const struct group *by, unsigned flags); /* rebind */
+
+/* --- the resolver --- */
+
+/* What the last resolve_look() found, for the resolve_ask() right after it. */
+struct looked {
+	uint64_t hash, view;
+	uint16_t type;
+	uint8_t flags;
+	bool failed_lately;
+	enum cache_state state;
+};
+
+struct lookups;
 struct resolver {
 	struct loop *loop;
-	struct loop_buffers *buffers;
-	struct slab flights, udp_links, tcp_links;
-	struct udp_link *udp_idle[2]; /* IPv4, IPv6 */
-	unsigned udp_idle_count;
-	size_t holds; /* flights and links */
-	bool stopping;
-	/* Frees the resolver when it is stopping and nothing holds it: not sooner, for callbacks
-	 * are running, and what they were given lies in `buffers`. Always set, so that setting it
-	 * needs no memory. */
+	struct resolver_config c;
+	struct resolve_groups *groups; /* the current ones; NULL at first */
+	struct egress_dialer *dialer;
+	struct transports *transports;
+	struct health *health; /* NULL: another worker's */
+	struct slab flights, windows, lookups;
+	struct looked looked;
+	struct flight *lingering;
+	unsigned n_flights, n_lingering, n_refreshes;
+	size_t holds;	     /* flights, and callbacks that run */
+	bool stopping, shut; /* shut: it is past its flights */
+	/* Goes on with stopping when nothing holds it: not sooner, for callbacks are running.
+	 * Always set, so that setting it needs no memory. */
 	struct loop_timer end;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
-	uint64_t hash_key;
+	unsigned n_scratches;
+	uint8_t *scratches[RESOLVE_SCRATCHES_MAX]; /* DNS_MESSAGE_MAX each; made as needed, kept */
 	size_t random_left;
-	uint8_t random[RESOLVE_RANDOM_BYTES];
+	uint64_t random[RESOLVE_RANDOM_WORDS];
 	struct flight *buckets[RESOLVE_BUCKETS];
 };
 
@@ -121,12 +243,19 @@ static inline void resolver_hold(struct resolver *r)
 }
 void resolver_release(struct resolver *r); /* r is still there until the running callback returns */
 /* From the kernel's randomness, fetched a pool at a time. */
-int resolver_random(struct resolver *r, uint16_t *ret);
+uint64_t resolver_random(struct resolver *r);
+/* A buffer of DNS_MESSAGE_MAX bytes, given back in the opposite order; NULL: none is left. */
+uint8_t *scratch_take(struct resolver *r);
+void scratch_give(struct resolver *r);
+static inline uint32_t resolver_now_s(const struct resolver *r) /* the cache's clock */
+{
+	return (uint32_t)(loop_now_ms(r->loop) / 1000);
+}
 
-void flight_finish(struct flight *f, const uint8_t *msg, size_t len, int error);
-/* What the resolver's slabs are made for. */
-size_t transport_udp_link_size(void);
-size_t transport_tcp_link_size(void);
-void transport_udp_fini(struct resolver *r); /* closes the idle sockets */
+/* lookup.c: for egress_dialer_config. arg: the resolver. */
+void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+	struct egress_lookup *l);
+void lookup_cancel(void *arg, struct egress_lookup *l);
+size_t lookup_size(void);
 
 #endif

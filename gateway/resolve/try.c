@@ -1,0 +1,381 @@
+/* One server that is asked: its way, its question, and what is made of what comes back. */
+#include <errno.h>
+#include <string.h>
+
+#include "gateway/resolve/resolve_internal.h"
+
+/* A datagram may be lost: it is sent again after a quarter and a half of the try's time. Three
+ * times in all also make a loop show itself within one try (query/query.c). */
+#define RESENDS	     2
+#define RESEND_SHARE 4
+#define PAD_BYTES    128 /* RFC 8467 4.1 */
+#define SUSPECT_MS   200 /* how long one listens for a better answer if no window is configured */
+#define BOGUS_TTL_S  300
+
+bool error_is_local(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS ||
+	       error == -EPERM || error == -EIO;
+}
+
+static int64_t now_ms(const struct try *y)
+{
+	return loop_now_ms(y->flight->resolver->loop);
+}
+
+/* --- the question --- */
+
+static void ask_fill(const struct try *y, struct dns_ask *ask)
+{
+	const struct flight *f = y->flight;
+
+	*ask = (struct dns_ask){.name = &f->name,
+		.id = y->t.id,
+		.type = f->type,
+		.checking_disabled = f->flags & RESOLVE_CD,
+		.dnssec_ok = f->flags & RESOLVE_DO,
+		.ecs = y->group->ecs.family ? &y->group->ecs : NULL,
+		.case_seed = y->case_seed};
+}
+
+static size_t try_question(const struct transport_try *t, uint8_t *buf, bool pad)
+{
+	const struct try *y = container_of(t, const struct try, t);
+	struct dns_ask ask;
+
+	ask_fill(y, &ask);
+	ask.pad = pad ? PAD_BYTES : 0;
+	return dns_question_write(buf, TRANSPORT_QUESTION_MAX, &ask);
+}
+
+/* Some servers answer in lower case. Over a stream that is let pass; a datagram in other letters is
+ * waited past, but then the question is sent again without the game. */
+static bool is_answer(struct try *y, const uint8_t *msg, size_t len)
+{
+	struct dns_ask ask;
+
+	ask_fill(y, &ask);
+	if (len < DNS_HEADER_SIZE)
+		return false;
+	if (dns_response_matches(msg, len, &ask))
+		return true;
+	if (!ask.case_seed)
+		return false;
+	ask.case_seed = 0;
+	if (!dns_response_matches(msg, len, &ask))
+		return false;
+	y->case_lost = true;
+	return !transport_is_lossy(&y->t);
+}
+
+/* --- what comes back --- */
+
+static void silent_or_broken(struct try *y, bool local)
+{
+	server_failed(y->server, local, now_ms(y));
+	if (!local && y->t.to.addr.family != IP_NONE)
+		server_address_failed(y->server, &y->t.to.addr);
+}
+
+/* y was no help: the next one. */
+static void try_next(struct try *y, int error)
+{
+	struct flight *f = y->flight;
+
+	try_close(y);
+	f->error = error;
+	if (f->lingers || !f->pinned) /* else whoever pinned it goes on */
+		flight_go_on(f, 1);
+}
+
+static void learn_forgery(struct try *y)
+{
+	struct flight *f = y->flight;
+
+	count_add_shared(&f->groups->guards->forged, 1);
+	if (y->group->suspects)
+		poisoned_add(&y->group->suspects->names, f->hash, now_ms(y));
+}
+
+/* Whoever forges a datagram is not the server, whose answer comes later. A stream has only one. */
+static bool take_forged(struct try *y)
+{
+	learn_forgery(y);
+	if (transport_is_lossy(&y->t))
+		return false;
+	server_declined(y->server);
+	try_next(y, -EBADMSG);
+	return true;
+}
+
+static bool take_truncated(struct try *y)
+{
+	struct server *s = y->server;
+	struct group *group = y->group;
+	bool lossy = transport_is_lossy(&y->t);
+	int error = -EBADMSG;
+
+	if (lossy) {
+		try_close(y);
+		error = try_start(y, group, s, true);
+	}
+	if (error < 0)
+		try_next(y, error);
+	else if (flight_timer_set(y->flight) < 0)
+		flight_fail(y->flight, -ENOMEM);
+	return true;
+}
+
+static unsigned window_ms(const struct try *y)
+{
+	if (!transport_is_lossy(&y->t))
+		return 0;
+	if (!y->group->window_ms && y->flight->suspect && y->group == y->flight->group)
+		return SUSPECT_MS;
+	return y->group->window_ms;
+}
+
+static void window_fill(struct windowed *w, const uint8_t *msg, size_t len, uint32_t age_s)
+{
+	memcpy(w->msg, msg, len);
+	w->len = len;
+	w->age_s = age_s;
+}
+
+/* False: no window is open now. */
+static bool window_open(struct try *y, const uint8_t *msg, size_t len, uint32_t age_s)
+{
+	struct flight *f = y->flight;
+	unsigned ms = window_ms(y);
+
+	f->window = ms && len <= sizeof f->window->msg ? slab_take(&f->resolver->windows) : NULL;
+	if (!f->window)
+		return false;
+	f->window->try = y;
+	f->window->end_ms = now_ms(y) + ms < f->end_ms ? now_ms(y) + ms : f->end_ms;
+	window_fill(f->window, msg, len, age_s);
+	y->end_ms = INT64_MAX;
+	y->resend_ms = 0;
+	f->hedge_ms = INT64_MAX;
+	if (flight_timer_set(f) == 0)
+		return true;
+	slab_give(&f->resolver->windows, f->window);
+	f->window = NULL;
+	return false;
+}
+
+/* Another answer of the same server, within the window: the first was somebody else's. */
+static bool take_second(struct try *y, const uint8_t *msg, size_t len, uint32_t age_s)
+{
+	struct windowed *w = y->flight->window;
+
+	if (len <= sizeof w->msg && !judge_same(w->msg, w->len, msg, len)) {
+		learn_forgery(y);
+		window_fill(w, msg, len, age_s);
+	}
+	return false;
+}
+
+static bool take_good(struct try *y, const uint8_t *msg, size_t len, uint32_t age_s)
+{
+	struct flight *f = y->flight;
+	int error;
+
+	if (f->window && f->window->try == y)
+		return take_second(y, msg, len, age_s);
+	if (f->window && transport_is_lossy(&y->t)) {
+		try_close(y);
+		return true;
+	}
+	if (!f->window && window_open(y, msg, len, age_s))
+		return false;
+	error = flight_answer(f, y, msg, len, age_s);
+	if (error < 0)
+		try_next(y, error);
+	return true;
+}
+
+static bool take_bogus(struct try *y)
+{
+	struct flight *f = y->flight;
+	uint8_t nx[512];
+	size_t len = result_empty(f, DNS_NXDOMAIN, BOGUS_TTL_S, nx);
+	int error;
+
+	count_add_shared(&f->groups->guards->bogus, 1);
+	error = flight_answer(f, y, nx, len, 0);
+	if (error < 0)
+		try_next(y, error);
+	return true;
+}
+
+/* The numbers of a server. */
+static void note(struct try *y, enum judgement j, int64_t took_us)
+{
+	if (j == JUDGE_FORGED)
+		return;
+	if (j == JUDGE_BROKEN)
+		silent_or_broken(y, false);
+	else
+		server_answered(y->server, took_us);
+	if (j == JUDGE_DECLINED)
+		server_declined(y->server);
+}
+
+static bool try_take(struct transport_try *t, const uint8_t *msg, size_t len, uint32_t age_s)
+{
+	struct try *y = container_of(t, struct try, t);
+	struct flight *f = y->flight;
+	int64_t took_us = t->asked_us ? clock_us() - t->asked_us : 0;
+	enum judgement j;
+
+	if (!is_answer(y, msg, len)) {
+		count_add_shared(&y->server->wrong_answers, 1);
+		return false;
+	}
+	j = judge(&y->group->rules, msg, len, took_us, transport_is_lossy(t));
+	note(y, j, took_us);
+	if (f->lingers && j != JUDGE_FORGED) {
+		try_next(y, 0);
+		return true;
+	}
+	switch (j) {
+	case JUDGE_TAKE:
+		return take_good(y, msg, len, age_s);
+	case JUDGE_BOGUS:
+		return take_bogus(y);
+	case JUDGE_FORGED:
+		return take_forged(y);
+	case JUDGE_TRUNCATED:
+		return take_truncated(y);
+	case JUDGE_DECLINED:
+		f->rcode = msg[3] & 15 ? msg[3] & 15 : DNS_SERVFAIL;
+		try_next(y, -EREMOTEIO);
+		return true;
+	case JUDGE_BROKEN:
+		try_next(y, -EBADMSG);
+		return true;
+	}
+	return false;
+}
+
+static void try_failed(struct transport_try *t, int error)
+{
+	struct try *y = container_of(t, struct try, t);
+
+	silent_or_broken(y, error_is_local(error));
+	if (y->flight->window && y->flight->window->try == y)
+		flight_answer_window(y->flight);
+	else
+		try_next(y, error);
+}
+
+static const struct transport_owner owner = {
+	.question = try_question,
+	.take = try_take,
+	.fail = try_failed,
+};
+
+/* --- life --- */
+
+static int try_open(struct try *y)
+{
+	struct flight *f = y->flight;
+	const struct group *g = y->group;
+	int error;
+
+	if (g->case_randomization && !y->server->encrypted && !y->t.stream)
+		y->case_seed = resolver_random(f->resolver) | 1;
+	server_asked(y->server);
+	f->asked = true;
+	y->end_ms = now_ms(y) + g->timeout_ms;
+	error = transport_open(f->resolver->transports, &y->t);
+	if (error < 0) {
+		silent_or_broken(y, error_is_local(error));
+		y->state = TRY_FREE;
+		return error;
+	}
+	y->state = TRY_OPEN;
+	y->resends = transport_is_lossy(&y->t) ? RESENDS : 0;
+	y->resend_ms = y->resends ? now_ms(y) + g->timeout_ms / RESEND_SHARE : 0;
+	return 0;
+}
+
+static void address_known(struct server_wait *w, int error)
+{
+	struct try *y = container_of(w, struct try, wait);
+	bool fresh;
+
+	y->state = TRY_FREE;
+	if (error == 0)
+		error = server_address(y->server, &y->t.to, &fresh);
+	if (error == 0)
+		error = try_open(y);
+	else
+		server_failed(y->server, true, now_ms(y));
+	if (error < 0)
+		try_next(y, error == -EAGAIN ? -EHOSTUNREACH : error);
+	else if (flight_timer_set(y->flight) < 0)
+		flight_fail(y->flight, -ENOMEM);
+}
+
+int try_start(struct try *y, struct group *group, struct server *s, bool stream)
+{
+	struct flight *f = y->flight;
+	struct resolver *r = f->resolver;
+	bool fresh = true;
+	int error;
+
+	*y = (struct try){.flight = f,
+		.group = group,
+		.server = s,
+		.trial = !server_is_up(s),
+		.wait.done = address_known,
+		.t = {.owner = &owner, .server = s->transport, .stream = stream}};
+	error = server_address(s, &y->t.to, &fresh);
+	if (error == -EAGAIN) {
+		y->state = TRY_WAITS;
+		y->end_ms = now_ms(y) + group->timeout_ms;
+		server_resolve(r, f->groups, s, group->bootstrap, &y->wait);
+		return 0;
+	}
+	if (error < 0)
+		return error;
+	if (!fresh)
+		server_resolve(r, f->groups, s, group->bootstrap, NULL);
+	return try_open(y);
+}
+
+int try_resend(struct try *y)
+{
+	int error;
+
+	y->resends--;
+	y->resend_ms = y->resends ? y->resend_ms + y->group->timeout_ms / RESEND_SHARE : 0;
+	if (y->case_lost)
+		y->case_seed = 0;
+	error = transport_resend(&y->t);
+	if (error < 0) {
+		silent_or_broken(y, error_is_local(error));
+		try_close(y);
+	}
+	return error;
+}
+
+void try_give_up(struct try *y)
+{
+	if (y->state == TRY_OPEN)
+		silent_or_broken(y, false);
+	else
+		server_failed(y->server, true, now_ms(y));
+	try_close(y);
+}
+
+void try_close(struct try *y)
+{
+	if (y->state == TRY_WAITS)
+		server_wait_cancel(&y->wait);
+	else if (y->state == TRY_OPEN)
+		transport_close(&y->t);
+	y->state = TRY_FREE;
+}
