@@ -267,7 +267,7 @@ static void copy_head(uint8_t *buf, const struct store *s)
 	dns_put16(buf, 0);
 	dns_put16(buf + 2, DNS_QR | DNS_RA | (dns_message_flags(s->msg) & kept));
 	dns_put16(buf + 4, 1);
-	for (unsigned i = 0; i < 3; i++)
+	for (size_t i = 0; i < 3; i++)
 		dns_put16(buf + 6 + 2 * i, s->kept[i]);
 	memcpy(buf + DNS_HEADER_SIZE, s->name.b, s->name.len);
 	memcpy(buf + s->question_end - 4, s->msg + s->question_end - 4, 4);
@@ -388,7 +388,7 @@ static int begin(struct store *s)
 	s->name_hash = dns_name_hash(&s->name, 0);
 	s->type = dns_get16(s->msg + off);
 	s->question_end = s->kept_end = off + 4;
-	for (unsigned i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		s->counts[i] = dns_get16(s->msg + 6 + 2 * i);
 		s->kept[i] = 0;
 	}

@@ -324,8 +324,8 @@ size_t dns_svcb_store(const uint8_t *msg, const struct dns_record *rec,
 
 	if (!svcb_read(msg, rec, &s))
 		return 0;
-	left.own4 = s.hint4.size > 4 * count_dropped(&s.hint4, how);
-	left.own6 = s.hint6.size > 16 * count_dropped(&s.hint6, how);
+	left.own4 = s.hint4.size / 4 > count_dropped(&s.hint4, how);
+	left.own6 = s.hint6.size / 16 > count_dropped(&s.hint6, how);
 	put_data(&k, &(struct plan){.s = &s, .how = &left, .store = how});
 	return k.size;
 }
