@@ -98,7 +98,7 @@ static bool is_stored(const uint8_t *msg, size_t len)
 
 static struct file_record record_decode(const uint8_t *at)
 {
-	struct file_record rec;
+	struct file_record rec = {0};
 
 	rec.len = (uint16_t)file_take(&at, 2);
 	rec.type = (uint16_t)file_take(&at, 2);
@@ -253,7 +253,7 @@ static int records_read(struct reading *r, struct loading *l)
 {
 	uint8_t wall[FILE_WALL_SIZE];
 	const uint8_t *at = wall;
-	struct file_record rec;
+	struct file_record rec = {0};
 	struct dns_name name;
 	int got = unpack_all(r, wall, sizeof wall);
 
