@@ -1,0 +1,513 @@
+/* Questions on connections that are kept. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "tests/unit/transport_stage.h"
+
+/* A connection that has answered before. */
+static struct stage *stage_open_used(void)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	ask(s, 0);
+	play_until_over(s, 0, 1);
+	assert_answered(s, 0, 1);
+	assert_int_equal(s->far->n_conns, 1);
+	return s;
+}
+
+static void many_share_few_connections(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+	static bool seen[FAR_CONNS_MAX][65536];
+
+	(void)state;
+	s->far->hold = true;
+	for (unsigned i = 0; i < 500; i++)
+		assert_false(transport_is_lossy(&ask(s, i)->try));
+	while (s->far->n_held < 500)
+		stage_turn(s);
+	assert_in_range(s->far->n_conns, 2, POOL_CONNS_MAX);
+	for (unsigned i = 0; i < 500; i++) {
+		const struct far_question *q = &s->far->held[i];
+
+		assert_false(seen[q->conn][q->id]);
+		seen[q->conn][q->id] = true;
+	}
+	for (unsigned i = 500; i-- > 0;)
+		far_answer(s->far, i);
+	play_until_over(s, 0, 500);
+	assert_answered(s, 0, 500);
+	/* Again on those that stand. */
+	s->far->hold = false;
+	for (unsigned i = 0; i < 500; i++)
+		ask(s, i);
+	play_until_over(s, 0, 500);
+	assert_answered(s, 0, 500);
+	assert_in_range(s->far->n_conns, 2, POOL_CONNS_MAX);
+	stage_close(s);
+}
+
+static void more_than_all_connections_hold_wait(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	for (unsigned i = 0; i < ASKERS_MAX; i++)
+		ask(s, i);
+	play_until_over(s, 0, ASKERS_MAX);
+	assert_answered(s, 0, ASKERS_MAX);
+	assert_in_range(s->far->n_conns, 2, POOL_CONNS_MAX);
+	stage_close(s);
+}
+
+static void torn_anywhere(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->torn = s->far->noise = true;
+	for (unsigned i = 0; i < 5; i++)
+		ask(s, i);
+	play_until_over(s, 0, 5);
+	assert_answered(s, 0, 5);
+	assert_int_equal(s->askers[0].told, 0);
+	stage_close(s);
+}
+
+static void noise_between_answers(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->noise = true;
+	for (unsigned i = 0; i < 100; i++)
+		ask(s, i);
+	play_until_over(s, 0, 100);
+	assert_answered(s, 0, 100);
+	stage_close(s);
+}
+
+static void the_largest_answers(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->size = 65535;
+	for (unsigned i = 0; i < 20; i++)
+		ask(s, i);
+	play_until_over(s, 0, 20);
+	assert_answered(s, 0, 20);
+	assert_int_equal(s->askers[19].len, 65535);
+	stage_close(s);
+}
+
+static void what_is_not_taken_is_waited_past(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->askers[0].picky = true;
+	ask(s, 0);
+	ask(s, 1);
+	play_until_over(s, 1, 1);
+	stage_play(s, 10);
+	assert_int_equal(s->askers[0].told, 1);
+	assert_true(transport_is_open(&s->askers[0].try));
+	stage_close(s);
+}
+
+static void a_fresh_one_that_is_reset_fails(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->resets = 1;
+	ask(s, 0);
+	play_until_over(s, 0, 1);
+	assert_int_equal(s->askers[0].error, -ECONNRESET);
+	assert_int_equal(s->far->n_conns, 1);
+	stage_close(s);
+}
+
+static void a_used_one_that_is_reset_is_asked_again_once(void **state)
+{
+	struct stage *s = stage_open_used();
+
+	(void)state;
+	s->far->resets = 1;
+	for (unsigned i = 0; i < 10; i++)
+		ask(s, i);
+	play_until_over(s, 0, 10);
+	assert_answered(s, 0, 10);
+	assert_int_equal(s->far->n_conns, 2);
+	s->far->resets = 2;
+	ask(s, 0);
+	play_until_over(s, 0, 1);
+	assert_int_equal(s->askers[0].error, -ECONNRESET);
+	assert_int_equal(s->far->n_conns, 3);
+	stage_close(s);
+}
+
+static void nobody_listens(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	close(s->far->listener);
+	s->far->listener = -1;
+	for (unsigned i = 0; i < 10; i++)
+		ask(s, i);
+	play_until_over(s, 0, 10);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(s->askers[i].error, -ECONNREFUSED);
+	assert_int_equal(conns_now(s), 0);
+	stage_close(s);
+}
+
+static void a_silent_one_costs_its_questions_a_second(void **state)
+{
+	struct stage *s = stage_open_used();
+
+	(void)state;
+	s->far->conns[0].reads = false;
+	for (unsigned i = 0; i < 10; i++)
+		ask(s, i);
+	play_until_over(s, 0, 10);
+	assert_answered(s, 0, 10);
+	for (unsigned i = 0; i < 10; i++)
+		assert_in_range(s->askers[i].over_ms - s->askers[i].asked_ms, CONN_STALL_MS, 1500);
+	assert_int_equal(s->far->n_conns, 2);
+	for (unsigned i = 0; i < 10; i++)
+		ask(s, i);
+	play_until_over(s, 0, 10);
+	for (unsigned i = 0; i < 10; i++)
+		assert_in_range(s->askers[i].over_ms - s->askers[i].asked_ms, 0, 500);
+	assert_int_equal(s->far->conns[1].asked, 20);
+	assert_int_equal(conns_now(s), 1);
+	stage_close(s);
+}
+
+static void a_silent_one_is_found_out_when_its_owner_gave_up(void **state)
+{
+	struct stage *s = stage_open_used();
+
+	(void)state;
+	s->far->conns[0].reads = false;
+	ask(s, 0);
+	stage_play(s, 50);
+	transport_close(&s->askers[0].try);
+	stage_play(s, 1000);
+	assert_int_equal(conns_now(s), 0);
+	ask(s, 1);
+	play_until_over(s, 1, 1);
+	assert_in_range(s->askers[1].over_ms - s->askers[1].asked_ms, 0, 500);
+	stage_close(s);
+}
+
+static void a_silent_server_keeps_its_questions(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->hold = true;
+	ask(s, 0);
+	stage_play(s, 2500);
+	/* On the first connection, then once on another, and no more than that. */
+	assert_int_equal(s->far->n_held, 2);
+	assert_int_equal(s->far->n_conns, 2);
+	assert_int_equal(conns_now(s), 1);
+	assert_true(transport_is_open(&s->askers[0].try));
+	ask(s, 1);
+	stage_play(s, 50);
+	assert_int_equal(s->far->n_conns, 3);
+	far_answer(s->far, 1);
+	far_answer(s->far, 2);
+	play_until_over(s, 0, 2);
+	assert_answered(s, 0, 2);
+	stage_close(s);
+}
+
+static void silence_is_bounded(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->hold = true;
+	for (unsigned i = 0; i < 14; i++) {
+		ask(s, i);
+		stage_play(s, 2 * CONN_STALL_MS / 3);
+		assert_in_range(conns_now(s), 1, POOL_ALL_MAX + 1);
+	}
+	stage_close(s);
+}
+
+static void one_that_speaks_again_is_used_again(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->hold = true;
+	ask(s, 0);
+	stage_play(s, 1600);
+	assert_int_equal(s->far->n_conns, 2);
+	far_answer(s->far, 1);
+	play_until_over(s, 0, 1);
+	s->far->hold = false;
+	ask(s, 1);
+	play_until_over(s, 1, 1);
+	assert_in_range(s->far->n_conns, 2, 3);
+	stage_close(s);
+}
+
+static void so_many_questions_and_no_more(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->conf.max_queries = 3;
+	stage_server(s);
+	for (unsigned i = 0; i < 9; i++)
+		ask(s, i);
+	play_until_over(s, 0, 9);
+	assert_answered(s, 0, 9);
+	stage_play(s, 20);
+	assert_int_equal(s->far->n_conns, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(s->far->conns[i].asked, 3);
+		assert_int_equal(s->far->conns[i].fd, -1);
+	}
+	assert_int_equal(conns_now(s), 0);
+	stage_close(s);
+}
+
+static void idle_ones_are_closed(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->conf.idle_ms = 200;
+	stage_server(s);
+	for (unsigned i = 0; i < 4; i++) {
+		ask(s, 0);
+		play_until_over(s, 0, 1);
+		stage_play(s, 100);
+	}
+	assert_int_equal(s->far->n_conns, 1);
+	assert_int_equal(conns_now(s), 1);
+	stage_play(s, 1000);
+	assert_int_equal(conns_now(s), 0);
+	assert_int_equal(s->far->conns[0].fd, -1);
+	stage_close(s);
+}
+
+static void old_ones_end(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->conf.max_life_ms = 200;
+	stage_server(s);
+	s->far->hold = true;
+	ask(s, 0);
+	stage_play(s, 300);
+	/* It is too old, but answers what was asked. */
+	s->far->hold = false;
+	ask(s, 1);
+	play_until_over(s, 1, 1);
+	assert_int_equal(s->far->n_conns, 2);
+	far_answer(s->far, 0);
+	play_until_over(s, 0, 1);
+	assert_answered(s, 0, 2);
+	stage_play(s, 50);
+	assert_int_equal(s->far->conns[0].fd, -1);
+	stage_close(s);
+}
+
+static void a_server_that_closes_after_each_answer(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->closes_after = 1;
+	for (unsigned i = 0; i < 30; i++)
+		ask(s, i);
+	play_until_over(s, 0, 30);
+	assert_answered(s, 0, 30);
+	assert_int_equal(s->far->n_conns, 30);
+	stage_close(s);
+}
+
+static void closed_while_connecting(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++)
+		ask(s, i);
+	for (unsigned i = 0; i < 9; i++)
+		transport_close(&s->askers[i].try);
+	play_until_over(s, 9, 1);
+	assert_int_equal(s->far->asked, 1);
+	stage_close(s);
+	/* All of them, and the transports at once. */
+	s = stage_open(CONF_TCP);
+	for (unsigned i = 0; i < 10; i++)
+		ask(s, i);
+	stage_close(s);
+}
+
+static void stopped_with_everything_in_flight(void **state)
+{
+	struct stage *s = stage_open_used();
+
+	(void)state;
+	s->far->hold = true;
+	for (unsigned i = 0; i < 300; i++)
+		ask(s, i);
+	stage_play(s, 20);
+	for (unsigned i = 300; i < 600; i++)
+		ask(s, i);
+	stage_close(s);
+}
+
+static void callbacks_may_close_open_and_stop(void **state)
+{
+	struct stage *s = stage_open_used();
+
+	(void)state;
+	s->far->hold = true;
+	for (unsigned i = 0; i < 4; i++)
+		ask(s, i);
+	while (s->far->n_held < 4)
+		stage_turn(s);
+	/* All in one piece. */
+	s->askers[0].closes = &s->askers[1];
+	s->askers[0].opens = &s->askers[5];
+	s->askers[2].stops = true;
+	for (unsigned i = 0; i < 4; i++)
+		far_answer(s->far, i);
+	play_until_over(s, 2, 1);
+	assert_int_equal(s->askers[0].answers, 1);
+	assert_int_equal(s->askers[1].answers + s->askers[1].failures, 0);
+	assert_int_equal(s->askers[3].answers + s->askers[3].failures, 0);
+	stage_close(s);
+}
+
+static void failures_may_close_open_and_stop(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->far->resets = 1;
+	for (unsigned i = 0; i < 4; i++)
+		ask(s, i);
+	s->askers[0].closes = &s->askers[1];
+	s->askers[0].opens = &s->askers[5];
+	s->askers[2].stops = true;
+	play_until_over(s, 0, 1);
+	play_until_over(s, 2, 1);
+	assert_int_equal(s->askers[0].error, -ECONNRESET);
+	assert_int_equal(s->askers[1].answers + s->askers[1].failures, 0);
+	assert_int_equal(s->askers[3].answers + s->askers[3].failures, 0);
+	stage_close(s);
+}
+
+static void a_full_socket_is_waited_for(void **state)
+{
+	struct stage *s = stage_open_used();
+
+	(void)state;
+	s->far->conns[0].reads = false;
+	/* More than the kernel's buffers hold is never written: what waits is not asked. */
+	for (unsigned round = 0; round < 40; round++) {
+		for (unsigned i = 0; i < 100; i++)
+			ask(s, i);
+		stage_turn(s);
+		for (unsigned i = 0; i < 100; i++)
+			transport_close(&s->askers[i].try);
+	}
+	s->far->conns[0].reads = true;
+	ask(s, 0);
+	play_until_over(s, 0, 1);
+	assert_answered(s, 0, 1);
+	stage_close(s);
+}
+
+static bool is_ours(void *arg, const struct ip_addr *a)
+{
+	(void)a;
+	return *(bool *)arg;
+}
+
+static void what_stays_on_this_host_stands(void **state)
+{
+	struct stage *s = stage_open_used();
+	bool ours = false;
+
+	(void)state;
+	transports_addresses_changed(s->transports, is_ours, &ours);
+	assert_int_equal(conns_now(s), 1);
+	stage_close(s);
+}
+
+static void ready_made(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+	struct transport_server *old = s->server;
+
+	(void)state;
+	/* A server that nobody holds any more but its connections. */
+	s->server = NULL;
+	stage_server(s);
+	s->far->hold = true;
+	ask(s, 0);
+	stage_play(s, 10);
+	transport_close(&s->askers[0].try);
+	transport_server_unref(s->server);
+	s->server = old;
+	stage_play(s, 10);
+	stage_close(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_share_few_connections),
+		cmocka_unit_test(more_than_all_connections_hold_wait),
+		cmocka_unit_test(torn_anywhere),
+		cmocka_unit_test(noise_between_answers),
+		cmocka_unit_test(the_largest_answers),
+		cmocka_unit_test(what_is_not_taken_is_waited_past),
+		cmocka_unit_test(a_fresh_one_that_is_reset_fails),
+		cmocka_unit_test(a_used_one_that_is_reset_is_asked_again_once),
+		cmocka_unit_test(nobody_listens),
+		cmocka_unit_test(a_silent_one_costs_its_questions_a_second),
+		cmocka_unit_test(a_silent_one_is_found_out_when_its_owner_gave_up),
+		cmocka_unit_test(a_silent_server_keeps_its_questions),
+		cmocka_unit_test(silence_is_bounded),
+		cmocka_unit_test(one_that_speaks_again_is_used_again),
+		cmocka_unit_test(so_many_questions_and_no_more),
+		cmocka_unit_test(idle_ones_are_closed),
+		cmocka_unit_test(old_ones_end),
+		cmocka_unit_test(a_server_that_closes_after_each_answer),
+		cmocka_unit_test(closed_while_connecting),
+		cmocka_unit_test(stopped_with_everything_in_flight),
+		cmocka_unit_test(callbacks_may_close_open_and_stop),
+		cmocka_unit_test(failures_may_close_open_and_stop),
+		cmocka_unit_test(a_full_socket_is_waited_for),
+		cmocka_unit_test(what_stays_on_this_host_stands),
+		cmocka_unit_test(ready_made),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,92 @@
+/* A loop, the transports of a worker and a far end on loop-back, all played by the test's own
+ * thread: the far end's sockets do not block and are served between the turns. A question is a
+ * header and four bytes that say which asker's it is; so is an answer, longer as the test wants. */
+#ifndef TUNGATE_TESTS_TRANSPORT_STAGE_H
+#define TUNGATE_TESTS_TRANSPORT_STAGE_H
+
+#include "gateway/transport/conn_internal.h"
+
+#define FAR_CONNS_MAX  200
+#define FAR_HELD_MAX   1024
+#define ASKERS_MAX     1024
+#define QUESTION_BYTES 16
+
+struct far_question {
+	uint16_t id;
+	uint32_t tag;
+	unsigned conn;		      /* of the far end's connections */
+	struct sockaddr_storage from; /* of a datagram */
+};
+
+struct far_conn {
+	int fd;
+	unsigned asked, answered;
+	bool reads; /* false: half-open, nothing more comes */
+	size_t in_len, out_len, out_at;
+	uint8_t in[8192];
+	uint8_t *out;
+};
+
+struct far {
+	int listener, udp;
+	uint16_t port;
+	bool hold;	       /* answers when the test says so */
+	bool torn;	       /* a byte each time it is served */
+	bool noise;	       /* before each answer: a message of no bytes and a wrong id */
+	unsigned resets;       /* the next so many questions meet half an answer and a reset */
+	unsigned closes_after; /* so many answers; 0: never */
+	size_t size;	       /* of an answer */
+	unsigned asked;	       /* questions that came, over all */
+	unsigned n_conns, n_held;
+	struct far_conn conns[FAR_CONNS_MAX];
+	struct far_question held[FAR_HELD_MAX];
+	uint32_t seen_tag[4096];
+	uint16_t seen_id[4096], seen_port[4096];
+};
+
+struct stage;
+struct asker {
+	struct transport_try try;
+	struct stage *stage;
+	uint32_t tag;
+	unsigned answers, failures, told; /* told: messages that were not its answer */
+	int error;
+	size_t len;
+	int64_t asked_ms, over_ms;
+	bool picky;	      /* takes nothing */
+	struct asker *closes; /* that one, from its callback */
+	struct asker *opens;
+	bool stops;
+};
+
+struct stage {
+	struct loop *loop;
+	struct transports *transports;
+	struct transport_server *server;
+	struct conf_server conf;
+	struct far *far;
+	struct asker askers[ASKERS_MAX];
+	bool stopped;
+	unsigned fds;
+};
+
+struct stage *stage_open(enum conf_transport transport);
+void stage_server(struct stage *s); /* anew, from s->conf */
+void stage_turn(struct stage *s);
+void stage_play(struct stage *s, int64_t ms);
+void stage_stopped(void *arg);
+void stage_close(struct stage *s); /* no descriptor may be left */
+
+/* Number i's question; its tag is i. */
+struct asker *ask(struct stage *s, unsigned i);
+int ask_try(struct stage *s, unsigned i);
+void play_until_over(struct stage *s, unsigned first, unsigned n);
+void assert_answered(const struct stage *s, unsigned first, unsigned n);
+unsigned conns_now(const struct stage *s); /* ours that are not closing */
+
+void far_serve(struct far *f);
+void far_answer(struct far *f, unsigned i); /* a held one */
+void far_close(struct far *f, unsigned conn);
+void far_reset(struct far *f, unsigned conn);
+
+#endif
