@@ -262,8 +262,10 @@ static void set_times(struct store *s)
 
 static void copy_head(uint8_t *buf, const struct store *s)
 {
-	unsigned kept = DNS_RD | DNS_AD | DNS_CD | 15;
+	unsigned kept = DNS_RD | DNS_CD | 15;
 
+	if (s->info->dropped == 0) /* AD is for whole sets (RFC 4035 3.2.3) */
+		kept |= DNS_AD;
 	dns_put16(buf, 0);
 	dns_put16(buf + 2, DNS_QR | DNS_RA | (dns_message_flags(s->msg) & kept));
 	dns_put16(buf + 4, 1);

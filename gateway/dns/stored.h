@@ -1,8 +1,8 @@
 /* Answers of upstreams as they are kept and handed around inside: the stored form. A stored message
  * is a whole response that passed dns_response_check(), without OPT, with the TTLs of an RRset made
  * equal (RFC 2181 5.2) and within bounds, the question in lower case, id 0, AA and TC clear, QR and
- * RA set, RD as upstream told; no name runs through a TTL, so the TTLs can be changed in place.
- * Everything that reads responses reads it. Pure. */
+ * RA set, RD as upstream told, AD too unless addresses were dropped; no name runs through a TTL, so
+ * the TTLs can be changed in place. Everything that reads responses reads it. Pure. */
 #ifndef TUNGATE_DNS_STORED_H
 #define TUNGATE_DNS_STORED_H
 
