@@ -47,7 +47,7 @@ static void place_tell(
 {
 	if (x->names)
 		conf_say(x->r, CONF_NOTE, node, sub, NULL,
-			"%s are asked at %s, neither encrypted nor through a proxy", whose,
+			"%s are asked at %s, neither encrypted nor reached through a proxy", whose,
 			x->names);
 	x->names = NULL;
 }

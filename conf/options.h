@@ -1,7 +1,7 @@
 /* The option table: all that is known about an option stands in one row, and reading, defaults,
  * checks of single values and the man page follow from it. In paths, NAME stands for a name the
- * user chooses and [] for a place in a list. Rows of one section stand together, a section before
- * those that refer to its names. */
+ * user chooses and [] for a place in a list. Rows of one section stand together; the names of all
+ * sections are known before any is read. */
 #ifndef TUNGATE_CONF_OPTIONS_H
 #define TUNGATE_CONF_OPTIONS_H
 

@@ -226,13 +226,15 @@ static void item_read(
 	value_read(r, o, node, item);
 }
 
-/* Makes the items of a list or a map of names, without reading more of them than their names. */
+/* Makes the items of a list or a map of names, and reads no more of them than their names. Made
+ * ones are left alone. */
 static void items_make(
 	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
 {
 	struct many many;
 
-	if (!node || node->bad || !items_fit(r, o, node))
+	memcpy(&many, base + o->offset, sizeof many);
+	if (many.n || !node || node->bad || !items_fit(r, o, node))
 		return;
 	many.n = is_alone(o, node) ? 1 : node->n;
 	many.v = arena_alloc(r->arena, many.n * o->item_bytes);
@@ -249,6 +251,7 @@ static void items_read(
 	struct many many;
 	char *item;
 
+	items_make(r, o, node, base);
 	memcpy(&many, base + o->offset, sizeof many);
 	if (!many.n)
 		return;
@@ -328,25 +331,10 @@ static const struct conf_option *option_find(const struct conf_option *section, 
 	return NULL;
 }
 
-/* The names of all sections, before what refers to them: two may refer to each other. */
-static void items_of_section_make(struct conf_reader *r, const struct conf_option *section,
-	struct conf_node *node, char *base)
-{
-	for (size_t i = 0; i < conf_options_n; i++) {
-		const struct conf_option *o = &conf_options[i];
-		const char *key = conf_option_below(o, section);
-
-		if (key && (o->shape == CONF_NAMED || o->shape == CONF_ITEMS))
-			items_make(r, o, conf_node_get(node, key), base);
-	}
-}
-
 /* node: the section's map, or NULL if nothing is written. */
 static void section_read(struct conf_reader *r, const struct conf_option *section,
 	struct conf_node *node, char *base)
 {
-	if (node)
-		items_of_section_make(r, section, node, base);
 	for (size_t i = 0; i < conf_options_n; i++) {
 		const struct conf_option *o = &conf_options[i];
 		const char *key = conf_option_below(o, section);
@@ -411,6 +399,16 @@ static void option_read(
 	}
 }
 
+/* The names of all sections, before what refers to them: two may refer to each other. */
+static void sections_make(struct conf_reader *r, struct conf_node *root)
+{
+	for (size_t i = 0; i < conf_options_n; i++)
+		if (conf_options[i].shape == CONF_NAMED &&
+			conf_option_below(&conf_options[i], NULL))
+			items_make(r, &conf_options[i], conf_node_get(root, conf_options[i].path),
+				(char *)r->config);
+}
+
 void conf_tree_read(struct conf_reader *r)
 {
 	struct conf_node *root = r->root;
@@ -421,5 +419,6 @@ void conf_tree_read(struct conf_reader *r)
 				conf_node_kind_text(root));
 		root = NULL;
 	}
+	sections_make(r, root);
 	section_read(r, NULL, root, (char *)r->config);
 }

@@ -54,12 +54,39 @@ static const char full[] =
 	"  domain: Home.Arpa.\n"
 	"  answer: no\n"
 	"upstreams:\n"
-	"  first: { servers: udp://192.0.2.1 }\n"
+	"  first: { servers: tls://192.0.2.1 }\n"
 	"  second:\n"
-	"    servers: [tcp://192.0.2.2:5300, 'udp://[2001:db8::2]:54', 'udp://2001:db8::3']\n"
+	"    servers: [tls://192.0.2.2:5300, 'tls://[2001:db8::2]:54', 'tls://2001:db8::3']\n"
 	"    strategy: sequential\n"
 	"    timeout: 7500ms\n"
 	"    mark: 0x10/0xff\n"
+	"  third:\n"
+	"    servers:\n"
+	"      - { url: 'https://Dns.Example:8443/q?x=1@TLS.example.', bind: eth0.5, mark: 0x100,\n"
+	"          pin: [sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=,\n"
+	"                sha256///////////////////////////////////////////8=],\n"
+	"          max_queries: 1k, max_life: 1h, idle: 10s, method: get }\n"
+	"      - 'dns://[fe80::1%lo]'\n"
+	"    strategy: race\n"
+	"    total: 9s\n"
+	"    via: plain\n"
+	"    bootstrap: first\n"
+	"    ca: ca.pem\n"
+	"    fallback: second\n"
+	"    downgrade: yes\n"
+	"    all_down: none\n"
+	"    rebind: allow\n"
+	"    health: off\n"
+	"    ignore_ip: [192.0.2.66, 198.51.100.0/24]\n"
+	"    bogus_nxdomain: 2001:db8::/32\n"
+	"    require_edns: yes\n"
+	"    min_rtt: 5ms\n"
+	"    window: 300ms\n"
+	"    ecs: 203.0.113.0/24\n"
+	"    case_randomization: yes\n"
+	"    leak: strict\n"
+	"    lists: [two, one]\n"
+	"    strict_to: first\n"
 	"egress:\n"
 	"  plain: { type: direct }\n"
 	"  vpn: { type: direct, upstream: second, mark: 0x20 }\n"
@@ -115,7 +142,8 @@ static const char full[] =
 	"    filter: ipv6\n"
 	"    address: 192.0.2.7\n"
 	"    records: { type: MX, rdata: { preference: 10, exchange: m.example } }\n"
-	"  - { name: rest, domain: '.', answer: real, egress: vpn, carry: no }\n"
+	"  - { name: rest, domain: '.', answer: real, egress: vpn, carry: no, cache: no,\n"
+	"      ttl: { min: 10s, max: 20s }, rebind: allow }\n"
 	"default: { answer: real, upstream: second }\n"
 	"control: { socket: tg.sock, mode: 0600, group: root }\n"
 	"log: { level: debug }\n"
@@ -132,7 +160,19 @@ static const char full[] =
 	"  whole: yes\n"
 	"  store: pushed.json\n"
 	"builtin: { localhost: no, special: no, canary: no, relay: yes, ddr: no,\n"
-	"  private_reverse: no, ipv4only: yes }\n";
+	"  private_reverse: no, ipv4only: yes }\n"
+	"cache:\n"
+	"  size: 5k\n"
+	"  bytes: 20m\n"
+	"  min_ttl: 5s\n"
+	"  max_ttl: 2h\n"
+	"  negative_ttl: 10m\n"
+	"  failure_ttl: 2s\n"
+	"  serve_stale: off\n"
+	"  prefetch: { share: 30%, hits: 3 }\n"
+	"  store: cache.zst\n"
+	"  store_every: 1h\n"
+	"  warmup: { count: 50, rate: 5 }\n";
 
 static struct config *parse_full(void)
 {
@@ -140,9 +180,9 @@ static struct config *parse_full(void)
 	struct config *c = parse_len("/etc/t/full.yaml", full, sizeof full - 1, &m);
 
 	assert_string_equal(m.text,
-		"/etc/t/full.yaml:79:60: note: rules[1].unless[0].upstream: every name of the "
+		"/etc/t/full.yaml:106:60: note: rules[1].unless[0].upstream: every name of the "
 		"rule is asked at 'first'\n"
-		"/etc/t/full.yaml:80:9: note: rules[1].unless[1]: every name of the rule is asked "
+		"/etc/t/full.yaml:107:9: note: rules[1].unless[1]: every name of the rule is asked "
 		"at 'second'\n");
 	assert_non_null(c);
 	return c;
@@ -155,13 +195,11 @@ static void assert_prefix(const struct ip_prefix *p, const char *text)
 	assert_string_equal(ip_prefix_format(p, buf), text);
 }
 
-static void assert_at(
-	const struct conf_endpoint *e, enum conf_transport transport, const char *text)
+static void assert_at(const struct ip_port *at, const char *text)
 {
 	char buf[IP_TEXT_MAX];
 
-	assert_int_equal(e->transport, transport);
-	assert_string_equal(ip_port_format(&e->at, buf), text);
+	assert_string_equal(ip_port_format(at, buf), text);
 }
 
 static void every_option_is_in_the_text(void **state)
@@ -266,7 +304,7 @@ static void egress_values(void **state)
 
 	(void)state;
 	assert_int_equal(e[2].type, CONF_EGRESS_GROUP);
-	assert_int_equal(e[2].line, 48);
+	assert_int_equal(e[2].line, 75);
 	assert_int_equal(e[2].column, 8);
 	assert_int_equal(e[2].n_of, 3);
 	assert_int_equal(e[2].of[0], 4); /* further down in the file */
@@ -314,7 +352,7 @@ static void unless_values(void **state)
 	assert_int_equal(r->unless[0].egress, 6);
 	assert_int_equal(r->unless[0].upstream, 0);
 	assert_int_equal(r->unless[0].within_ms, 300);
-	assert_int_equal(r->unless[0].line, 79);
+	assert_int_equal(r->unless[0].line, 106);
 	assert_int_equal(r->unless[0].column, 9);
 	assert_int_equal(r->unless[1].n_lists, 1);
 	assert_int_equal(r->unless[1].lists[0], 0);
@@ -333,8 +371,10 @@ static void address_values(void **state)
 
 	(void)state;
 	assert_int_equal(c->n_listen, 2);
-	assert_at(&c->listen[0], CONF_UDP, "127.0.0.1:5353");
-	assert_at(&c->listen[1], CONF_TCP, "[::1]:53");
+	assert_int_equal(c->listen[0].transport, CONF_UDP);
+	assert_at(&c->listen[0].at, "127.0.0.1:5353");
+	assert_int_equal(c->listen[1].transport, CONF_TCP);
+	assert_at(&c->listen[1].at, "[::1]:53");
 	assert_string_equal(c->listen[1].url, "tcp://[::1]");
 	assert_int_equal(c->listen[1].line, 22);
 	assert_int_equal(c->listen[1].column, 5);
@@ -354,17 +394,18 @@ static void section_values(void **state)
 	struct config *c = parse_full();
 
 	(void)state;
-	assert_int_equal(c->n_upstreams, 2);
+	assert_int_equal(c->n_upstreams, 3);
 	assert_string_equal(c->upstreams[0].name, "first");
 	assert_int_equal(c->upstreams[0].n_servers, 1);
-	assert_at(&c->upstreams[0].servers[0], CONF_UDP, "192.0.2.1:53");
+	assert_int_equal(c->upstreams[0].servers[0].transport, CONF_TLS);
+	assert_at(&c->upstreams[0].servers[0].at, "192.0.2.1:853");
 	assert_int_equal(c->upstreams[0].timeout_ms, 2000);
 	assert_int_equal(c->upstreams[0].total_ms, 5000);
 	assert_int_equal(c->upstreams[0].mark.mask, 0);
 	assert_int_equal(c->upstreams[1].n_servers, 3);
-	assert_at(&c->upstreams[1].servers[0], CONF_TCP, "192.0.2.2:5300");
-	assert_at(&c->upstreams[1].servers[1], CONF_UDP, "[2001:db8::2]:54");
-	assert_at(&c->upstreams[1].servers[2], CONF_UDP, "[2001:db8::3]:53");
+	assert_at(&c->upstreams[1].servers[0].at, "192.0.2.2:5300");
+	assert_at(&c->upstreams[1].servers[1].at, "[2001:db8::2]:54");
+	assert_at(&c->upstreams[1].servers[2].at, "[2001:db8::3]:853");
 	assert_int_equal(c->upstreams[1].timeout_ms, 7500);
 	assert_int_equal(c->upstreams[1].total_ms, 7500);
 	assert_int_equal(c->upstreams[1].mark.value, 0x10);
@@ -390,9 +431,110 @@ static void section_values(void **state)
 	assert_null(c->lists[1].files[0].tag);
 	assert_false(c->lists[1].files[0].optional);
 	assert_string_equal(c->lists[1].files[1].path, "/etc/t/c/d.txt");
-	assert_int_equal(c->lists[1].line, 68);
+	assert_int_equal(c->lists[1].line, 95);
 	assert_int_equal(c->lists[1].column, 8);
 	assert_int_equal(c->default_upstream, 1);
+	conf_free(c);
+}
+
+static void server_values(void **state)
+{
+	/* SHA-256 of nothing. */
+	static const uint8_t first[4] = {0xe3, 0xb0, 0xc4, 0x42},
+			     last[4] = {0x78, 0x52, 0xb8, 0x55};
+	struct config *c = parse_full();
+	const struct conf_server *s = c->upstreams[2].servers;
+	uint8_t ones[32];
+
+	(void)state;
+	memset(ones, 0xff, sizeof ones);
+	assert_int_equal(c->upstreams[2].n_servers, 2);
+	assert_int_equal(s->transport, CONF_HTTPS);
+	assert_string_equal(s->url, "https://Dns.Example:8443/q?x=1@TLS.example.");
+	assert_string_equal(s->host, "dns.example");
+	assert_int_equal(s->at.addr.family, IP_NONE);
+	assert_int_equal(s->at.port, 8443);
+	assert_string_equal(s->tls_name, "tls.example");
+	assert_string_equal(s->path, "/q?x=1");
+	assert_int_equal(s->n_pins, 2);
+	assert_memory_equal(s->pins[0].sha256, first, 4);
+	assert_memory_equal(s->pins[0].sha256 + 28, last, 4);
+	assert_memory_equal(s->pins[1].sha256, ones, 32);
+	assert_int_equal(s->method, CONF_GET);
+	assert_string_equal(s->bind.interface, "eth0.5");
+	assert_int_equal(s->bind.address.family, IP_NONE);
+	assert_int_equal(s->mark.value, 0x100);
+	assert_int_equal(s->max_queries, 1000);
+	assert_int_equal(s->max_life_ms, 3600000);
+	assert_int_equal(s->idle_ms, 10000);
+	assert_int_equal(s->line, 47);
+	assert_int_equal(s->column, 9);
+	s++;
+	assert_int_equal(s->transport, CONF_DNS);
+	assert_null(s->host);
+	assert_at(&s->at, "[fe80::1%1]:53");
+	assert_null(s->tls_name);
+	assert_null(s->path);
+	assert_int_equal(s->n_pins, 0);
+	assert_int_equal(s->mark.mask, 0);
+	assert_int_equal(s->max_queries + s->max_life_ms, 0);
+	assert_int_equal(s->idle_ms, 30000);
+	conf_free(c);
+}
+
+static void upstream_values(void **state)
+{
+	struct config *c = parse_full();
+	const struct conf_upstream *u = &c->upstreams[2];
+
+	(void)state;
+	assert_int_equal(u->line, 46);
+	assert_int_equal(u->strategy, CONF_STRATEGY_RACE);
+	assert_int_equal(u->timeout_ms, 2000);
+	assert_int_equal(u->total_ms, 9000);
+	assert_int_equal(u->via, 0);
+	assert_int_equal(u->bootstrap, 0);
+	assert_string_equal(u->ca, "/etc/t/ca.pem");
+	assert_int_equal(u->fallback, 1);
+	assert_true(u->downgrade);
+	assert_int_equal(u->all_down, CONF_ALL_DOWN_NONE);
+	assert_int_equal(u->rebind, CONF_REBIND_ALLOW);
+	assert_int_equal(u->health_ms, 0);
+	assert_int_equal(u->ignore_ip.n, 2);
+	assert_prefix(&u->ignore_ip.v[0], "192.0.2.66/32");
+	assert_prefix(&u->ignore_ip.v[1], "198.51.100.0/24");
+	assert_int_equal(u->bogus_nxdomain.n, 1);
+	assert_true(u->require_edns);
+	assert_int_equal(u->min_rtt_ms, 5);
+	assert_int_equal(u->window_ms, 300);
+	assert_prefix(&u->ecs, "203.0.113.0/24");
+	assert_true(u->case_randomization);
+	assert_true(u->leak_strict);
+	assert_int_equal(u->n_lists, 2);
+	assert_int_equal(u->lists[0], 1);
+	assert_int_equal(u->lists[1], 0);
+	assert_int_equal(u->strict_to, 0);
+	conf_free(c);
+}
+
+static void cache_values(void **state)
+{
+	struct config *c = parse_full();
+
+	(void)state;
+	assert_int_equal(c->cache.size, 5000);
+	assert_int_equal(c->cache.bytes, 20000000);
+	assert_int_equal(c->cache.min_ttl_s, 5);
+	assert_int_equal(c->cache.max_ttl_s, 7200);
+	assert_int_equal(c->cache.negative_ttl_s, 600);
+	assert_int_equal(c->cache.failure_ttl_s, 2);
+	assert_int_equal(c->cache.serve_stale_s, 0);
+	assert_int_equal(c->cache.prefetch_percent, 30);
+	assert_int_equal(c->cache.prefetch_hits, 3);
+	assert_string_equal(c->cache.store, "/etc/t/cache.zst");
+	assert_int_equal(c->cache.store_every_s, 3600);
+	assert_int_equal(c->cache.warmup_count, 50);
+	assert_int_equal(c->cache.warmup_rate, 5);
 	conf_free(c);
 }
 
@@ -404,7 +546,7 @@ static void rule_values(void **state)
 	(void)state;
 	assert_int_equal(c->n_rules, 9);
 	assert_string_equal(r->name, "blocked");
-	assert_int_equal(r->line, 70);
+	assert_int_equal(r->line, 97);
 	assert_int_equal(r->column, 5);
 	assert_int_equal(r->answer, CONF_ANSWER_BLOCK);
 	assert_int_equal(r->block, CONF_BLOCK_NODATA);
@@ -452,7 +594,7 @@ static void client_values(void **state)
 	(void)state;
 	assert_int_equal(c->n_clients, 2);
 	assert_string_equal(c->clients[0].name, "kids");
-	assert_int_equal(c->clients[0].line, 104);
+	assert_int_equal(c->clients[0].line, 132);
 	assert_int_equal(who->prefixes.n, 1);
 	assert_prefix(&who->prefixes.v[0], "192.168.9.0/24");
 	assert_int_equal(who->n_macs, 1);
@@ -490,7 +632,7 @@ static void record_values(void **state)
 	assert_string_equal(r->records[0].json,
 		"{\"name\": \"a.lan\", \"type\": \"A\", \"rdata\": \"192.0.2.8\", \"labels\": "
 		"[\"home\"]}");
-	assert_int_equal(r->records[0].line, 110);
+	assert_int_equal(r->records[0].line, 138);
 	assert_int_equal(r->records[0].column, 12);
 	assert_int_equal(r->ttl_s, 300);
 	assert_true(r->no_line_none);
@@ -563,13 +705,24 @@ static void set_values(void **state)
 static void defaults(void **state)
 {
 	struct messages m;
-	struct config *c = parse("upstreams: { a: { servers: udp://192.0.2.1 } }\n", &m);
+	struct config *c = parse("upstreams: { a: { servers: tls://192.0.2.1 } }\n", &m);
 	char cwd[PATH_MAX];
 
 	(void)state;
 	assert_non_null(getcwd(cwd, sizeof cwd));
 	assert_int_equal(m.n[CONF_WARNING], 1);
 	assert_int_equal(m.n[CONF_NOTE], 1);
+	assert_int_equal(c->cache.size, 10000);
+	assert_int_equal(c->cache.bytes + c->cache.min_ttl_s + c->cache.prefetch_percent, 0);
+	assert_int_equal(c->cache.max_ttl_s, 86400);
+	assert_int_equal(c->cache.negative_ttl_s, 3600);
+	assert_int_equal(c->cache.failure_ttl_s, 5);
+	assert_int_equal(c->cache.serve_stale_s, 86400);
+	assert_int_equal(c->cache.prefetch_hits, 1);
+	assert_string_equal(c->cache.store, "");
+	assert_int_equal(c->cache.store_every_s, 900);
+	assert_int_equal(c->cache.warmup_count, 200);
+	assert_int_equal(c->cache.warmup_rate, 10);
 	assert_int_equal(c->gateway.lan.n, 0);
 	assert_true(c->gateway.self);
 	assert_string_equal(c->gateway.tun, "tungate0");
@@ -636,7 +789,7 @@ static void pools_off_and_store_empty(void **state)
 	struct messages m;
 	struct config *c = parse("fakeip: { pool4: off, pool6: off, store: '' }\n"
 				 "default: {answer: real, upstream: a}\n"
-				 "upstreams: { a: { servers: udp://192.0.2.1 } }\n",
+				 "upstreams: { a: { servers: tls://192.0.2.1 } }\n",
 		&m);
 
 	(void)state;
@@ -823,6 +976,9 @@ int main(void)
 		cmocka_unit_test(unless_values),
 		cmocka_unit_test(address_values),
 		cmocka_unit_test(section_values),
+		cmocka_unit_test(server_values),
+		cmocka_unit_test(upstream_values),
+		cmocka_unit_test(cache_values),
 		cmocka_unit_test(rule_values),
 		cmocka_unit_test(client_values),
 		cmocka_unit_test(record_values),

@@ -5,7 +5,7 @@
 
 /* Clients are in line 4, what follows is up to the case. */
 #define BASE                                                                                       \
-	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
+	"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
 	"fakeip: {pool6: off}\n"
 #define CLIENTS(groups) BASE "clients: {" groups "}\n"
 #define RULE(clients)	"rules:\n- {name: r, client: " clients ", answer: real}\n"

@@ -8,7 +8,7 @@
 
 /* Four lines; the fourth is up to the case. */
 #define GROUPS                                                                                     \
-	"upstreams: {u: {servers: udp://192.0.2.1}, v: {servers: udp://192.0.2.2}}\n"              \
+	"upstreams: {u: {servers: tls://192.0.2.1}, v: {servers: tls://192.0.2.2}}\n"              \
 	"default: {upstream: u}\nfakeip: {pool6: off}\n"
 #define EGRESS(keys) GROUPS "egress: {e: {" keys "}}\n"
 
@@ -190,7 +190,7 @@ static void short_forms(void **state)
 {
 	struct messages m;
 	struct config *c = parse("fakeip: {pool6: off, except: [b, a]}\nlists: {a: x, b: y}\n"
-				 "upstreams: {u: {servers: udp://192.0.2.1}}\n"
+				 "upstreams: {u: {servers: tls://192.0.2.1}}\n"
 				 "default: {upstream: u}\n"
 				 "gateway: {sniff: off, relay_clients: 192.0.2.1}\n",
 		&m);
@@ -545,20 +545,20 @@ static void what_fake_needs(void **state)
 			"192.0.2.9}}\n" FAKE("g"),
 			""},
 		/* Rewritten HTTPS records come from an upstream that was meant for it. */
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {}\n"
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {}\n"
 		 "fakeip: {pool6: off, https: rewrite}\n"
 		 "egress: {p: {type: socks5, server: 192.0.2.9}}\n" FAKE("p"),
 			"4:13: egress.p.upstream: is missing; fakeip.https: rewrite needs it for "
 			"the rule 'r'; allowed: u\n"},
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {}\n"
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {}\n"
 		 "fakeip: {pool6: off, https: rewrite}\n"
 		 "egress: {p: {type: socks5, server: 192.0.2.9}}\n" FAKE("p, upstream: u"),
 			""},
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {}\n"
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {}\n"
 		 "fakeip: {pool6: off, https: rewrite}\n"
 		 "egress: {p: {type: socks5, server: 192.0.2.9, upstream: u}}\n" FAKE("p"),
 			""},
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {}\n"
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {}\n"
 		 "fakeip: {pool6: off, https: rewrite}\negress: {n: {type: reject}}\n" FAKE("n"),
 			""},
 		{"fakeip: {pool6: off}\negress: {p: {type: socks5, server: 192.0.2.9}}\n"
@@ -573,7 +573,7 @@ static void what_fake_needs(void **state)
 
 /* Six lines before the rule. */
 #define RULE(keys)                                                                                 \
-	"upstreams: {u: {servers: udp://192.0.2.1}, v: {servers: udp://192.0.2.2}}\n"              \
+	"upstreams: {u: {servers: tls://192.0.2.1}, v: {servers: tls://192.0.2.2}}\n"              \
 	"default: {upstream: u}\nfakeip: {pool6: off, except: [l, k]}\n"                           \
 	"egress: {d: {type: direct, upstream: v}, n: {type: direct}, p: {type: socks5, "           \
 	"server: 192.0.2.9}, m: {type: direct, mark: 4}}\n"                                        \
@@ -691,7 +691,7 @@ static void relay(void **state)
 			"4:34: egress.e.mark: has the bits of gateway.relay_mark (line 5): the "
 			"relay would take its own packets\n"},
 		{EGRESS("type: direct, mark: 0x31") "gateway: {relay_mark: 0x10/0xf0}\n", ""},
-		{"upstreams: {u: {servers: udp://192.0.2.1, mark: 2}}\ngateway: {relay_mark: "
+		{"upstreams: {u: {servers: tls://192.0.2.1, mark: 2}}\ngateway: {relay_mark: "
 		 "2}\ndefault: {}\nfakeip: {pool6: off}\n",
 			"1:49: upstreams.u.mark: has the bits of gateway.relay_mark (line 2): the "
 			"relay would take its own packets\n"},
@@ -702,7 +702,7 @@ static void relay(void **state)
 }
 
 #define FAKEIP(keys)                                                                               \
-	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\nlists: {l: "          \
+	"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {upstream: u}\nlists: {l: "          \
 	"x}\nfakeip: {pool6: off, " keys "}\n"
 
 static void fakeip(void **state)
@@ -731,9 +731,9 @@ static void fakeip(void **state)
 		{FAKEIP("except: [[l]]"),
 			"4:31: fakeip.except[0]: is a list; allowed: names in lists, {builtin, "
 			"lists}\n"},
-		{FAKEIP("except: []"),
-			"3:12: note: lists.l: neither a rule nor fakeip.except names this "
-			"list\n"},
+		{FAKEIP("except: []"), "3:12: note: lists.l: neither a rule, a group in upstreams "
+				       "nor fakeip.except names this "
+				       "list\n"},
 	};
 
 	(void)state;

@@ -8,7 +8,7 @@
 
 /* Keeps the text of a case to what it is about: a group, and a default so that nothing warns. */
 #define GROUP                                                                                      \
-	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\nfakeip: {pool6: "     \
+	"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {upstream: u}\nfakeip: {pool6: "     \
 	"off}\n"
 
 #define MARKS	 "; allowed: VALUE or VALUE/MASK, each decimal or 0x and hexadecimal\n"
@@ -17,8 +17,9 @@
 	"; allowed: udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT]; IPv6 as [ADDRESS]:PORT, "          \
 	"link-local ones with %INTERFACE\n"
 #define SERVERS                                                                                    \
-	"; allowed: udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT] with a literal address; IPv6 as "   \
-	"[ADDRESS]:PORT, link-local ones with %INTERFACE\n"
+	"; allowed: udp://HOST[:PORT], tcp://HOST[:PORT], dns://HOST[:PORT], "                     \
+	"tls://HOST[:PORT][@TLS-NAME], https://HOST[:PORT][/PATH][@TLS-NAME]; IPv6 as [ADDRESS], " \
+	"link-local ones with %INTERFACE\n"
 #define DOMAINS                                                                                    \
 	"; allowed: NAME (it and all below), full:NAME, keyword:TEXT, regexp:EXPRESSION, '.' "     \
 	"(every name), unqualified (a name without a dot)\n"
@@ -49,10 +50,12 @@ static void yaml_itself(void **state)
 		{GROUP "gateway: {tun: \"a\\0b\"}\n",
 			"4:16: gateway.tun: contains a NUL character\n"},
 		{"gateway: {tun: \"\xff\"}\n", "1:17: yaml: invalid leading UTF-8 octet\n"},
-		{"- a\n", "1:1: file: is a list instead of a map; allowed: log, lists, rules, "
-			  "listen, egress, fakeip, leases, gateway, clients, records, builtin, "
-			  "default, control, upstreams\n"},
-		{"word\n", "1:1: file: is a single value instead of a map; allowed: log, lists, "
+		{"- a\n",
+			"1:1: file: is a list instead of a map; allowed: log, cache, lists, rules, "
+			"listen, egress, fakeip, leases, gateway, clients, records, builtin, "
+			"default, control, upstreams\n"},
+		{"word\n", "1:1: file: is a single value instead of a map; allowed: log, cache, "
+			   "lists, "
 			   "rules, listen, egress, fakeip, leases, gateway, clients, records, "
 			   "builtin, default, control, upstreams\n"},
 	};
@@ -65,7 +68,8 @@ static void keys(void **state)
 {
 	static const struct wrong cases[] = {
 		{GROUP "logg: {}\n",
-			"4:1: logg: unknown key; allowed: log, lists, listen, leases, rules, "
+			"4:1: logg: unknown key; allowed: log, lists, listen, cache, leases, "
+			"rules, "
 			"clients, egress, fakeip, records, builtin, control, gateway, default, "
 			"upstreams\n"},
 		{GROUP "gateway: {lan: a, snif: tls}\n",
@@ -193,7 +197,7 @@ static void marks(void **state)
 		       "0x10000000}\n",
 			"4:34: egress.e.mark: the bits 0x40000000 are those of gateway.mark or of "
 			"the two above it; allowed: bits of 0x8fffffff\n"},
-		{"upstreams: {u: {servers: udp://192.0.2.1, mark: 2/0xff}}\ngateway: {mark: "
+		{"upstreams: {u: {servers: tls://192.0.2.1, mark: 2/0xff}}\ngateway: {mark: "
 		 "1}\ndefault: {}\nfakeip: {pool6: off}\n",
 			"1:49: upstreams.u.mark: the bits 0x7 are those of gateway.mark or of the "
 			"two above it; allowed: bits of 0xfffffff8\n"},
@@ -232,7 +236,7 @@ static void addresses(void **state)
 			"7:3: listen[2]: is there twice, first in line 5\n"},
 		{GROUP "listen: {url: udp://192.0.2.5}\n", "4:9: listen: is a map" LISTENERS},
 		{GROUP "listen: [{url: udp://192.0.2.5}]\n", "4:10: listen[0]: is a map" LISTENERS},
-		{GROUP "listen: tcp://192.0.2.1:53\n",
+		{GROUP "listen: tcp://192.0.2.1:853\n",
 			"1:26: upstreams.u.servers: is in listen too (line 4): the gateway would "
 			"ask itself\n"},
 		{GROUP "listen: tcp://192.0.2.1:54\n", ""},
@@ -240,10 +244,8 @@ static void addresses(void **state)
 			"4:9: listen: lies in a pool of fake addresses\n"},
 		{"default: {}\nupstreams: {u: {servers: [udp://0.0.0.0, udp://dns.example, "
 		 "'udp://198.19.1.1']}}\nfakeip: {pool6: off}\n",
-			"2:27: upstreams.u.servers[0]: 'udp://0.0.0.0' is no address of a "
+			"2:27: upstreams.u.servers[0]: '0.0.0.0' is no address of a "
 			"server" SERVERS
-			"2:42: upstreams.u.servers[1]: 'dns.example' is not a literal address with "
-			"a port, or its interface does not exist" SERVERS
 			"2:61: upstreams.u.servers[2]: lies in a pool of fake addresses\n"},
 	};
 
@@ -252,7 +254,7 @@ static void addresses(void **state)
 }
 
 #define FAKE(keys)                                                                                 \
-	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\nfakeip: {" keys "}\n"
+	"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {upstream: u}\nfakeip: {" keys "}\n"
 
 static void pools(void **state)
 {
@@ -337,15 +339,16 @@ static void sections(void **state)
 			"answer\n"
 			"1:38: egress.e.upstream: there is no group in upstreams named 'v'; "
 			"allowed: a name in upstreams\n"},
-		{"upstreams:\n  u:\n  v: {servers: []}\n  w: {servers: udp://192.0.2.1, strategy: "
-		 "race, timeout: 49ms}\ndefault: {upstream: x}\nfakeip: {pool6: off}\n",
+		{"upstreams:\n  u:\n  v: {servers: []}\n  w: {servers: tls://192.0.2.1, strategy: "
+		 "rice, timeout: 49ms}\ndefault: {upstream: x}\nfakeip: {pool6: off}\n",
 			"2:5: upstreams.u.servers: is missing" SERVERS
 			"3:16: upstreams.v.servers: is empty" SERVERS
-			"4:43: upstreams.w.strategy: 'race' is unknown; allowed: sequential\n"
+			"4:43: upstreams.w.strategy: 'rice' is unknown; allowed: race, sequential, "
+			"random, round_robin, fastest\n"
 			"4:58: upstreams.w.timeout: '49ms' is out of bounds; allowed: 50ms to 1m\n"
 			"5:21: default.upstream: there is no group in upstreams named 'x'; "
 			"allowed: u, v, w\n"},
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\nfakeip: {pool6: off}\ndefault: "
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\nfakeip: {pool6: off}\ndefault: "
 		 "{answer: fake}\n",
 			"3:19: default.answer: 'fake' is unknown; allowed: real\n"},
 		{GROUP "control: {mode: 999, group: no-such-group, socket: ''}\n",
@@ -356,7 +359,7 @@ static void sections(void **state)
 			"4:52: control.socket: is empty; allowed: a path\n"},
 		{GROUP "control: {mode: 4755}\n", "4:17: control.mode: '4755' is not a file mode; "
 						  "allowed: three octal digits such as 0660\n"},
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\nfakeip: {pool6: off}\n",
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\nfakeip: {pool6: off}\n",
 			"1:1: warning: default: is missing, and no rule takes every name: other "
 			"names are asked at 'u', the first group\n"},
 		{"fakeip: {pool6: off}\n", "1:1: warning: upstreams: is missing: names that no "
@@ -374,11 +377,13 @@ static void sections(void **state)
 static void rules(void **state)
 {
 	static const struct wrong cases[] = {
-		{GROUP "rules: [x]\n",
-			"4:9: rules[0]: is a single value instead of a map; "
-			"allowed: to, name, list, type, also, block, cname, carry, ipset, domain, "
-			"except, client, answer, filter, egress, unless, nftset, address, records, "
-			"set_ttl, listener, upstream, on_error\n"},
+		{GROUP "rules: [x]\n", "4:9: rules[0]: is a single value instead of a map; "
+				       "allowed: to, ttl, name, list, type, also, block, cname, "
+				       "carry, cache, ipset, "
+				       "domain, "
+				       "except, client, answer, filter, egress, rebind, unless, "
+				       "nftset, address, records, "
+				       "set_ttl, listener, upstream, on_error\n"},
 		{GROUP "rules: [{}]\n",
 			"4:9: rules[0].name: is missing; allowed: a name that no other rule "
 			"has\n4:9: rules[0].answer: is missing; allowed: fake, real, block, "
@@ -439,7 +444,7 @@ static void rules(void **state)
 		{RULE("domain: x, answer: real, on_error: drop"),
 			"6:48: rules[0].on_error: 'drop' is unknown; allowed: answer, servfail\n"},
 		{"fakeip: {pool4: off, pool6: off}\nupstreams: {u: {servers: "
-		 "udp://192.0.2.1}}\negress: {d: {type: direct, upstream: u}}\nrules: [{name: a, "
+		 "tls://192.0.2.1}}\negress: {d: {type: direct, upstream: u}}\nrules: [{name: a, "
 		 "answer: fake, egress: d}]\n",
 			"4:27: rules[0].answer: fakeip.pool4 and fakeip.pool6 are both off; "
 			"allowed: real, block, local\n"},
@@ -468,15 +473,15 @@ static void rule_warnings(void **state)
 		{GROUP "rules:\n- {name: a, client: 10.0.0.0/8, answer: real}\n- {name: b, answer: "
 		       "block}\n",
 			""},
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\nfakeip: {pool6: off}\nrules: [{name: "
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\nfakeip: {pool6: off}\nrules: [{name: "
 		 "a, answer: real}]\n",
 			""},
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\nfakeip: {pool6: off}\nrules: [{name: "
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\nfakeip: {pool6: off}\nrules: [{name: "
 		 "a, type: A, answer: real}]\n",
 			"1:1: warning: default: is missing, and no rule takes every name: other "
 			"names are asked at 'u', the first group\n"},
-		{"upstreams: {u: {servers: udp://192.0.2.1}, v: {servers: "
-		 "udp://192.0.2.2}}\nfakeip: {pool6: off}\ndefault: {}\n"
+		{"upstreams: {u: {servers: tls://192.0.2.1}, v: {servers: "
+		 "tls://192.0.2.2}}\nfakeip: {pool6: off}\ndefault: {}\n"
 		 "egress: {d: {type: direct, upstream: u}}\nrules:\n- {name: a, domain: x, answer: "
 		 "fake, egress: d, upstream: v}\n",
 			"6:59: warning: rules[0].upstream: v is not the upstream of the egress "

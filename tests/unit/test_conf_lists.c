@@ -8,7 +8,7 @@
 
 /* The list l is in line 4, and used. */
 #define LIST(files)                                                                                \
-	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
+	"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
 	"fakeip: {pool6: off, except: l}\nlists: {l: " files "}\n"
 
 static void format_words_are_those_of_the_lists(void **state)
@@ -202,13 +202,14 @@ static void wrong_files(void **state)
 static void unused_lists_are_noted(void **state)
 {
 	static const struct wrong cases[] = {
-		{"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {}\n"
+		{"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {}\n"
 		 "egress: {d: {type: direct, upstream: u}, e: {type: direct, upstream: u}}\n"
 		 "fakeip: {pool6: off, except: {lists: a}}\n"
 		 "lists: {a: a, b: b, c: c, d: d, e: e, f: f}\nrules:\n"
 		 "- {name: r, list: b, except: c, to: d, answer: fake, egress: d, unless: "
 		 "{resolves_in: e, egress: e}}\n",
-			"5:42: note: lists.f: neither a rule nor fakeip.except names this list\n"
+			"5:42: note: lists.f: neither a rule, a group in upstreams nor "
+			"fakeip.except names this list\n"
 			"7:73: note: rules[0].unless: every name of the rule is asked at 'u'\n"},
 	};
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define BASE                                                                                       \
-	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
+	"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
 	"fakeip: {pool6: off}\n"
 #define RECORDS(keys) BASE "records: {" keys "}\n"
 

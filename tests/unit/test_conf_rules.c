@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #define BASE                                                                                       \
-	"upstreams: {u: {servers: udp://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
+	"upstreams: {u: {servers: tls://192.0.2.1}}\ndefault: {upstream: u}\n"                     \
 	"fakeip: {pool6: off, except: [ads, cn]}\n"                                                \
 	"egress: {d: {type: direct, upstream: u}, p: {type: socks5, server: 192.0.2.9}}\nlists: "  \
 	"{ads: a.txt, cn: b.txt}\n"
