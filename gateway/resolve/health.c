@@ -167,6 +167,16 @@ static struct probe *probe_free(struct health *h)
 	return NULL;
 }
 
+/* A try may last longer than the interval. */
+static bool is_being_asked(const struct health *h, const struct server *s)
+{
+	for (size_t i = 0; i < PROBES_MAX; i++) {
+		if (h->probes[i].server == s)
+			return true;
+	}
+	return false;
+}
+
 static void look(struct health *h)
 {
 	int64_t now_ms = loop_now_ms(h->resolver->loop);
@@ -178,7 +188,8 @@ static void look(struct health *h)
 		for (size_t k = 0; p && k < group->n_servers; k++) {
 			struct server *s = group->servers[k];
 
-			if (!s->health_ms || server_state(s, now_ms) != SERVER_TRIAL)
+			if (!s->health_ms || server_is_up(s) || is_being_asked(h, s) ||
+				server_state(s, now_ms) != SERVER_TRIAL)
 				continue;
 			probe_start(p, s, group);
 			p = probe_free(h);

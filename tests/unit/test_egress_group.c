@@ -366,6 +366,42 @@ static void states_are_handed_on(void **state)
 	egress_set_unref(egress_set_ref(st->set));
 }
 
+static void the_same_after_a_reload(void **state)
+{
+	static const int swapped[] = {1, 0};
+	struct stage *st = *state;
+	struct egress_set *old;
+
+	two_of(st, CONF_GROUP_SEQUENTIAL, good, good);
+	old = egress_set_ref(st->set);
+	stage_set(st);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(egress_same(old, i, st->set, i));
+		assert_false(egress_same(old, i, st->set, (i + 1) % 3));
+	}
+	assert_true(egress_same(old, EGRESS_DIRECT, st->set, EGRESS_DIRECT));
+	assert_false(egress_same(old, 0, st->set, EGRESS_DIRECT));
+	/* What leaves otherwise is another one, and so is a group that it is in. */
+	st->egresses[0].mark = (struct conf_mark){1, 1};
+	stage_set(st);
+	assert_false(egress_same(old, 0, st->set, 0));
+	assert_true(egress_same(old, 1, st->set, 1));
+	assert_false(egress_same(old, 2, st->set, 2));
+	st->egresses[0].mark = (struct conf_mark){0};
+	st->egresses[1].user = (char *)"user";
+	stage_set(st);
+	assert_true(egress_same(old, 0, st->set, 0));
+	assert_false(egress_same(old, 1, st->set, 1));
+	st->egresses[1].user = NULL;
+	memcpy(st->egresses[2].of, swapped, sizeof swapped);
+	stage_set(st);
+	assert_false(egress_same(old, 2, st->set, 2));
+	st->egresses[2].n_of = 1;
+	stage_set(st);
+	assert_false(egress_same(old, 2, st->set, 2));
+	egress_set_unref(old);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, stage_setup, stage_teardown)
 
 int main(void)
@@ -385,6 +421,7 @@ int main(void)
 		TEST(a_lone_proxy_is_checked_while_it_is_down),
 		TEST(the_hosts_own_way),
 		TEST(states_are_handed_on),
+		TEST(the_same_after_a_reload),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
