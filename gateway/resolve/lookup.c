@@ -20,7 +20,7 @@ struct lookup {
 	uint32_t ttl_s;
 };
 
-size_t lookup_size(void)
+size_t proxy_lookup_size(void)
 {
 	return sizeof(struct lookup);
 }
@@ -94,7 +94,7 @@ static int bootstrap_today(
 	return -1;
 }
 
-void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+void proxy_lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
 	struct egress_lookup *l)
 {
 	struct resolver *r = arg;
@@ -126,7 +126,7 @@ void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const ch
 	settle(k); /* the third: an answer may come before both have been asked */
 }
 
-void lookup_cancel(void *arg, struct egress_lookup *l)
+void proxy_lookup_cancel(void *arg, struct egress_lookup *l)
 {
 	struct lookup *k = l->priv;
 

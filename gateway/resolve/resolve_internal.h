@@ -253,9 +253,9 @@ static inline uint32_t resolver_now_s(const struct resolver *r) /* the cache's c
 }
 
 /* lookup.c: for egress_dialer_config. arg: the resolver. */
-void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+void proxy_lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
 	struct egress_lookup *l);
-void lookup_cancel(void *arg, struct egress_lookup *l);
-size_t lookup_size(void);
+void proxy_lookup_cancel(void *arg, struct egress_lookup *l);
+size_t proxy_lookup_size(void);
 
 #endif

@@ -104,8 +104,8 @@ static int ways_new(struct resolver *r)
 {
 	struct egress_dialer_config dialer = {
 		.loop = r->loop,
-		.resolve = lookup_begin,
-		.resolve_cancel = lookup_cancel,
+		.resolve = proxy_lookup_begin,
+		.resolve_cancel = proxy_lookup_cancel,
 		.forbidden = forbidden,
 		.arg = r,
 	};
@@ -146,7 +146,7 @@ int resolver_new(const struct resolver_config *config, struct resolver **ret)
 	r->c = *config;
 	slab_init(&r->flights, sizeof(struct flight), RESOLVE_FLIGHTS_MAX);
 	slab_init(&r->windows, sizeof(struct windowed), RESOLVE_WINDOWS_MAX);
-	slab_init(&r->lookups, lookup_size(), RESOLVE_LOOKUPS_MAX);
+	slab_init(&r->lookups, proxy_lookup_size(), RESOLVE_LOOKUPS_MAX);
 	r->end.fire = resolver_end;
 	error = loop_timer_set(r->loop, &r->end, RESOLVE_NEVER_MS);
 	if (error == 0 && getrandom(r->random, sizeof r->random, 0) != sizeof r->random)
