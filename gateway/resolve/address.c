@@ -115,7 +115,7 @@ static unsigned rank(const struct server *s, const struct ip_addr *a)
 /* Keeps the order of equals. With the lock. */
 static void addresses_put(struct server *s, const struct ip_addr *v, size_t n)
 {
-	struct ip_addr sorted[SERVER_ADDRESSES_MAX];
+	struct ip_addr sorted[SERVER_ADDRESSES_MAX] = {0};
 	size_t out = 0;
 	uint8_t failed = 0;
 
@@ -136,6 +136,7 @@ static void addresses_put(struct server *s, const struct ip_addr *v, size_t n)
 void server_address_failed(struct server *s, const struct ip_addr *a)
 {
 	struct ip_addr v[SERVER_ADDRESSES_MAX];
+	int64_t again_ms;
 	size_t i, n;
 
 	if (!s->host)
@@ -146,15 +147,14 @@ void server_address_failed(struct server *s, const struct ip_addr *a)
 	if (i < n) {
 		s->family_failed = a->family;
 		s->addresses_failed |= (uint8_t)(1U << i);
-		/* In front of the others of its rank is who failed before. */
 		memcpy(v, s->addresses, n * sizeof *v);
 		memmove(v + i, v + i + 1, (n - i - 1) * sizeof *v);
-		v[n - 1] = *a;
+		v[n - 1] = *a; /* behind those that failed before */
 		addresses_put(s, v, n);
-		if (s->addresses_failed == (1U << n) - 1 && /* it has moved? */
-			s->addresses_until_ms > s->addresses_at_ms + TTL_MIN_S * 1000)
-			s->addresses_until_ms = s->addresses_at_ms + TTL_MIN_S * 1000;
 	}
+	again_ms = s->addresses_at_ms + (int64_t)TTL_MIN_S * 1000;
+	if (s->addresses_failed == (1U << n) - 1 && s->addresses_until_ms > again_ms)
+		s->addresses_until_ms = again_ms; /* it may have moved */
 	pthread_mutex_unlock(&s->lock);
 }
 

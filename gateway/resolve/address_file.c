@@ -12,7 +12,7 @@
 #include "gateway/base/file.h"
 #include "gateway/resolve/resolve_internal.h"
 
-#define FILE_MAX  (256 * 1024)
+#define FILE_MAX  262144
 #define DEPTH_MAX 4 /* what is not deeper than ours */
 
 /* --- read --- */
@@ -228,7 +228,7 @@ static bool is_there(const char *path, const char *text)
 	size_t len = 0;
 	bool same;
 
-	if (text_read(path, &old, &len) < 0)
+	if (text_read(path, &old, &len) < 0 || !old)
 		return false;
 	same = len == strlen(text) && memcmp(old, text, len) == 0;
 	free(old);
