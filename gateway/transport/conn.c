@@ -150,6 +150,7 @@ void conn_give(struct conn *c, struct transport_try *t)
 	unsigned max = c->server->conf.max_queries;
 
 	t->link = c;
+	t->codec_link = NULL;
 	t->asked_us = 0;
 	list_add(&c->waiting, t);
 	if (++c->given == max)

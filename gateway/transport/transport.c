@@ -179,9 +179,8 @@ bool transport_stands(int fd, bool (*is_ours)(void *arg, const struct ip_addr *a
 		return false;
 	ip_port_from_sockaddr((const struct sockaddr *)&sa, &from);
 	any.family = from.addr.family;
-	/* Not on its way yet, or it never leaves this host. */
-	return ip_addr_equal(&from.addr, &any) || ip_addr_is_loopback(&from.addr) ||
-	       is_ours(arg, &from.addr);
+	/* None: it is not on its way yet. */
+	return ip_addr_equal(&from.addr, &any) || is_ours(arg, &from.addr);
 }
 
 int transport_error(int error)

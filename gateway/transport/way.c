@@ -256,8 +256,23 @@ int way_open(struct conn *c, const struct ip_port *to)
 
 /* --- the end --- */
 
+/* So that the far end knows that nothing was cut off; whether it leaves is no matter. */
+static void way_bid_farewell(struct conn *c)
+{
+	const uint8_t *data;
+	size_t len;
+
+	if (!c->tls || !tls_is_ready(c->tls) || loop_op_busy(&c->out))
+		return;
+	tls_close(c->tls);
+	len = tls_pending(c->tls, &data);
+	if (len)
+		(void)!send(c->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void way_close(struct conn *c)
 {
+	way_bid_farewell(c);
 	egress_cancel(&c->dial);
 	loop_op_cancel(&c->in);
 	loop_op_cancel(&c->out);

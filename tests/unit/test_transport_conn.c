@@ -21,39 +21,39 @@ static struct stage *stage_open_used(void)
 	ask(s, 0);
 	play_until_over(s, 0, 1);
 	assert_answered(s, 0, 1);
-	assert_int_equal(s->far->n_conns, 1);
+	assert_int_equal(s->peer->n_conns, 1);
 	return s;
 }
 
 static void many_share_few_connections(void **state)
 {
 	struct stage *s = stage_open(CONF_TCP);
-	static bool seen[FAR_CONNS_MAX][65536];
+	static bool seen[PEER_CONNS_MAX][65536];
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	for (unsigned i = 0; i < 500; i++)
 		assert_false(transport_is_lossy(&ask(s, i)->try));
-	while (s->far->n_held < 500)
+	while (s->peer->n_held < 500)
 		stage_turn(s);
-	assert_in_range(s->far->n_conns, 2, POOL_CONNS_MAX);
+	assert_in_range(s->peer->n_conns, 2, POOL_CONNS_MAX);
 	for (unsigned i = 0; i < 500; i++) {
-		const struct far_question *q = &s->far->held[i];
+		const struct peer_question *q = &s->peer->held[i];
 
 		assert_false(seen[q->conn][q->id]);
 		seen[q->conn][q->id] = true;
 	}
 	for (unsigned i = 500; i-- > 0;)
-		far_answer(s->far, i);
+		peer_answer(s->peer, i);
 	play_until_over(s, 0, 500);
 	assert_answered(s, 0, 500);
 	/* Again on those that stand. */
-	s->far->hold = false;
+	s->peer->hold = false;
 	for (unsigned i = 0; i < 500; i++)
 		ask(s, i);
 	play_until_over(s, 0, 500);
 	assert_answered(s, 0, 500);
-	assert_in_range(s->far->n_conns, 2, POOL_CONNS_MAX);
+	assert_in_range(s->peer->n_conns, 2, POOL_CONNS_MAX);
 	stage_close(s);
 }
 
@@ -66,7 +66,7 @@ static void more_than_all_connections_hold_wait(void **state)
 		ask(s, i);
 	play_until_over(s, 0, ASKERS_MAX);
 	assert_answered(s, 0, ASKERS_MAX);
-	assert_in_range(s->far->n_conns, 2, POOL_CONNS_MAX);
+	assert_in_range(s->peer->n_conns, 2, POOL_CONNS_MAX);
 	stage_close(s);
 }
 
@@ -75,7 +75,7 @@ static void torn_anywhere(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->torn = s->far->noise = true;
+	s->peer->torn = s->peer->noise = true;
 	for (unsigned i = 0; i < 5; i++)
 		ask(s, i);
 	play_until_over(s, 0, 5);
@@ -89,7 +89,7 @@ static void noise_between_answers(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->noise = true;
+	s->peer->noise = true;
 	for (unsigned i = 0; i < 100; i++)
 		ask(s, i);
 	play_until_over(s, 0, 100);
@@ -102,7 +102,7 @@ static void the_largest_answers(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->size = 65535;
+	s->peer->size = 65535;
 	for (unsigned i = 0; i < 20; i++)
 		ask(s, i);
 	play_until_over(s, 0, 20);
@@ -131,11 +131,11 @@ static void a_fresh_one_that_is_reset_fails(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->resets = 1;
+	s->peer->resets = 1;
 	ask(s, 0);
 	play_until_over(s, 0, 1);
 	assert_int_equal(s->askers[0].error, -ECONNRESET);
-	assert_int_equal(s->far->n_conns, 1);
+	assert_int_equal(s->peer->n_conns, 1);
 	stage_close(s);
 }
 
@@ -144,17 +144,17 @@ static void a_used_one_that_is_reset_is_asked_again_once(void **state)
 	struct stage *s = stage_open_used();
 
 	(void)state;
-	s->far->resets = 1;
+	s->peer->resets = 1;
 	for (unsigned i = 0; i < 10; i++)
 		ask(s, i);
 	play_until_over(s, 0, 10);
 	assert_answered(s, 0, 10);
-	assert_int_equal(s->far->n_conns, 2);
-	s->far->resets = 2;
+	assert_int_equal(s->peer->n_conns, 2);
+	s->peer->resets = 2;
 	ask(s, 0);
 	play_until_over(s, 0, 1);
 	assert_int_equal(s->askers[0].error, -ECONNRESET);
-	assert_int_equal(s->far->n_conns, 3);
+	assert_int_equal(s->peer->n_conns, 3);
 	stage_close(s);
 }
 
@@ -163,8 +163,8 @@ static void nobody_listens(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	close(s->far->listener);
-	s->far->listener = -1;
+	close(s->peer->listener);
+	s->peer->listener = -1;
 	for (unsigned i = 0; i < 10; i++)
 		ask(s, i);
 	play_until_over(s, 0, 10);
@@ -179,20 +179,20 @@ static void a_silent_one_costs_its_questions_a_second(void **state)
 	struct stage *s = stage_open_used();
 
 	(void)state;
-	s->far->conns[0].reads = false;
+	s->peer->conns[0].reads = false;
 	for (unsigned i = 0; i < 10; i++)
 		ask(s, i);
 	play_until_over(s, 0, 10);
 	assert_answered(s, 0, 10);
 	for (unsigned i = 0; i < 10; i++)
 		assert_in_range(s->askers[i].over_ms - s->askers[i].asked_ms, CONN_STALL_MS, 1500);
-	assert_int_equal(s->far->n_conns, 2);
+	assert_int_equal(s->peer->n_conns, 2);
 	for (unsigned i = 0; i < 10; i++)
 		ask(s, i);
 	play_until_over(s, 0, 10);
 	for (unsigned i = 0; i < 10; i++)
 		assert_in_range(s->askers[i].over_ms - s->askers[i].asked_ms, 0, 500);
-	assert_int_equal(s->far->conns[1].asked, 20);
+	assert_int_equal(s->peer->conns[1].asked, 20);
 	assert_int_equal(conns_now(s), 1);
 	stage_close(s);
 }
@@ -202,7 +202,7 @@ static void a_silent_one_is_found_out_when_its_owner_gave_up(void **state)
 	struct stage *s = stage_open_used();
 
 	(void)state;
-	s->far->conns[0].reads = false;
+	s->peer->conns[0].reads = false;
 	ask(s, 0);
 	stage_play(s, 50);
 	transport_close(&s->askers[0].try);
@@ -219,19 +219,19 @@ static void a_silent_server_keeps_its_questions(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	ask(s, 0);
 	stage_play(s, 2500);
 	/* On the first connection, then once on another, and no more than that. */
-	assert_int_equal(s->far->n_held, 2);
-	assert_int_equal(s->far->n_conns, 2);
+	assert_int_equal(s->peer->n_held, 2);
+	assert_int_equal(s->peer->n_conns, 2);
 	assert_int_equal(conns_now(s), 1);
 	assert_true(transport_is_open(&s->askers[0].try));
 	ask(s, 1);
 	stage_play(s, 50);
-	assert_int_equal(s->far->n_conns, 3);
-	far_answer(s->far, 1);
-	far_answer(s->far, 2);
+	assert_int_equal(s->peer->n_conns, 3);
+	peer_answer(s->peer, 1);
+	peer_answer(s->peer, 2);
 	play_until_over(s, 0, 2);
 	assert_answered(s, 0, 2);
 	stage_close(s);
@@ -242,7 +242,7 @@ static void silence_is_bounded(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	for (unsigned i = 0; i < 14; i++) {
 		ask(s, i);
 		stage_play(s, 2 * CONN_STALL_MS / 3);
@@ -256,16 +256,16 @@ static void one_that_speaks_again_is_used_again(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	ask(s, 0);
 	stage_play(s, 1600);
-	assert_int_equal(s->far->n_conns, 2);
-	far_answer(s->far, 1);
+	assert_int_equal(s->peer->n_conns, 2);
+	peer_answer(s->peer, 1);
 	play_until_over(s, 0, 1);
-	s->far->hold = false;
+	s->peer->hold = false;
 	ask(s, 1);
 	play_until_over(s, 1, 1);
-	assert_in_range(s->far->n_conns, 2, 3);
+	assert_in_range(s->peer->n_conns, 2, 3);
 	stage_close(s);
 }
 
@@ -281,10 +281,10 @@ static void so_many_questions_and_no_more(void **state)
 	play_until_over(s, 0, 9);
 	assert_answered(s, 0, 9);
 	stage_play(s, 20);
-	assert_int_equal(s->far->n_conns, 3);
+	assert_int_equal(s->peer->n_conns, 3);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(s->far->conns[i].asked, 3);
-		assert_int_equal(s->far->conns[i].fd, -1);
+		assert_int_equal(s->peer->conns[i].asked, 3);
+		assert_int_equal(s->peer->conns[i].fd, -1);
 	}
 	assert_int_equal(conns_now(s), 0);
 	stage_close(s);
@@ -302,11 +302,11 @@ static void idle_ones_are_closed(void **state)
 		play_until_over(s, 0, 1);
 		stage_play(s, 100);
 	}
-	assert_int_equal(s->far->n_conns, 1);
+	assert_int_equal(s->peer->n_conns, 1);
 	assert_int_equal(conns_now(s), 1);
 	stage_play(s, 1000);
 	assert_int_equal(conns_now(s), 0);
-	assert_int_equal(s->far->conns[0].fd, -1);
+	assert_int_equal(s->peer->conns[0].fd, -1);
 	stage_close(s);
 }
 
@@ -317,19 +317,19 @@ static void old_ones_end(void **state)
 	(void)state;
 	s->conf.max_life_ms = 200;
 	stage_server(s);
-	s->far->hold = true;
+	s->peer->hold = true;
 	ask(s, 0);
 	stage_play(s, 300);
 	/* It is too old, but answers what was asked. */
-	s->far->hold = false;
+	s->peer->hold = false;
 	ask(s, 1);
 	play_until_over(s, 1, 1);
-	assert_int_equal(s->far->n_conns, 2);
-	far_answer(s->far, 0);
+	assert_int_equal(s->peer->n_conns, 2);
+	peer_answer(s->peer, 0);
 	play_until_over(s, 0, 1);
 	assert_answered(s, 0, 2);
 	stage_play(s, 50);
-	assert_int_equal(s->far->conns[0].fd, -1);
+	assert_int_equal(s->peer->conns[0].fd, -1);
 	stage_close(s);
 }
 
@@ -338,12 +338,12 @@ static void a_server_that_closes_after_each_answer(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->closes_after = 1;
+	s->peer->closes_after = 1;
 	for (unsigned i = 0; i < 30; i++)
 		ask(s, i);
 	play_until_over(s, 0, 30);
 	assert_answered(s, 0, 30);
-	assert_int_equal(s->far->n_conns, 30);
+	assert_int_equal(s->peer->n_conns, 30);
 	stage_close(s);
 }
 
@@ -357,7 +357,7 @@ static void closed_while_connecting(void **state)
 	for (unsigned i = 0; i < 9; i++)
 		transport_close(&s->askers[i].try);
 	play_until_over(s, 9, 1);
-	assert_int_equal(s->far->asked, 1);
+	assert_int_equal(s->peer->asked, 1);
 	stage_close(s);
 	/* All of them, and the transports at once. */
 	s = stage_open(CONF_TCP);
@@ -371,7 +371,7 @@ static void stopped_with_everything_in_flight(void **state)
 	struct stage *s = stage_open_used();
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	for (unsigned i = 0; i < 300; i++)
 		ask(s, i);
 	stage_play(s, 20);
@@ -385,17 +385,17 @@ static void callbacks_may_close_open_and_stop(void **state)
 	struct stage *s = stage_open_used();
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	for (unsigned i = 0; i < 4; i++)
 		ask(s, i);
-	while (s->far->n_held < 4)
+	while (s->peer->n_held < 4)
 		stage_turn(s);
 	/* All in one piece. */
 	s->askers[0].closes = &s->askers[1];
 	s->askers[0].opens = &s->askers[5];
 	s->askers[2].stops = true;
 	for (unsigned i = 0; i < 4; i++)
-		far_answer(s->far, i);
+		peer_answer(s->peer, i);
 	play_until_over(s, 2, 1);
 	assert_int_equal(s->askers[0].answers, 1);
 	assert_int_equal(s->askers[1].answers + s->askers[1].failures, 0);
@@ -408,7 +408,7 @@ static void failures_may_close_open_and_stop(void **state)
 	struct stage *s = stage_open(CONF_TCP);
 
 	(void)state;
-	s->far->resets = 1;
+	s->peer->resets = 1;
 	for (unsigned i = 0; i < 4; i++)
 		ask(s, i);
 	s->askers[0].closes = &s->askers[1];
@@ -427,7 +427,7 @@ static void a_full_socket_is_waited_for(void **state)
 	struct stage *s = stage_open_used();
 
 	(void)state;
-	s->far->conns[0].reads = false;
+	s->peer->conns[0].reads = false;
 	/* More than the kernel's buffers hold is never written: what waits is not asked. */
 	for (unsigned round = 0; round < 40; round++) {
 		for (unsigned i = 0; i < 100; i++)
@@ -436,7 +436,7 @@ static void a_full_socket_is_waited_for(void **state)
 		for (unsigned i = 0; i < 100; i++)
 			transport_close(&s->askers[i].try);
 	}
-	s->far->conns[0].reads = true;
+	s->peer->conns[0].reads = true;
 	ask(s, 0);
 	play_until_over(s, 0, 1);
 	assert_answered(s, 0, 1);
@@ -449,18 +449,98 @@ static bool is_ours(void *arg, const struct ip_addr *a)
 	return *(bool *)arg;
 }
 
-static void what_stays_on_this_host_stands(void **state)
+static void what_stands_on_a_lost_address_is_asked_again(void **state)
 {
 	struct stage *s = stage_open_used();
-	bool ours = false;
+	bool ours = true;
 
 	(void)state;
+	s->peer->hold = true;
+	for (unsigned i = 0; i < 10; i++)
+		ask(s, i);
+	stage_play(s, 10);
 	transports_addresses_changed(s->transports, is_ours, &ours);
-	assert_int_equal(conns_now(s), 1);
+	stage_play(s, 10);
+	assert_int_equal(s->peer->n_conns, 1);
+	ours = false;
+	s->peer->hold = false;
+	transports_addresses_changed(s->transports, is_ours, &ours);
+	play_until_over(s, 0, 10);
+	assert_answered(s, 0, 10);
+	assert_int_equal(s->peer->n_conns, 2);
+	assert_int_equal(s->peer->asked, 21);
 	stage_close(s);
 }
 
-static void ready_made(void **state)
+static void via_make(struct stage *s, enum conf_egress_type type)
+{
+	struct conf_egress e = {
+		.name = (char[]){"out"},
+		.type = type,
+		.server.at = s->conf.at,
+		.connect_timeout_ms = 1000,
+		.bootstrap = -1,
+		.upstream = -1,
+	};
+	struct config config = {.egresses = &e, .n_egresses = 1};
+
+	assert_int_equal(egress_set_new(&config, 0, NULL, &s->via), 0);
+	s->peer->socks = type == CONF_EGRESS_SOCKS5;
+	stage_server(s);
+}
+
+static void a_proxy_carries_all_by_name(void **state)
+{
+	struct stage *s = stage_open(CONF_UDP);
+
+	(void)state;
+	s->conf.host = (char *)"dns.example";
+	via_make(s, CONF_EGRESS_SOCKS5);
+	assert_true(transport_server_goes_by_name(s->server));
+	s->conf.at.addr.family = IP_NONE;
+	for (unsigned i = 0; i < 10; i++)
+		assert_false(transport_is_lossy(&ask(s, i)->try));
+	play_until_over(s, 0, 10);
+	assert_answered(s, 0, 10);
+	assert_int_equal(s->peer->n_conns, 1);
+	assert_memory_equal(s->peer->socks_request, "\5\1\0\3\13dns.example", 16);
+	/* Given up while it is dialled. */
+	s->peer->closes_after = 1;
+	ask(s, 0);
+	play_until_over(s, 0, 1);
+	ask(s, 0);
+	transport_close(&s->askers[0].try);
+	stage_close(s);
+}
+
+static void a_direct_way_lends_its_mark_alone(void **state)
+{
+	struct stage *s = stage_open(CONF_UDP);
+
+	(void)state;
+	via_make(s, CONF_EGRESS_DIRECT);
+	assert_false(transport_server_goes_by_name(s->server));
+	assert_true(transport_is_lossy(&ask(s, 0)->try));
+	play_until_over(s, 0, 1);
+	assert_answered(s, 0, 1);
+	stage_close(s);
+}
+
+static void a_proxy_that_is_not_there(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	via_make(s, CONF_EGRESS_SOCKS5);
+	close(s->peer->listener);
+	s->peer->listener = -1;
+	ask(s, 0);
+	play_until_over(s, 0, 1);
+	assert_int_equal(s->askers[0].error, -ECONNREFUSED);
+	stage_close(s);
+}
+
+static void a_server_that_only_connections_hold(void **state)
 {
 	struct stage *s = stage_open(CONF_TCP);
 	struct transport_server *old = s->server;
@@ -469,7 +549,7 @@ static void ready_made(void **state)
 	/* A server that nobody holds any more but its connections. */
 	s->server = NULL;
 	stage_server(s);
-	s->far->hold = true;
+	s->peer->hold = true;
 	ask(s, 0);
 	stage_play(s, 10);
 	transport_close(&s->askers[0].try);
@@ -505,8 +585,11 @@ int main(void)
 		cmocka_unit_test(callbacks_may_close_open_and_stop),
 		cmocka_unit_test(failures_may_close_open_and_stop),
 		cmocka_unit_test(a_full_socket_is_waited_for),
-		cmocka_unit_test(what_stays_on_this_host_stands),
-		cmocka_unit_test(ready_made),
+		cmocka_unit_test(what_stands_on_a_lost_address_is_asked_again),
+		cmocka_unit_test(a_proxy_carries_all_by_name),
+		cmocka_unit_test(a_direct_way_lends_its_mark_alone),
+		cmocka_unit_test(a_proxy_that_is_not_there),
+		cmocka_unit_test(a_server_that_only_connections_hold),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

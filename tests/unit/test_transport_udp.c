@@ -24,9 +24,9 @@ static void many_at_once_are_answered(void **state)
 		ask(s, i);
 	play_until_over(s, 0, 500);
 	/* Sockets are used again, ports and ids are not. */
-	for (unsigned i = 1; i < s->far->asked; i++) {
-		same_port += s->far->seen_port[i] == s->far->seen_port[i - 1];
-		same_id += s->far->seen_id[i] == s->far->seen_id[i - 1];
+	for (unsigned i = 1; i < s->peer->asked; i++) {
+		same_port += s->peer->seen_port[i] == s->peer->seen_port[i - 1];
+		same_id += s->peer->seen_id[i] == s->peer->seen_id[i - 1];
 	}
 	assert_true(same_port < 5 && same_id < 5);
 	stage_close(s);
@@ -38,19 +38,19 @@ static void wrong_answers_are_told_and_waited_past(void **state)
 	struct asker *a;
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	a = ask(s, 0);
 	stage_play(s, 20);
-	assert_int_equal(s->far->n_held, 1);
-	s->far->held[0].id ^= 1;
-	far_answer(s->far, 0);
-	s->far->size = DNS_HEADER_SIZE;
-	far_answer(s->far, 0);
-	s->far->size = 0;
+	assert_int_equal(s->peer->n_held, 1);
+	s->peer->held[0].id ^= 1;
+	peer_answer(s->peer, 0);
+	s->peer->size = DNS_HEADER_SIZE;
+	peer_answer(s->peer, 0);
+	s->peer->size = 0;
 	stage_play(s, 20);
 	assert_int_equal(a->told, 2);
-	s->far->held[0].id ^= 1;
-	far_answer(s->far, 0);
+	s->peer->held[0].id ^= 1;
+	peer_answer(s->peer, 0);
 	play_until_over(s, 0, 1);
 	assert_answered(s, 0, 1);
 	stage_close(s);
@@ -62,16 +62,16 @@ static void sent_again_its_time_is_not_known(void **state)
 	struct asker *a;
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	a = ask(s, 0);
 	assert_true(a->try.asked_us > 0);
 	stage_play(s, 10);
 	assert_int_equal(transport_resend(&a->try), 0);
 	assert_int_equal(a->try.asked_us, 0);
 	stage_play(s, 10);
-	assert_int_equal(s->far->asked, 2);
-	assert_int_equal(s->far->seen_id[0], s->far->seen_id[1]);
-	assert_int_equal(s->far->seen_port[0], s->far->seen_port[1]);
+	assert_int_equal(s->peer->asked, 2);
+	assert_int_equal(s->peer->seen_id[0], s->peer->seen_id[1]);
+	assert_int_equal(s->peer->seen_port[0], s->peer->seen_port[1]);
 	stage_close(s);
 }
 
@@ -93,20 +93,20 @@ static void callbacks_may_close_open_and_stop(void **state)
 	struct stage *s = stage_open(CONF_UDP);
 
 	(void)state;
-	s->far->hold = true;
+	s->peer->hold = true;
 	for (unsigned i = 0; i < 3; i++)
 		ask(s, i);
 	stage_play(s, 10);
 	s->askers[0].closes = &s->askers[1];
 	s->askers[0].opens = &s->askers[3];
 	for (unsigned i = 0; i < 2; i++)
-		far_answer(s->far, i);
-	s->far->hold = false;
+		peer_answer(s->peer, i);
+	s->peer->hold = false;
 	play_until_over(s, 3, 1);
 	assert_int_equal(s->askers[1].answers + s->askers[1].failures, 0);
 	assert_false(transport_is_open(&s->askers[1].try));
 	s->askers[2].stops = true;
-	far_answer(s->far, 2);
+	peer_answer(s->peer, 2);
 	play_until_over(s, 2, 1);
 	stage_close(s);
 }
@@ -118,12 +118,12 @@ static void bound_to_an_address(void **state)
 	(void)state;
 	s->conf.bind.address = (struct ip_addr){.b = {127, 0, 0, 9}, .family = IP_V4};
 	stage_server(s);
-	s->far->hold = true;
+	s->peer->hold = true;
 	ask(s, 0);
 	stage_play(s, 10);
 	assert_int_equal(
-		((struct sockaddr_in *)&s->far->held[0].from)->sin_addr.s_addr, htonl(0x7f000009));
-	far_answer(s->far, 0);
+		((struct sockaddr_in *)&s->peer->held[0].from)->sin_addr.s_addr, htonl(0x7f000009));
+	peer_answer(s->peer, 0);
 	play_until_over(s, 0, 1);
 	assert_answered(s, 0, 1);
 	/* An address that is nobody's. */
@@ -137,26 +137,33 @@ static void bound_to_an_address(void **state)
 	stage_close(s);
 }
 
-static bool nothing_is_ours(void *arg, const struct ip_addr *a)
+static bool is_ours(void *arg, const struct ip_addr *a)
 {
-	(void)a;
-	++*(unsigned *)arg;
-	return false;
+	assert_int_equal(a->b[0], 127);
+	return *(bool *)arg;
 }
 
-static void what_stays_on_this_host_stands(void **state)
+static void what_stands_on_a_lost_address_is_asked_again(void **state)
 {
 	struct stage *s = stage_open(CONF_UDP);
-	unsigned looked = 0;
+	bool ours = true;
 
 	(void)state;
-	s->far->hold = true;
-	ask(s, 0);
+	s->peer->hold = true;
+	for (unsigned i = 0; i < 10; i++)
+		ask(s, i);
 	stage_play(s, 10);
-	transports_addresses_changed(s->transports, nothing_is_ours, &looked);
+	transports_addresses_changed(s->transports, is_ours, &ours);
 	stage_play(s, 10);
-	assert_int_equal(s->far->asked, 1);
-	assert_int_equal(looked, 0);
+	assert_int_equal(s->peer->asked, 10);
+	ours = false;
+	transports_addresses_changed(s->transports, is_ours, &ours);
+	stage_play(s, 10);
+	assert_int_equal(s->peer->asked, 20);
+	for (unsigned i = 0; i < 20; i++)
+		peer_answer(s->peer, i);
+	play_until_over(s, 0, 10);
+	assert_answered(s, 0, 10);
 	stage_close(s);
 }
 
@@ -172,7 +179,7 @@ static void dns_is_asked_as_the_client_came(void **state)
 	assert_false(transport_is_lossy(&s->askers[1].try));
 	play_until_over(s, 0, 2);
 	assert_answered(s, 0, 2);
-	assert_int_equal(s->far->n_conns, 1);
+	assert_int_equal(s->peer->n_conns, 1);
 	stage_close(s);
 }
 
@@ -185,7 +192,7 @@ int main(void)
 		cmocka_unit_test(a_refused_one_fails_at_once),
 		cmocka_unit_test(callbacks_may_close_open_and_stop),
 		cmocka_unit_test(bound_to_an_address),
-		cmocka_unit_test(what_stays_on_this_host_stands),
+		cmocka_unit_test(what_stands_on_a_lost_address_is_asked_again),
 		cmocka_unit_test(dns_is_asked_as_the_client_came),
 	};
 

@@ -1,4 +1,4 @@
-# A real loop, real sockets on loop-back, a far end that the test plays.
+# A real loop, real sockets on loop-back, a peer that the test plays.
 foreach(name test_transport_udp test_transport_conn)
   tungate_test(${name} tg_transport)
   target_sources(${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/transport_stage.c)

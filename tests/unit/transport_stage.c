@@ -21,11 +21,11 @@ static void put16(uint8_t *p, unsigned v)
 	p[1] = (uint8_t)v;
 }
 
-/* --- the far end --- */
+/* --- the peer --- */
 
-void far_close(struct far *f, unsigned conn)
+void peer_close(struct peer *f, unsigned conn)
 {
-	struct far_conn *c = &f->conns[conn];
+	struct peer_conn *c = &f->conns[conn];
 
 	if (c->fd >= 0)
 		close(c->fd);
@@ -34,15 +34,15 @@ void far_close(struct far *f, unsigned conn)
 	c->out = NULL;
 }
 
-void far_reset(struct far *f, unsigned conn)
+void peer_reset(struct peer *f, unsigned conn)
 {
 	static const struct linger reset = {.l_onoff = 1};
 
 	setsockopt(f->conns[conn].fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-	far_close(f, conn);
+	peer_close(f, conn);
 }
 
-static void far_put(struct far_conn *c, const uint8_t *data, size_t len)
+static void peer_put(struct peer_conn *c, const uint8_t *data, size_t len)
 {
 	c->out = realloc(c->out, c->out_len + len);
 	assert_non_null(c->out);
@@ -50,16 +50,16 @@ static void far_put(struct far_conn *c, const uint8_t *data, size_t len)
 	c->out_len += len;
 }
 
-static void far_put_message(struct far_conn *c, const uint8_t *msg, size_t len)
+static void peer_put_message(struct peer_conn *c, const uint8_t *msg, size_t len)
 {
 	uint8_t prefix[2];
 
 	put16(prefix, (unsigned)len);
-	far_put(c, prefix, 2);
-	far_put(c, msg, len);
+	peer_put(c, prefix, 2);
+	peer_put(c, msg, len);
 }
 
-static size_t far_write(const struct far *f, const struct far_question *q, uint8_t *msg)
+static size_t peer_write(const struct peer *f, const struct peer_question *q, uint8_t *msg)
 {
 	size_t len = f->size ? f->size : QUESTION_BYTES;
 
@@ -71,11 +71,11 @@ static size_t far_write(const struct far *f, const struct far_question *q, uint8
 	return len;
 }
 
-static void far_reply(struct far *f, const struct far_question *q)
+static void peer_reply(struct peer *f, const struct peer_question *q)
 {
 	static uint8_t msg[65536];
-	struct far_conn *c = &f->conns[q->conn];
-	size_t len = far_write(f, q, msg);
+	struct peer_conn *c = &f->conns[q->conn];
+	size_t len = peer_write(f, q, msg);
 
 	if (q->from.ss_family) {
 		(void)!sendto(f->udp, msg, len, 0, (const struct sockaddr *)&q->from,
@@ -85,23 +85,23 @@ static void far_reply(struct far *f, const struct far_question *q)
 	if (c->fd < 0)
 		return;
 	if (f->noise) {
-		far_put_message(c, msg, 0);
+		peer_put_message(c, msg, 0);
 		msg[1] ^= 1;
-		far_put_message(c, msg, len);
+		peer_put_message(c, msg, len);
 		msg[1] ^= 1;
 	}
-	far_put_message(c, msg, len);
+	peer_put_message(c, msg, len);
 	c->answered++;
 }
 
-void far_answer(struct far *f, unsigned i)
+void peer_answer(struct peer *f, unsigned i)
 {
-	far_reply(f, &f->held[i]);
+	peer_reply(f, &f->held[i]);
 }
 
-static void far_flush(struct far *f, unsigned conn)
+static void peer_flush(struct peer *f, unsigned conn)
 {
-	struct far_conn *c = &f->conns[conn];
+	struct peer_conn *c = &f->conns[conn];
 	size_t len = f->torn && c->out_len - c->out_at > 1 ? 1 : c->out_len - c->out_at;
 	ssize_t n = len ? send(c->fd, c->out + c->out_at, len, MSG_NOSIGNAL) : 0;
 
@@ -110,10 +110,10 @@ static void far_flush(struct far *f, unsigned conn)
 	if (c->out_at == c->out_len)
 		c->out_at = c->out_len = 0;
 	if (f->closes_after && c->answered >= f->closes_after && !c->out_len)
-		far_close(f, conn);
+		peer_close(f, conn);
 }
 
-static void far_question(struct far *f, const struct far_question *q, uint16_t port)
+static void peer_question(struct peer *f, const struct peer_question *q, uint16_t port)
 {
 	static uint8_t msg[65536];
 
@@ -123,78 +123,102 @@ static void far_question(struct far *f, const struct far_question *q, uint16_t p
 	f->seen_port[f->asked] = port;
 	f->asked++;
 	if (f->resets) {
-		struct far_conn *c = &f->conns[q->conn];
-		size_t len = far_write(f, q, msg + 2);
+		struct peer_conn *c = &f->conns[q->conn];
+		size_t len = peer_write(f, q, msg + 2);
 
 		f->resets--;
 		put16(msg, (unsigned)len);
 		(void)!send(c->fd, msg, len / 2, MSG_NOSIGNAL);
-		far_reset(f, q->conn);
+		peer_reset(f, q->conn);
 	} else if (f->hold) {
-		assert_true(f->n_held < FAR_HELD_MAX);
+		assert_true(f->n_held < PEER_HELD_MAX);
 		f->held[f->n_held++] = *q;
 	} else {
-		far_reply(f, q);
+		peer_reply(f, q);
 	}
 }
 
-static void far_parse(const uint8_t *msg, size_t len, struct far_question *ret)
+static void peer_parse(const uint8_t *msg, size_t len, struct peer_question *ret)
 {
 	assert_int_equal(len, QUESTION_BYTES);
 	ret->id = (uint16_t)(msg[0] << 8 | msg[1]);
 	memcpy(&ret->tag, msg + DNS_HEADER_SIZE, 4);
 }
 
-static void far_read(struct far *f, unsigned conn)
+/* How much of what came is not for the server behind the proxy. */
+static size_t peer_socks(struct peer *f, struct peer_conn *c)
 {
-	struct far_conn *c = &f->conns[conn];
-	struct far_question q = {.conn = conn};
+	static const uint8_t method[] = {5, 0}, ok[] = {5, 0, 0, 1, 0, 0, 0, 0, 0, 0};
+	size_t len;
+
+	if (c->socks_step == 0) {
+		len = 2u + (c->in_len > 1 ? c->in[1] : 1);
+		if (c->in_len < len)
+			return 0;
+		peer_put(c, method, sizeof method);
+	} else {
+		len = c->in_len < 5 ? 5 : c->in[3] == 1 ? 10 : 7u + c->in[4];
+		if (c->in_len < len)
+			return 0;
+		memcpy(f->socks_request, c->in, len);
+		peer_put(c, ok, sizeof ok);
+	}
+	c->socks_step++;
+	return len;
+}
+
+static void peer_read(struct peer *f, unsigned conn)
+{
+	struct peer_conn *c = &f->conns[conn];
+	struct peer_question q = {.conn = conn};
 	size_t at = 0, len;
 	ssize_t n = recv(c->fd, c->in + c->in_len, sizeof c->in - c->in_len, MSG_DONTWAIT);
 
 	if (n == 0 || (n < 0 && errno != EAGAIN)) {
-		far_close(f, conn);
+		peer_close(f, conn);
 		return;
 	}
 	if (n < 0)
 		return;
 	c->in_len += (size_t)n;
-	while (c->fd >= 0 && c->in_len - at >= 2) {
+	if (f->socks && c->socks_step < 2)
+		at = peer_socks(f, c);
+	while ((!f->socks || c->socks_step == 2) && c->fd >= 0 && c->in_len - at >= 2) {
 		len = (size_t)(c->in[at] << 8 | c->in[at + 1]);
 		if (c->in_len - at < 2 + len)
 			break;
 		if (f->closes_after && c->answered >= f->closes_after)
 			break;
-		far_parse(c->in + at + 2, len, &q);
+		peer_parse(c->in + at + 2, len, &q);
 		c->asked++;
 		at += 2 + len;
-		far_question(f, &q, 0);
+		peer_question(f, &q, 0);
 	}
 	memmove(c->in, c->in + at, c->in_len - at);
 	c->in_len -= at;
 }
 
-static void far_read_datagrams(struct far *f)
+static void peer_read_datagrams(struct peer *f)
 {
-	struct far_question q = {0};
+	struct peer_question q = {0};
 	uint8_t msg[512];
 	socklen_t len = sizeof q.from;
 	ssize_t n;
 
 	while ((n = recvfrom(f->udp, msg, sizeof msg, MSG_DONTWAIT, (struct sockaddr *)&q.from,
 			&len)) >= 0) {
-		far_parse(msg, (size_t)n, &q);
-		far_question(f, &q, ntohs(((struct sockaddr_in *)&q.from)->sin_port));
+		peer_parse(msg, (size_t)n, &q);
+		peer_question(f, &q, ntohs(((struct sockaddr_in *)&q.from)->sin_port));
 		len = sizeof q.from;
 	}
 }
 
-static void far_accept(struct far *f)
+static void peer_accept(struct peer *f)
 {
 	int fd, one = 1;
 
 	while ((fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-		assert_true(f->n_conns < FAR_CONNS_MAX);
+		assert_true(f->n_conns < PEER_CONNS_MAX);
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 		memset(&f->conns[f->n_conns], 0, sizeof f->conns[0]);
 		f->conns[f->n_conns].fd = fd;
@@ -202,20 +226,20 @@ static void far_accept(struct far *f)
 	}
 }
 
-void far_serve(struct far *f)
+void peer_serve(struct peer *f)
 {
 	if (f->listener >= 0)
-		far_accept(f);
-	far_read_datagrams(f);
+		peer_accept(f);
+	peer_read_datagrams(f);
 	for (unsigned i = 0; i < f->n_conns; i++) {
 		if (f->conns[i].fd >= 0 && f->conns[i].reads)
-			far_read(f, i);
+			peer_read(f, i);
 		if (f->conns[i].fd >= 0)
-			far_flush(f, i);
+			peer_flush(f, i);
 	}
 }
 
-static int far_bind(int type, uint16_t *port)
+static int peer_bind(int type, uint16_t *port)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET,
 		.sin_port = htons(*port),
@@ -234,17 +258,17 @@ static int far_bind(int type, uint16_t *port)
 	return fd;
 }
 
-static struct far *far_new(void)
+static struct peer *peer_new(void)
 {
-	struct far *f = calloc(1, sizeof *f);
+	struct peer *f = calloc(1, sizeof *f);
 
 	assert_non_null(f);
 	/* The port that is free for UDP may be taken for TCP. */
 	for (f->listener = -1; f->listener < 0;) {
 		f->port = 0;
-		f->udp = far_bind(SOCK_DGRAM, &f->port);
+		f->udp = peer_bind(SOCK_DGRAM, &f->port);
 		assert_true(f->udp >= 0);
-		f->listener = far_bind(SOCK_STREAM, &f->port);
+		f->listener = peer_bind(SOCK_STREAM, &f->port);
 		if (f->listener < 0)
 			close(f->udp);
 	}
@@ -252,10 +276,10 @@ static struct far *far_new(void)
 	return f;
 }
 
-static void far_free(struct far *f)
+static void peer_free(struct peer *f)
 {
 	for (unsigned i = 0; i < f->n_conns; i++)
-		far_close(f, i);
+		peer_close(f, i);
 	if (f->listener >= 0)
 		close(f->listener);
 	close(f->udp);
@@ -268,7 +292,7 @@ static size_t asker_question(const struct transport_try *t, uint8_t *buf, bool p
 {
 	const struct asker *a = container_of(t, struct asker, try);
 
-	assert_false(pad);
+	assert_int_equal(pad, a->stage->pads);
 	memset(buf, 0, DNS_HEADER_SIZE);
 	put16(buf, t->id);
 	memcpy(buf + DNS_HEADER_SIZE, &a->tag, 4);
@@ -398,7 +422,7 @@ static unsigned count_fds(void)
 
 void stage_server(struct stage *s)
 {
-	struct transport_way way = {0};
+	struct transport_way way = {.via = s->via, .ca = s->ca};
 	char why[128];
 
 	transport_server_unref(s->server);
@@ -408,20 +432,23 @@ void stage_server(struct stage *s)
 struct stage *stage_open(enum conf_transport transport)
 {
 	struct stage *s = calloc(1, sizeof *s);
+	struct egress_dialer_config dialer = {0};
 	struct transports_config config = {0};
 
 	assert_non_null(s);
 	s->fds = count_fds();
-	s->far = far_new();
+	s->peer = peer_new();
 	s->conf = (struct conf_server){
 		.transport = transport,
-		.at = {.addr = {.b = {127, 0, 0, 1}, .family = IP_V4}, .port = s->far->port},
+		.at = {.addr = {.b = {127, 0, 0, 1}, .family = IP_V4}, .port = s->peer->port},
 		.url = (char *)"test",
 		.idle_ms = 10000,
 	};
 	stage_server(s);
 	assert_int_equal(loop_new(&s->loop), 0);
-	config.loop = s->loop;
+	dialer.loop = config.loop = s->loop;
+	assert_int_equal(egress_dialer_new(&dialer, &s->dialer), 0);
+	config.dialer = s->dialer;
 	assert_int_equal(transports_new(&config, &s->transports), 0);
 	loop_turn(s->loop, 0);
 	return s;
@@ -429,7 +456,7 @@ struct stage *stage_open(enum conf_transport transport)
 
 void stage_turn(struct stage *s)
 {
-	far_serve(s->far);
+	peer_serve(s->peer);
 	assert_int_equal(loop_turn(s->loop, 1), 0);
 }
 
@@ -447,6 +474,13 @@ void stage_stopped(void *arg)
 	s->stopped = true;
 }
 
+static void stage_dialer_stopped(void *arg)
+{
+	struct stage *s = arg;
+
+	s->dialer_stopped = true;
+}
+
 void stage_close(struct stage *s)
 {
 	if (s->transports) {
@@ -457,9 +491,13 @@ void stage_close(struct stage *s)
 	for (int i = 0; i < 1000 && !s->stopped; i++)
 		stage_turn(s);
 	assert_true(s->stopped);
+	egress_dialer_stop(s->dialer, stage_dialer_stopped, s);
+	for (int i = 0; i < 1000 && !s->dialer_stopped; i++)
+		stage_turn(s);
+	egress_set_unref(s->via);
 	transport_server_unref(s->server);
 	loop_free(s->loop);
-	far_free(s->far);
+	peer_free(s->peer);
 	assert_int_equal(count_fds(), s->fds);
 	free(s);
 }

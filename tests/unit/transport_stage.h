@@ -1,45 +1,47 @@
-/* A loop, the transports of a worker and a far end on loop-back, all played by the test's own
- * thread: the far end's sockets do not block and are served between the turns. A question is a
+/* A loop, the transports of a worker and a peer on loop-back, all played by the test's own
+ * thread: the peer's sockets do not block and are served between the turns. A question is a
  * header and four bytes that say which asker's it is; so is an answer, longer as the test wants. */
 #ifndef TUNGATE_TESTS_TRANSPORT_STAGE_H
 #define TUNGATE_TESTS_TRANSPORT_STAGE_H
 
 #include "gateway/transport/conn_internal.h"
 
-#define FAR_CONNS_MAX  200
-#define FAR_HELD_MAX   1024
+#define PEER_CONNS_MAX 200
+#define PEER_HELD_MAX  1024
 #define ASKERS_MAX     1024
 #define QUESTION_BYTES 16
 
-struct far_question {
+struct peer_question {
 	uint16_t id;
 	uint32_t tag;
-	unsigned conn;		      /* of the far end's connections */
+	unsigned conn;		      /* of the peer's connections */
 	struct sockaddr_storage from; /* of a datagram */
 };
 
-struct far_conn {
+struct peer_conn {
 	int fd;
-	unsigned asked, answered;
+	unsigned asked, answered, socks_step;
 	bool reads; /* false: half-open, nothing more comes */
 	size_t in_len, out_len, out_at;
 	uint8_t in[8192];
 	uint8_t *out;
 };
 
-struct far {
+struct peer {
 	int listener, udp;
 	uint16_t port;
 	bool hold;	       /* answers when the test says so */
 	bool torn;	       /* a byte each time it is served */
+	bool socks;	       /* is reached by SOCKS5 */
 	bool noise;	       /* before each answer: a message of no bytes and a wrong id */
 	unsigned resets;       /* the next so many questions meet half an answer and a reset */
 	unsigned closes_after; /* so many answers; 0: never */
 	size_t size;	       /* of an answer */
 	unsigned asked;	       /* questions that came, over all */
 	unsigned n_conns, n_held;
-	struct far_conn conns[FAR_CONNS_MAX];
-	struct far_question held[FAR_HELD_MAX];
+	struct peer_conn conns[PEER_CONNS_MAX];
+	struct peer_question held[PEER_HELD_MAX];
+	uint8_t socks_request[300]; /* the last */
 	uint32_t seen_tag[4096];
 	uint16_t seen_id[4096], seen_port[4096];
 };
@@ -61,12 +63,16 @@ struct asker {
 
 struct stage {
 	struct loop *loop;
+	struct egress_dialer *dialer;
+	struct egress_set *via; /* NULL: servers are reached directly */
 	struct transports *transports;
 	struct transport_server *server;
 	struct conf_server conf;
-	struct far *far;
+	const char *ca;
+	struct peer *peer;
 	struct asker askers[ASKERS_MAX];
-	bool stopped;
+	bool stopped, dialer_stopped;
+	bool pads; /* questions are to be padded */
 	unsigned fds;
 };
 
@@ -84,9 +90,9 @@ void play_until_over(struct stage *s, unsigned first, unsigned n);
 void assert_answered(const struct stage *s, unsigned first, unsigned n);
 unsigned conns_now(const struct stage *s); /* ours that are not closing */
 
-void far_serve(struct far *f);
-void far_answer(struct far *f, unsigned i); /* a held one */
-void far_close(struct far *f, unsigned conn);
-void far_reset(struct far *f, unsigned conn);
+void peer_serve(struct peer *f);
+void peer_answer(struct peer *f, unsigned i); /* a held one */
+void peer_close(struct peer *f, unsigned conn);
+void peer_reset(struct peer *f, unsigned conn);
 
 #endif
