@@ -189,6 +189,7 @@ void shard_insert(
 		if (table_add(s, e)) {
 			queue_add_newest(s, q, e);
 			s->bytes += entry_bytes(e);
+			queues_make_room(s, 0, 0, now_s, list); /* the table may have grown */
 			return;
 		}
 	}
