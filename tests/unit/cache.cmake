@@ -1,4 +1,6 @@
 tungate_test(test_cache tg_cache)
 tungate_test(test_cache_queues tg_cache m)
+tungate_test(test_cache_show tg_cache)
+tungate_test(test_cache_file tg_cache PkgConfig::ZSTD)
 tungate_test(test_cache_threads tg_cache)
 tungate_threads(test_cache_threads)
