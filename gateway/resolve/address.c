@@ -22,6 +22,7 @@ struct lookup_family {
 	struct ip_addr v[SERVER_ADDRESSES_MAX];
 	size_t n;
 	bool asked;
+	bool told; /* addresses, or that there are none */
 };
 
 struct server_lookup {
@@ -192,22 +193,37 @@ static uint32_t bounded(uint32_t ttl_s)
 	return ttl_s < TTL_MAX_S ? ttl_s : TTL_MAX_S;
 }
 
-/* Of both families some, if there are too many. */
+/* What f told; if it failed, or has told nothing yet, what was known of the family. With the lock.
+ */
+static size_t family_get(
+	const struct server *s, const struct lookup_family *f, uint8_t family, struct ip_addr *ret)
+{
+	size_t n = f->n;
+
+	memcpy(ret, f->v, n * sizeof *ret);
+	for (size_t i = 0; !f->told && i < s->n_addresses; i++) {
+		if (s->addresses[i].family == family)
+			ret[n++] = s->addresses[i];
+	}
+	return n;
+}
+
+/* Of both families some, if there are too many. With the lock. */
 static size_t gather(const struct server_lookup *l, struct ip_addr *ret)
 {
-	const struct lookup_family *f = l->families;
-	size_t half = SERVER_ADDRESSES_MAX / 2, n[2] = {f[0].n, f[1].n}, out = 0;
+	struct ip_addr v6[SERVER_ADDRESSES_MAX], v4[SERVER_ADDRESSES_MAX];
+	size_t n6 = family_get(l->server, &l->families[0], IP_V6, v6);
+	size_t n4 = family_get(l->server, &l->families[1], IP_V4, v4);
+	const size_t max = SERVER_ADDRESSES_MAX;
 
-	if (n[0] + n[1] > SERVER_ADDRESSES_MAX) {
-		if (n[0] > half)
-			n[0] = n[1] < half ? SERVER_ADDRESSES_MAX - n[1] : half;
-		n[1] = SERVER_ADDRESSES_MAX - n[0];
+	if (n6 + n4 > max) {
+		if (n6 > max / 2)
+			n6 = n4 < max / 2 ? max - n4 : max / 2;
+		n4 = max - n6;
 	}
-	for (size_t k = 0; k < 2; k++) {
-		memcpy(ret + out, f[k].v, n[k] * sizeof *ret);
-		out += n[k];
-	}
-	return out;
+	memcpy(ret, v6, n6 * sizeof *ret);
+	memcpy(ret + n6, v4, n4 * sizeof *ret);
+	return n6 + n4;
 }
 
 /* 0: something is known, of now or of before. */
@@ -215,13 +231,12 @@ static int outcome(struct server_lookup *l)
 {
 	struct server *s = l->server;
 	struct ip_addr v[SERVER_ADDRESSES_MAX];
-	size_t n = gather(l, v);
 	int64_t now_ms = clock_ms();
 	int error = 0;
 
 	pthread_mutex_lock(&s->lock);
-	if (n) {
-		addresses_put(s, v, n);
+	if (l->families[0].n || l->families[1].n) {
+		addresses_put(s, v, gather(l, v));
 		s->addresses_at_ms = now_ms;
 		s->addresses_until_ms = now_ms + (int64_t)bounded(l->ttl_s) * 1000;
 		s->lookup_after_ms = 0;
@@ -328,6 +343,8 @@ static void family_done(struct resolve_request *rq, const uint8_t *msg, size_t l
 	l->pending--;
 	if (msg && dns_message_rcode(msg) == DNS_NOERROR)
 		(void)dns_response_addresses(msg, len, address_take, f);
+	f->told = msg &&
+		  (dns_message_rcode(msg) == DNS_NOERROR || dns_message_rcode(msg) == DNS_NXDOMAIN);
 	if (error)
 		l->error = error;
 	if (l->asking)

@@ -225,6 +225,30 @@ static void known_ones_outlive_failures(void **state)
 	assert_string_equal(all(s), "2001:db8::1 192.0.2.1");
 }
 
+static void a_family_that_fails_is_kept(void **state)
+{
+	static const char *const v4[] = {"192.0.2.7"}, *const v6[] = {"2001:db8::7"};
+	struct stage *st = *state;
+	struct waiter w = {0};
+	struct server *s = named(st);
+
+	st->at_once = true;
+	ask(st, &w);
+	STAGE_UNTIL(st, w.told);
+	st->at_once = false;
+	ask(st, &w);
+	stage_answer(st, 2, DNS_NOERROR, 60, v6, 1);
+	STAGE_UNTIL(st, w.told); /* the other one has told nothing yet */
+	assert_string_equal(all(s), "2001:db8::7 192.0.2.1");
+	stage_answer(st, 3, DNS_SERVFAIL, 0, NULL, 0);
+	assert_string_equal(all(s), "2001:db8::7 192.0.2.1");
+	ask(st, &w);
+	stage_answer(st, 5, DNS_NOERROR, 60, v4, 1);
+	stage_answer(st, 4, DNS_NOERROR, 60, NULL, 0); /* there are none any more */
+	assert_string_equal(all(s), "192.0.2.7");
+	assert_int_equal(w.error, 0);
+}
+
 static void cancelled_is_no_failure(void **state)
 {
 	struct stage *st = *state;
@@ -530,6 +554,7 @@ int main(void)
 		TEST(one_family_is_enough),
 		TEST(failures_are_not_repeated_at_once),
 		TEST(known_ones_outlive_failures),
+		TEST(a_family_that_fails_is_kept),
 		TEST(cancelled_is_no_failure),
 		TEST(without_bootstrap_there_is_no_way),
 		TEST(times_are_bounded),
