@@ -20,12 +20,13 @@ void conf_ttl_check(struct conf_reader *r, struct conf_node *min, struct conf_no
 /* Do connections through it leave by proxies alone? Those need no address of the far end. Circles
  * of groups are fine. */
 bool conf_egress_is_proxy(struct conf_reader *r, int egress);
+/* bootstrap: the node that names the group for names of servers. */
+void conf_bootstrap_check(struct conf_reader *r, struct conf_node *bootstrap, int group);
 /* Every query: no rule behind it is looked at. */
 bool conf_rule_takes_all(const struct conf_rule *rule);
-/* TLS or HTTPS. */
-bool conf_server_is_encrypted(const struct conf_server *s);
-/* All of its servers are. */
+/* Has a server with TLS or HTTPS; has one without. */
 bool conf_upstream_is_encrypted(const struct conf_upstream *u);
+bool conf_upstream_is_plain(const struct conf_upstream *u);
 
 /* Those that have files of their own. pools_good: the pools may be looked at. Upstreams come after
  * egresses, rules after these and clients, lists after rules, what is exposed after all others. */

@@ -64,6 +64,8 @@ static void server_check(
 			conf_quote(r, e->server.host));
 	if (!e->server.host && conf_node_good(bootstrap))
 		conf_warning(r, bootstrap, "has no effect: the server is an address");
+	if (e->server.host && conf_node_good(bootstrap))
+		conf_bootstrap_check(r, bootstrap, e->bootstrap);
 	if (!e->server.host && pools_good && conf_in_pools(r->config, &e->server.at.addr))
 		conf_error(r, server, NULL, "lies in a pool of fake addresses");
 }

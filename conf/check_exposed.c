@@ -15,14 +15,8 @@ struct exposed {
 	const char *names; /* of the plain groups found for a place */
 };
 
-/* The rest of an encrypted group's way: without downgrade, what is not encrypted is left out. */
-static bool goes_on(const struct conf_upstream *from, const struct conf_upstream *to)
-{
-	return from->downgrade || !conf_upstream_is_encrypted(from) ||
-	       conf_upstream_is_encrypted(to);
-}
-
-/* Gathers the names of plain groups that group leads to. */
+/* Gathers the names of plain groups that group leads to. Behind an encrypted one without downgrade,
+ * what is not encrypted is left out. */
 static void group_follow(struct exposed *x, int group)
 {
 	const struct config *c = x->r->config;
@@ -34,11 +28,9 @@ static void group_follow(struct exposed *x, int group)
 		if (x->plain[group])
 			x->names = arena_printf(x->r->scratch, "%s%s%s", x->names ? x->names : "",
 				x->names ? ", " : "", conf_quote(x->r, u->name));
-		/* Neither has a strict one behind it, or the check has failed. */
 		if (u->leak_strict)
 			group_follow(x, u->strict_to);
-		group = u->fallback >= 0 && goes_on(u, &c->upstreams[u->fallback]) ? u->fallback
-										   : -1;
+		group = u->downgrade || !conf_upstream_is_encrypted(u) ? u->fallback : -1;
 	}
 }
 
@@ -124,8 +116,7 @@ static void plain_find(struct exposed *x)
 	struct conf_node *node = conf_node_at(conf_node_get(x->r->root, "upstreams"), 0);
 
 	for (size_t i = 0; i < c->n_upstreams && node; i++, node = node->next)
-		x->plain[i] = !conf_node_broken(node) &&
-			      !conf_upstream_is_encrypted(&c->upstreams[i]) &&
+		x->plain[i] = !conf_node_broken(node) && conf_upstream_is_plain(&c->upstreams[i]) &&
 			      !conf_egress_is_proxy(x->r, c->upstreams[i].via);
 }
 

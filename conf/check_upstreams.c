@@ -22,11 +22,6 @@ static const struct {
 	{"method", BIT(HTTPS), true, "with https://"}, {"max_queries", STREAMS, false, NULL},
 	{"max_life", STREAMS, false, NULL}, {"idle", STREAMS, false, NULL}};
 
-bool conf_server_is_encrypted(const struct conf_server *s)
-{
-	return (1U << s->transport & ENCRYPTED) != 0;
-}
-
 static size_t count_of(const struct conf_upstream *u, unsigned transports)
 {
 	size_t n = 0;
@@ -38,7 +33,12 @@ static size_t count_of(const struct conf_upstream *u, unsigned transports)
 
 bool conf_upstream_is_encrypted(const struct conf_upstream *u)
 {
-	return count_of(u, ENCRYPTED) == u->n_servers;
+	return count_of(u, ENCRYPTED) > 0;
+}
+
+bool conf_upstream_is_plain(const struct conf_upstream *u)
+{
+	return count_of(u, ENCRYPTED) < u->n_servers;
 }
 
 static bool same_place(const struct ip_port *a, const struct ip_port *b)
@@ -99,6 +99,15 @@ static void server_check(struct conf_reader *r, const struct conf_upstream *u,
 	bind_check(r, u, s, conf_node_get(node, "bind"));
 }
 
+void conf_bootstrap_check(struct conf_reader *r, struct conf_node *bootstrap, int group)
+{
+	if (r->config->upstreams[group].leak_strict)
+		conf_warning(r, bootstrap,
+			"the name of the server is asked at %s whether its lists have it or not "
+			"(leak: strict)",
+			conf_quote(r, r->config->upstreams[group].name));
+}
+
 /* A name is resolved by a group, or by a proxy. */
 static void bootstrap_check(
 	struct conf_reader *r, const struct conf_upstream *u, struct conf_node *node)
@@ -124,6 +133,8 @@ static void bootstrap_check(
 	else if (by_proxy)
 		conf_warning(
 			r, bootstrap, "has no effect: the proxy resolves the names of servers");
+	else
+		conf_bootstrap_check(r, bootstrap, u->bootstrap);
 }
 
 static void via_check(struct conf_reader *r, const struct conf_upstream *u, struct conf_node *node)
@@ -150,14 +161,13 @@ static void downgrade_check(
 {
 	const struct conf_upstream *to = &r->config->upstreams[u->fallback];
 	struct conf_node *fallback = conf_node_get(node, "fallback");
-	size_t plain = to->n_servers - count_of(to, ENCRYPTED);
 	const char *name = conf_quote(r, to->name ? to->name : "");
 
-	if (u->downgrade || !plain || !conf_upstream_is_encrypted(u))
+	if (u->downgrade || !conf_upstream_is_plain(to) || !conf_upstream_is_encrypted(u))
 		return;
-	if (plain == to->n_servers)
+	if (!conf_upstream_is_encrypted(to))
 		conf_error(r, fallback, "a group with tls:// or https://, or downgrade: yes",
-			"no server of %s is encrypted, as those of this group are", name);
+			"no server of %s is encrypted, as servers of this group are", name);
 	else
 		conf_warning(r, fallback,
 			"the unencrypted servers of %s are never asked without downgrade: yes",

@@ -132,7 +132,7 @@ const struct conf_option conf_options[] = {
 		.text = "A file of CA certificates for the tls and https servers. Default: that of the environment variable "
 			"SSL_CERT_FILE, else the system's."},
 	{"upstreams.NAME.fallback", CONF_ONE, &conf_type_upstream, UPSTREAM(fallback),
-		.text = "The group that is asked when all servers fail."},
+		.text = "The group that is asked when all servers fail. Of fall-backs in a row, three are asked."},
 	{"upstreams.NAME.downgrade", CONF_ONE, &conf_type_bool, UPSTREAM(downgrade), .fallback = "no",
 		.text = "yes: the fall-back may be unencrypted where this group is encrypted. no: its servers that are not tls or "
 			"https are left out then."},
