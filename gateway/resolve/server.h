@@ -1,6 +1,7 @@
 /* One server of a group, as it is known: how fast it answers, whether it does, where it is.
- * Immutable but for that, which all workers write. server.c owns the numbers, address.c (of servers
- * that have names) the addresses, health.c the probes. Only gateway/resolve sees this. */
+ * Immutable but for that, which all workers write. server.c owns the numbers, address.c the
+ * addresses, address_lookup.c how those of servers that have names are found, health.c the probes.
+ * Only gateway/resolve sees this. */
 #ifndef TUNGATE_RESOLVE_SERVER_H
 #define TUNGATE_RESOLVE_SERVER_H
 
@@ -11,6 +12,8 @@
 #include "gateway/transport/transport.h"
 
 #define SERVER_ADDRESSES_MAX 8
+#define SERVER_TTL_MIN_S     30 /* of addresses, and at most */
+#define SERVER_TTL_MAX_S     86400
 #define SERVER_FAILS_MAX     3 /* in a row, by silence or a broken way: it is down */
 
 struct server {
@@ -37,7 +40,7 @@ struct server {
 	_Atomic uint32_t pause_ms; /* between trials: doubles from health_ms to 60 s */
 	atomic_bool on_trial;
 
-	pthread_mutex_t lock;				/* address.c's, all from here on */
+	pthread_mutex_t lock;				/* for all from here on */
 	struct ip_addr addresses[SERVER_ADDRESSES_MAX]; /* the last good one first */
 	size_t n_addresses;
 	uint8_t addresses_failed;   /* a bit for each; these are the last ones */
@@ -79,6 +82,9 @@ void server_addresses_fini(struct server *s);
 void server_addresses_adopt(struct server *s, struct server *from);
 /* Copies at most SERVER_ADDRESSES_MAX. */
 size_t server_addresses_get(struct server *s, struct ip_addr *ret);
+/* In place of what is known, whose failures are remembered; n at most SERVER_ADDRESSES_MAX. With
+ * the lock. */
+void server_addresses_put(struct server *s, const struct ip_addr *v, size_t n);
 /* Those of a file, to be asked for again; nothing if some are known. Can it be a server's? */
 void server_addresses_load(struct server *s, const struct ip_addr *v, size_t n);
 bool server_address_is_usable(const struct ip_addr *a);

@@ -17,32 +17,6 @@ static void require(bool holds)
 		abort();
 }
 
-/* Nothing is looked up here. */
-void resolve_ask(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q,
-	int64_t deadline_ms, struct resolve_request *rq, resolve_done *done)
-{
-	(void)r, (void)g, (void)q, (void)deadline_ms, (void)rq, (void)done;
-	abort();
-}
-
-struct server *server_ref(struct server *s)
-{
-	(void)s;
-	abort();
-}
-
-void server_unref(struct server *s)
-{
-	(void)s;
-	abort();
-}
-
-void resolver_release(struct resolver *r)
-{
-	(void)r;
-	abort();
-}
-
 static struct server *server_of(const char *group, const char *host)
 {
 	struct server *s = aligned_alloc(_Alignof(struct server), sizeof *s);

@@ -1,6 +1,6 @@
 # The files of servers alone, on a stage that stands for flights, groups and transports.
 set(server_files server_stage.c)
-foreach(file server address address_file health)
+foreach(file server address address_lookup address_file health)
   list(APPEND server_files ${CMAKE_SOURCE_DIR}/gateway/resolve/${file}.c)
 endforeach()
 foreach(test test_server test_server_threads test_server_address test_health)
