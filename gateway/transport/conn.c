@@ -139,7 +139,6 @@ void conn_stands(struct conn *c)
 	}
 	c->started = true;
 	c->state = CONN_OPEN;
-	c->rtt_us = (loop_now_ms(c->transports->loop) - c->born_ms) * 1000;
 	conn_dirty(c);
 }
 
@@ -403,6 +402,15 @@ int conn_write(struct conn *c, const uint8_t *data, size_t len)
 	return 0;
 }
 
+/* The way's own: down at once, up slowly, for many an answer takes the server its time. */
+static void conn_note_rtt(struct conn *c, int64_t took_us)
+{
+	if (!c->rtt_us || took_us < c->rtt_us)
+		c->rtt_us = took_us;
+	else
+		c->rtt_us += (took_us - c->rtt_us) / 32;
+}
+
 bool conn_answer(
 	struct conn *c, struct transport_try *t, const uint8_t *msg, size_t len, uint32_t age_s)
 {
@@ -412,7 +420,7 @@ bool conn_answer(
 	if (!over)
 		return false;
 	c->answered_us = c->heard_us;
-	c->rtt_us += (took_us - c->rtt_us) / 8;
+	conn_note_rtt(c, took_us);
 	return true;
 }
 

@@ -63,7 +63,7 @@ struct conn {
 	int64_t born_ms, set_up_by_ms, idle_since_ms;
 	int64_t silent_since_ms; /* of what was asked nothing has been heard; 0: nothing is to be */
 	int64_t heard_us, answered_us; /* clock_us(); 0: never */
-	int64_t rtt_us;		       /* smoothed, the connect's at first */
+	int64_t rtt_us;		       /* 0: not known yet */
 	uint8_t *plain;		       /* written, not sent (TLS: not encrypted) */
 	size_t plain_len, plain_room;
 };

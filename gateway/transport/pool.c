@@ -246,9 +246,8 @@ static void conn_look(struct conn *c, int64_t now)
 	if (c->silent_since_ms && !c->stalled && now >= c->silent_since_ms + conn_stall_ms(c)) {
 		c->stalled = true;
 		conn_move_tries(c);
-	} else if (!conn_load(c) && now >= c->idle_since_ms + c->server->conf.idle_ms) {
-		c->retired = true;
-	} else if (conn_life_is_over(c)) {
+	} else if (conn_life_is_over(c) ||
+		   (!conn_load(c) && now >= c->idle_since_ms + c->server->conf.idle_ms)) {
 		c->retired = true;
 	}
 	conn_settle(c);

@@ -200,8 +200,9 @@ static int udp_open(struct transports *ts, struct transport_try *t)
 	struct udp_link *u;
 	int error = transports_random(ts, &t->id);
 
-	if (error == 0)
-		error = link_get(ts, t, &u);
+	if (error < 0)
+		return error;
+	error = link_get(ts, t, &u);
 	if (error < 0)
 		return error;
 	if (connect(u->fd, (const struct sockaddr *)&to, len) < 0) {

@@ -82,7 +82,8 @@ static int way_write_tls(struct conn *c)
 
 int way_write(struct conn *c)
 {
-	if (c->fd < 0 || c->state == CONN_CONNECTING || loop_op_busy(&c->out))
+	if (c->fd < 0 || c->state == CONN_CONNECTING || c->state == CONN_CLOSING ||
+		loop_op_busy(&c->out))
 		return 0;
 	return c->tls ? way_write_tls(c) : way_write_plain(c);
 }
