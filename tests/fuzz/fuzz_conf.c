@@ -151,17 +151,59 @@ static size_t rule_walk(const struct config *c, const struct conf_rule *r)
 	return sum;
 }
 
+static size_t server_walk(const struct conf_server *s)
+{
+	size_t sum = strlen(s->url) + (s->host ? strlen(s->host) : 0) +
+		     (s->bind.interface ? strlen(s->bind.interface) : 0);
+	bool encrypted = s->transport == CONF_TLS || s->transport == CONF_HTTPS;
+
+	if (!s->at.port || !s->host != (s->at.addr.family != IP_NONE) || !s->line)
+		abort();
+	if (!s->path != (s->transport != CONF_HTTPS) || (s->path && s->path[0] != '/'))
+		abort();
+	if (!encrypted && (s->n_pins || (s->tls_name && s->tls_name != s->host)))
+		abort();
+	for (size_t i = 0; i < s->n_pins; i++)
+		sum += s->pins[i].sha256[31];
+	return sum + (s->tls_name ? strlen(s->tls_name) : 0) + (s->path ? strlen(s->path) : 0);
+}
+
+/* A name has somebody to resolve it, and ways to fall back end. */
+static size_t upstream_walk(const struct config *c, const struct conf_upstream *u)
+{
+	size_t sum = strlen(u->name) + (u->ca ? strlen(u->ca) : 0), steps = 0;
+
+	if (!u->n_servers || !u->total_ms || (u->leak_strict && !u->n_lists))
+		abort();
+	for (size_t i = 0; i < u->n_servers; i++) {
+		sum += server_walk(&u->servers[i]);
+		if (u->servers[i].host && u->bootstrap < 0 && u->via < 0)
+			abort();
+	}
+	if (u->via >= 0)
+		sum += strlen(c->egresses[u->via].name);
+	if (u->bootstrap >= 0)
+		sum += strlen(c->upstreams[u->bootstrap].name);
+	if (u->strict_to >= 0)
+		sum += strlen(c->upstreams[u->strict_to].name);
+	for (size_t i = 0; i < u->n_lists; i++)
+		sum += strlen(c->lists[u->lists[i]].name);
+	for (const struct conf_upstream *f = u; f->fallback >= 0; f = &c->upstreams[f->fallback])
+		if (++steps > c->n_upstreams)
+			abort();
+	return sum + u->ignore_ip.n + u->bogus_nxdomain.n;
+}
+
 /* Reads every reference and string, for ASan. */
 static size_t config_walk(const struct config *c)
 {
 	size_t sum = strlen(c->gateway.tun) + strlen(c->fakeip.store) + strlen(c->control_socket);
 
-	for (size_t i = 0; i < c->n_upstreams; i++) {
-		if (!c->upstreams[i].n_servers)
-			abort();
-		for (size_t j = 0; j < c->upstreams[i].n_servers; j++)
-			sum += strlen(c->upstreams[i].servers[j].url);
-	}
+	for (size_t i = 0; i < c->n_upstreams; i++)
+		sum += upstream_walk(c, &c->upstreams[i]);
+	if (c->cache.min_ttl_s > c->cache.max_ttl_s || c->cache.prefetch_percent > 90)
+		abort();
+	sum += strlen(c->cache.store);
 	for (size_t i = 0; i < c->n_rules; i++) {
 		const struct conf_rule *r = &c->rules[i];
 
