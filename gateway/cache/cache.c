@@ -125,7 +125,7 @@ static void found_count(struct shard *s, struct entry *e, uint32_t now_s, struct
 	s->counts.hits += ret->state == CACHE_FRESH || ret->state == CACHE_FAILED;
 	s->counts.stale += ret->state == CACHE_STALE;
 	s->counts.misses += ret->state == CACHE_MISS;
-	if (ret->state == CACHE_MISS)
+	if (!e || ret->state == CACHE_MISS)
 		return;
 	if (e->freq < FREQ_MAX)
 		e->freq++;
@@ -215,18 +215,18 @@ void cache_fail(
 	struct cache *c, const struct cache_key *key, uint32_t failure_ttl_s, uint32_t now_s)
 {
 	struct shard *s = shard_lock(c, hash_upper(key->hash));
-	struct entry **at = table_find(s, key), *list = NULL, *e = at ? *at : NULL;
+	struct entry **at = table_find(s, key), *list = NULL;
+	struct entry *fresh = !at && failure_ttl_s ? entry_new(key, NULL, 0, 0) : NULL;
+	struct entry *e = at ? *at : fresh;
 
-	if (!e && failure_ttl_s)
-		e = entry_new(key, NULL, 0, 0);
 	if (e) {
 		e->tried = TRIED_FAILED;
 		e->tried_s = now_s;
 		e->failure_ttl_s =
 			(uint16_t)(failure_ttl_s < UINT16_MAX ? failure_ttl_s : UINT16_MAX);
 	}
-	if (e && !at)
-		insert(s, e, now_s, &list);
+	if (fresh)
+		insert(s, fresh, now_s, &list);
 	shard_unlock(s);
 	entries_free(list);
 }

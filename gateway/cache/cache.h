@@ -26,7 +26,8 @@ struct cache_config {
 };
 int cache_new(const struct cache_config *config, struct cache **ret); /* -ENOMEM */
 void cache_free(struct cache *c);				      /* NULL is fine */
-/* After a reload; what is too much goes. The hash_key stays. Any thread; -ENOMEM: as before. */
+/* After a reload; what is too much goes. The hash_key stays. Any thread; it holds all up for some
+ * ms if sizes changed. 0; what finds no memory goes. */
 int cache_configure(struct cache *c, const struct cache_config *config);
 
 enum cache_flag { CACHE_CD = 1, CACHE_DO = 2 };
@@ -52,7 +53,7 @@ struct cache_found {
 	uint32_t age_s;	    /* since it was stored */
 	uint32_t left_s;    /* of its life; 0: stale */
 	bool refresh;	    /* FRESH: prefetch says it is time; told to one caller only, until
-			       cache_put(), cache_fail() or 10 s */
+			       cache_put(), 10 s, or the failure_ttl_s of cache_fail() */
 	bool failed_lately; /* STALE: a refresh failed within 30 s (RFC 8767 5): no use to wait */
 };
 /* Copies the entry into buf (size bytes; a longer one is a miss) and counts hit or miss. now_s: a
@@ -63,7 +64,8 @@ void cache_get(struct cache *c, const struct cache_key *key, uint32_t now_s, uin
 void cache_peek(struct cache *c, const struct cache_key *key, uint32_t now_s, uint8_t *buf,
 	size_t size, struct cache_found *ret);
 /* Keeps a copy of a stored message for life_s (0: nothing is kept, and what was there goes);
- * replaces what was there. Any thread. No memory: not kept. */
+ * replaces what was there. Not kept: what does not answer the key's question, or finds no memory;
+ * what was there goes then, too. Any thread. */
 void cache_put(struct cache *c, const struct cache_key *key, const uint8_t *msg, size_t len,
 	uint32_t life_s, uint32_t now_s);
 /* An attempt failed: for failure_ttl_s the key is FAILED; a stale answer that is there stays and is
@@ -73,6 +75,7 @@ void cache_fail(
 
 struct cache_stats {
 	size_t entries, bytes;
+	/* Of cache_get(): hits are FRESH and FAILED; evicted: for want of room. */
 	uint64_t hits, misses, stale, refreshes, evicted;
 };
 void cache_stats(struct cache *c, struct cache_stats *ret); /* any thread */
@@ -82,7 +85,8 @@ size_t cache_flush(struct cache *c, const struct dns_name *name); /* NULL: all; 
 void cache_flush_failures(struct cache *c);
 
 /* What people look at. msg is aged to now and valid until visit returns; no call of this room from
- * within it. name NULL: all, at most max, the most asked first is not promised. */
+ * within it. name NULL: all, at most max, the most asked first is not promised. Shows copies, made
+ * a shard at a time; where there is no memory for them it ends. Returns how many were shown. */
 struct cache_shown {
 	struct dns_name name;
 	uint16_t type;
@@ -102,13 +106,13 @@ size_t cache_show(struct cache *c, const struct dns_name *name, uint32_t now_s, 
 
 /* Writes all answers, compressed (zstd), to path: whole or not at all (gateway/base/file.h).
  * wall_s: the time of day, 0 if it cannot be trusted; ages are kept, not times alone. Locks one
- * shard at a time for its copying only. 0 or -errno. */
+ * shard at a time for its copying only. One thread at a time (path.new). 0 or -errno. */
 int cache_save(struct cache *c, const char *path, uint32_t now_s, int64_t wall_s);
 /* Reads what fits the cache's bounds. The time that passed between is wall_s less the file's, if
  * that is between 0 and 30 days; else (a clock that jumped, or none) it is not known: entries
- * are stale then, not fresh and not dead. A torn, foreign or too new file: -EBADMSG, nothing is
- * taken; -ENOENT. ret_hot (max entries, the most asked first; NULL with max 0) is what a warm-up
- * asks again. */
+ * are stale then, not fresh and not dead. What is in the cache already stays. A torn, foreign or
+ * too new file: -EBADMSG, nothing is taken; -ENOENT. ret_hot (max entries, the most asked first;
+ * NULL with max 0) is what a warm-up asks again. */
 struct cache_hot {
 	struct dns_name name;
 	uint64_t view;

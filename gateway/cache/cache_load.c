@@ -12,8 +12,8 @@
 #include "gateway/cache/cache_internal.h"
 
 #define IN_BYTES     (32U << 10)
-#define UNPACKED_MAX (1ULL << 30) /* a file that holds more is not ours */
-#define PAUSE_MAX_S  (30 * 86400) /* a clock that says more has jumped */
+#define UNPACKED_MAX (1ULL << 30)   /* a file that holds more is not ours */
+#define PAUSE_MAX_S  (30 * 86400LL) /* a clock that says more has jumped */
 
 /* --- bytes --- */
 

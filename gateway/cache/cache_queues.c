@@ -20,7 +20,7 @@ static void queue_add_newest(struct shard *s, enum queue_id id, struct entry *e)
 {
 	struct queue *q = &s->queues[id];
 
-	e->queue = id;
+	e->queue = (unsigned)id & 1;
 	e->newer = NULL;
 	e->older = q->newest;
 	*(q->newest ? &q->newest->newer : &q->oldest) = e;
@@ -32,7 +32,7 @@ static void queue_add_oldest(struct shard *s, enum queue_id id, struct entry *e)
 {
 	struct queue *q = &s->queues[id];
 
-	e->queue = id;
+	e->queue = (unsigned)id & 1;
 	e->older = NULL;
 	e->newer = q->oldest;
 	*(q->oldest ? &q->oldest->older : &q->newest) = e;

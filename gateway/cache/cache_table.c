@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -115,7 +116,20 @@ static bool bucket_add(struct shard *s, struct bucket *b, struct entry *e)
 	return true;
 }
 
-/* Twice as many buckets; none if there is no memory. */
+/* Adds what is in from, and in what hangs on it, to the buckets of a larger table. */
+static bool row_add(struct shard *s, const struct bucket *from, struct bucket *to, size_t mask)
+{
+	bool added = true;
+
+	do {
+		for (unsigned i = 0; i < from->n && added; i++)
+			added = bucket_add(s, &to[from->entries[i]->hash & mask], from->entries[i]);
+		from = from->more;
+	} while (from && added);
+	return added;
+}
+
+/* Twice as many buckets; as before if there is no memory. */
 static void table_grow(struct shard *s)
 {
 	struct bucket *old = s->buckets, *fresh;
@@ -126,19 +140,11 @@ static void table_grow(struct shard *s)
 	if (!fresh)
 		return;
 	s->bytes += buckets_bytes(2 * n);
-	for (size_t i = 0; i < n; i++) {
-		for (const struct bucket *b = &old[i]; b; b = b->more) {
-			for (unsigned k = 0; k < b->n && added; k++)
-				added = bucket_add(s, &fresh[b->entries[k]->hash & (2 * n - 1)],
-					b->entries[k]);
-		}
-	}
-	if (!added) {
-		buckets_free(s, fresh, 2 * n);
-		return;
-	}
-	buckets_use(s, fresh, 2 * n);
-	buckets_free(s, old, n);
+	for (size_t i = 0; i < n && added; i++)
+		added = row_add(s, &old[i], fresh, 2 * n - 1);
+	if (added)
+		buckets_use(s, fresh, 2 * n);
+	buckets_free(s, added ? old : fresh, added ? n : 2 * n);
 }
 
 bool table_add(struct shard *s, struct entry *e)
@@ -164,6 +170,7 @@ void table_remove(struct shard *s, const struct entry *e)
 		if (!b->more)
 			break;
 	}
+	assert(hole);
 	b->n--;
 	hole->entries[slot] = b->entries[b->n];
 	hole->tags[slot] = b->tags[b->n];
