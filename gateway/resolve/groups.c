@@ -58,6 +58,7 @@ static uint64_t mix_egress(uint64_t h, const struct config *config, int egress)
 	e = &config->egresses[egress];
 	h = mix_text(h, e->name);
 	h = mix_number(h, (uint64_t)e->type << 32 | e->mark.value);
+	h = mix(h, e->server.at.addr.b, sizeof e->server.at.addr.b);
 	return mix_text(h, e->server.host);
 }
 

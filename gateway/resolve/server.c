@@ -198,6 +198,7 @@ static int server_make(const struct conf_server *conf, const struct conf_upstrea
 	}
 	s->encrypted = transport_server_is_encrypted(s->transport);
 	s->by_name = conf->host && transport_server_goes_by_name(s->transport);
+	s->as_client = conf->transport == CONF_DNS;
 	addresses_inherit(s, config->previous);
 	*ret = s;
 	return 0;
