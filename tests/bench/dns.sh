@@ -13,11 +13,11 @@ start_far_dns() { # words for far_dns
 		-keyout "$dir/far.key" -out "$dir/far.pem" -subj /CN=dns.test -addext subjectAltName=DNS:dns.test 2>/dev/null
 	far_end 1 "$programs/far_dns" -t 3600 "$@" $dns_far 5300 8853 8443 "$dir/far.pem" "$dir/far.key"
 }
-# How much of the far end's CPU time a question took since this was asked last.
-far_us() {
+# What the far end has seen since this was asked last → questions, its CPU us each
+far_told() {
 	kill -USR1 "${far_ends[-1]}"
 	sleep 0.1
-	tail -1 "$dir/far_dns.out" | sed 's/.*us //'
+	tail -1 "$dir/far_dns.out" | awk '{ print $2 + $4 + $6 + $8, $10 }'
 }
 
 # --- the servers ---
@@ -142,6 +142,7 @@ dns_rate() { # words for load behind the window → answers a second, lost, wron
 fill_cache() { # file of names, each asked until it has been answered once
 	cl taskset -c 1 "$programs/load" $dns_at 0 64 file "$1" found > "$dir/filled"
 }
+asked_for_each() { awk -v asked="$1" -v rate="$2" -v s="$seconds" 'BEGIN { printf "%.2f\n", rate ? asked / (rate * s) : 0 }'; }
 # A server that did not start has no values.
 dns_column() { if [ -s "$dir/dns.$1" ]; then cut -d' ' -f"$2" "$dir/dns.$1" | median; else echo 0; fi; }
 
@@ -181,7 +182,7 @@ hits() {
 
 # New names only: each is asked upstream.
 misses() {
-	local i name rate lost wrong us mine
+	local i name rate lost wrong us asked far_us mine
 	rm -f "$dir"/dns.*
 	start_far_dns
 	for i in $(seq "$rounds"); do
@@ -190,10 +191,11 @@ misses() {
 			tungate) start_dns tungate "udp://$dns_far:5300" || continue ;;
 			*) start_dns "$name" udp || continue ;;
 			esac
-			far_us >/dev/null
+			far_told >/dev/null
 			read -r rate lost wrong us <<< "$(dns_rate far.example.net 0 "m$i-$name-")"
-			echo "misses round $i: $name $rate answers/s, CPU $us us each (the far end's $(far_us)), $lost lost, $wrong wrong"
+			read -r asked far_us <<< "$(far_told)"
 			end_dns
+			echo "misses round $i: $name $rate answers/s, CPU $us us each, $lost lost, $wrong wrong, $(asked_for_each "$asked" "$rate") questions upstream for each (the far end's CPU $far_us us)"
 			echo "$rate $us" >> "$dir/dns.$name"
 		done
 	done
@@ -210,7 +212,7 @@ misses() {
 }
 
 encrypted() { # dot|doh, url
-	local i name rate lost wrong us
+	local i name rate lost wrong us asked far_us
 	rm -f "$dir"/dns.*
 	start_far_dns
 	for i in $(seq "$rounds"); do
@@ -220,10 +222,11 @@ encrypted() { # dot|doh, url
 			*) start_dns unbound tls || continue ;; # it has no DNS over HTTPS upstream
 			esac
 			dns_rate far.example.net 0 "w$i-" >/dev/null # connections stand
-			far_us >/dev/null
+			far_told >/dev/null
 			read -r rate lost wrong us <<< "$(dns_rate far.example.net 0 "m$i-")"
-			echo "$1 round $i: $name $rate answers/s, CPU $us us each (the far end's $(far_us)), $lost lost, $wrong wrong"
+			read -r asked far_us <<< "$(far_told)"
 			end_dns
+			echo "$1 round $i: $name $rate answers/s, CPU $us us each, $lost lost, $wrong wrong, $(asked_for_each "$asked" "$rate") questions upstream for each (the far end's CPU $far_us us)"
 			echo "$us $rate" >> "$dir/dns.$name"
 		done
 	done
@@ -281,10 +284,10 @@ cache() {
 	sum_up cache "$dir/values" "MB for 100,000 answers" at-most 25
 }
 
-# Answers, one of a hundred, do not come.
+# What far_dns leaves out stands for 1 % lost on either way.
 loss() {
 	local i p50 p99 p999 slowest lost wrong
-	start_far_dns -l 10
+	start_far_dns -l 20
 	: > "$dir/values"
 	for i in $(seq "$rounds"); do
 		start_dns tungate "udp://$dns_far:5300" || { end_far_ends; return 0; }
