@@ -14,6 +14,8 @@
 
 #include "gateway/base/clock.h"
 
+#define HASH_KEY UINT64_C(0x243f6a8885a308d3)
+
 static unsigned count_fds(void)
 {
 	DIR *d = opendir("/proc/self/fd");
@@ -26,40 +28,80 @@ static unsigned count_fds(void)
 	return n;
 }
 
+void groups_renew(struct stage *s)
+{
+	const struct resolve_groups_config config = {.config = &s->config, .previous = s->groups};
+	struct resolve_groups *groups;
+
+	assert_int_equal(resolve_groups_new(&config, &groups), 0);
+	resolve_groups_unref(s->groups);
+	s->groups = groups;
+	if (s->resolver)
+		resolver_use(s->resolver, groups);
+}
+
 void groups_make(
 	struct stage *s, enum conf_transport transport, unsigned timeout_ms, unsigned total_ms)
 {
-	char url[SERVERS_MAX][64];
-	struct conf_endpoint servers[SERVERS_MAX];
-	struct conf_upstream upstream = {.name = (char[]){"up"},
-		.servers = servers,
-		.n_servers = s->n,
-		.timeout_ms = timeout_ms,
-		.total_ms = total_ms};
-	struct config config = {.upstreams = &upstream, .n_upstreams = 1};
+	static char *const names[GROUPS_MAX] = {"up", "other"};
 
 	for (size_t i = 0; i < s->n; i++) {
-		snprintf(url[i], sizeof url[i], "udp://%s:%u", s->up[i]->at, s->up[i]->port);
-		servers[i] = (struct conf_endpoint){.transport = transport, .url = url[i]};
-		servers[i].at.port = s->up[i]->port;
-		assert_int_equal(ip_addr_parse(s->up[i]->at, &servers[i].at.addr), 0);
+		struct conf_server *server = &s->servers[i];
+
+		snprintf(
+			s->urls[i], sizeof s->urls[i], "udp://%s:%u", s->up[i]->at, s->up[i]->port);
+		*server = (struct conf_server){
+			.transport = transport, .url = s->urls[i], .idle_ms = 10000};
+		server->at.port = s->up[i]->port;
+		assert_int_equal(ip_addr_parse(s->up[i]->at, &server->at.addr), 0);
 	}
-	resolve_groups_unref(s->groups);
-	assert_int_equal(resolve_groups_new(&config, &s->groups), 0);
+	for (size_t i = 0; i < GROUPS_MAX; i++)
+		s->upstreams[i] = (struct conf_upstream){.name = names[i],
+			.servers = s->servers,
+			.n_servers = s->n,
+			.strategy = CONF_STRATEGY_SEQUENTIAL,
+			.timeout_ms = timeout_ms,
+			.total_ms = total_ms,
+			.via = -1,
+			.bootstrap = -1,
+			.fallback = -1,
+			.strict_to = -1,
+			.rebind = CONF_REBIND_ALLOW};
+	s->config = (struct config){.upstreams = s->upstreams,
+		.n_upstreams = 1,
+		.cache = {.max_ttl_s = 86400, .negative_ttl_s = 3600, .failure_ttl_s = 5}};
+	groups_renew(s);
+}
+
+void stage_cache(struct stage *s, uint32_t serve_stale_s, unsigned prefetch_percent)
+{
+	const struct cache_config config = {.entries = 1000,
+		.serve_stale_s = serve_stale_s,
+		.prefetch_percent = prefetch_percent,
+		.prefetch_hits = 1,
+		.hash_key = HASH_KEY};
+
+	assert_int_equal(cache_configure(s->cache, &config), 0);
 }
 
 struct stage *stage_open_at(const char *at, size_t n, enum conf_transport transport)
 {
+	const struct cache_config nothing = {.hash_key = HASH_KEY};
 	struct stage *s = calloc(1, sizeof *s);
+	struct resolver_config config = {.hash_key = HASH_KEY};
 
 	assert_non_null(s);
 	s->fds = count_fds();
 	s->n = n;
+	s->question.type = DNS_A;
 	for (size_t i = 0; i < n; i++)
 		s->up[i] = upstream_new(at, (uint8_t)(i + 1));
-	groups_make(s, transport, TIMEOUT_MS, TOTAL_MS);
 	assert_int_equal(loop_new(&s->loop), 0);
-	assert_int_equal(resolver_new(s->loop, &s->resolver), 0);
+	assert_int_equal(cache_new(&nothing, &s->cache), 0);
+	config.loop = s->loop;
+	config.cache = s->cache;
+	assert_int_equal(resolver_new(&config, &s->resolver), 0);
+	groups_make(s, transport, TIMEOUT_MS, TOTAL_MS);
 	return s;
 }
 
@@ -98,6 +140,7 @@ void stage_close(struct stage *s)
 	assert_true(s->stopped);
 	/* No flight kept its reference: the counters are freed here, or ASan tells. */
 	resolve_groups_unref(s->groups);
+	cache_free(s->cache);
 	loop_free(s->loop);
 	for (size_t i = 0; i < s->n; i++)
 		upstream_free(s->up[i]);
@@ -126,7 +169,7 @@ static void address_seen(void *arg, const uint8_t *address, size_t size, uint32_
 	struct asker *a = arg;
 
 	assert_int_equal(size, 4);
-	assert_int_equal(ttl_s, 60);
+	a->ttl_s = ttl_s;
 	memcpy(a->address, address, 4);
 }
 
@@ -154,10 +197,13 @@ void asker_done(struct resolve_request *rq, const uint8_t *msg, size_t len, int 
 
 void ask_name(struct stage *s, struct asker *a, const struct dns_name *name, int64_t within_ms)
 {
+	struct resolve_question q = s->question;
+
 	a->stage = s;
 	a->asked_ms = clock_ms();
-	resolve_ask(s->resolver, s->groups, 0, name, DNS_A, 0, loop_now_ms(s->loop) + within_ms,
-		&a->rq, asker_done);
+	q.name = name;
+	resolve_ask(
+		s->resolver, s->groups, &q, loop_now_ms(s->loop) + within_ms, &a->rq, asker_done);
 }
 
 void ask(struct stage *s, struct asker *a, const char *text, int64_t within_ms)

@@ -1,20 +1,29 @@
-/* A loop, a resolver and up to three scripted upstreams, all played by the test's own thread. */
+/* A loop, a cache, a resolver and a few scripted upstreams, all played by the test's own
+ * thread. */
 #ifndef TUNGATE_TESTS_RESOLVE_STAGE_H
 #define TUNGATE_TESTS_RESOLVE_STAGE_H
 
 #include "gateway/resolve/resolve_internal.h"
 #include "tests/unit/resolve_upstream.h"
 
-#define SERVERS_MAX 3
+#define SERVERS_MAX 6
+#define GROUPS_MAX  2
 #define TIMEOUT_MS  300
 #define TOTAL_MS    1000
 
 struct stage {
 	struct loop *loop;
+	struct cache *cache; /* keeps nothing until stage_cache() */
 	struct resolver *resolver;
 	struct resolve_groups *groups;
 	struct upstream *up[SERVERS_MAX];
 	size_t n;
+	/* What groups_renew() makes groups of; the second one holds the same servers. */
+	struct config config;
+	struct conf_upstream upstreams[GROUPS_MAX];
+	struct conf_server servers[SERVERS_MAX];
+	char urls[SERVERS_MAX][64];
+	struct resolve_question question; /* what is asked, but for the name */
 	bool stopped;
 	unsigned fds;
 };
@@ -28,15 +37,18 @@ struct asker {
 	uint8_t head[512];
 	uint8_t address[4]; /* the last of the answer, 0.0.0.0 if there is none */
 	size_t addresses;
+	uint32_t ttl_s; /* of the last address */
 	int64_t asked_ms, answered_ms;
 	struct asker *cancels; /* its callback cancels that one */
 	struct asker *asks;    /* … or asks with that one */
 	bool stops;
 };
 
-/* Replaces the stage's groups by one group "up" of all its upstreams. */
+/* Replaces the stage's groups by those of its config, which is "up" of all its upstreams. */
+void groups_renew(struct stage *s);
 void groups_make(
 	struct stage *s, enum conf_transport transport, unsigned timeout_ms, unsigned total_ms);
+void stage_cache(struct stage *s, uint32_t serve_stale_s, unsigned prefetch_percent);
 /* With n upstreams that answer. Assertions fail the test in all of these. */
 struct stage *stage_open_at(const char *at, size_t n, enum conf_transport transport);
 struct stage *stage_open(size_t n, enum conf_transport transport);

@@ -277,13 +277,16 @@ static void conn_serve(struct upstream *u, struct upstream_conn *c)
 	if (n <= 0)
 		return;
 	c->in_len += (size_t)n;
-	if (c->in_len < 2 || c->in_len < 2u + (size_t)(c->in[0] << 8 | c->in[1]))
-		return;
-	q.len = c->in_len - 2;
-	assert_true(q.len <= sizeof q.msg);
-	memcpy(q.msg, c->in + 2, q.len);
-	c->in_len = 0;
-	tcp_act(u, c, &q, next_act(&u->script_tcp, u->asked_tcp++));
+	while (c->fd >= 0 && c->in_len >= 2) {
+		q.len = (size_t)(c->in[0] << 8 | c->in[1]);
+		if (c->in_len < 2 + q.len)
+			return;
+		assert_true(q.len <= sizeof q.msg);
+		memcpy(q.msg, c->in + 2, q.len);
+		c->in_len -= 2 + q.len;
+		memmove(c->in, c->in + 2 + q.len, c->in_len);
+		tcp_act(u, c, &q, next_act(&u->script_tcp, u->asked_tcp++));
+	}
 }
 
 static void tcp_serve(struct upstream *u)

@@ -42,12 +42,12 @@ static void test_question(void **state)
 
 	(void)state;
 	s->up[0]->script = (struct script){1, {ACT_HOLD}};
-	resolve_ask(
-		s->resolver, s->groups, 0, &name, DNS_AAAA, 0, INT64_MAX, &plain.rq, asker_done);
-	resolve_ask(s->resolver, s->groups, 0, &name, DNS_AAAA, RESOLVE_CD, INT64_MAX, &cd.rq,
-		asker_done);
-	resolve_ask(s->resolver, s->groups, 0, &name, DNS_AAAA, RESOLVE_DO, INT64_MAX, &want_do.rq,
-		asker_done);
+	s->question.type = DNS_AAAA;
+	ask_name(s, &plain, &name, 1000);
+	s->question.flags = RESOLVE_CD;
+	ask_name(s, &cd, &name, 1000);
+	s->question.flags = RESOLVE_DO;
+	ask_name(s, &want_do, &name, 1000);
 	stage_play(s, 20);
 	assert_int_equal(s->up[0]->n_held, 3);
 	m = s->up[0]->held[0].msg;
@@ -72,11 +72,12 @@ static void test_silence_then_next_server(void **state)
 	s->up[0]->script = (struct script){1, {ACT_SILENT}};
 	ask_and_play(s, &a, "a.test");
 	assert_answered_by(&a, s->up[1]);
+	assert_in_range(took_ms(&a), TIMEOUT_MS / 4 - 2, TIMEOUT_MS);
+	/* It is listened for to the end, so that its silence is known. */
+	stage_play(s, TIMEOUT_MS);
 	assert_int_equal(s->up[0]->asked, 3); /* once more at a quarter and at half time */
 	assert_int_equal(s->up[0]->seen_id[0], s->up[0]->seen_id[1]);
 	assert_int_equal(s->up[0]->seen_port[0], s->up[0]->seen_port[1]);
-	assert_in_range(took_ms(&a), TIMEOUT_MS - 2, 2 * TIMEOUT_MS);
-	assert_false(server_info(s, 0).up);
 	assert_int_equal(server_info(s, 0).failures, 1);
 	assert_true(server_info(s, 1).up);
 	stage_close(s);
@@ -84,7 +85,7 @@ static void test_silence_then_next_server(void **state)
 
 static void test_resend(void **state)
 {
-	struct stage *s = stage_open(2, CONF_UDP);
+	struct stage *s = stage_open(1, CONF_UDP);
 	struct asker a;
 
 	(void)state;
@@ -92,7 +93,6 @@ static void test_resend(void **state)
 	ask_and_play(s, &a, "a.test");
 	assert_answered_by(&a, s->up[0]);
 	assert_in_range(took_ms(&a), TIMEOUT_MS / 4 - 2, TIMEOUT_MS);
-	assert_int_equal(s->up[1]->asked, 0);
 	assert_int_equal(server_info(s, 0).failures, 0);
 	stage_close(s);
 }
@@ -106,7 +106,7 @@ static void test_all_silent(void **state)
 	s->up[0]->script = s->up[1]->script = (struct script){1, {ACT_SILENT}};
 	ask_and_play(s, &a, "a.test");
 	assert_int_equal(a.error, -ETIMEDOUT);
-	assert_in_range(took_ms(&a), 2 * TIMEOUT_MS - 4, 3 * TIMEOUT_MS);
+	assert_in_range(took_ms(&a), TIMEOUT_MS + TIMEOUT_MS / 4 - 4, 2 * TIMEOUT_MS);
 	stage_close(s);
 }
 
@@ -160,7 +160,7 @@ static void test_bad_answer_then_next_server(void **state)
 		assert_answered_by(&a, s->up[1]);
 		assert_true(took_ms(&a) < TIMEOUT_MS / 2);
 		assert_int_equal(server_info(s, 0).failures, 1);
-		assert_int_equal(server_info(s, 0).up, acts[i] != ACT_BROKEN);
+		assert_true(server_info(s, 0).up);
 		stage_close(s);
 	}
 }
@@ -196,7 +196,7 @@ static void test_all_fail_is_handed_on(void **state)
 	assert_int_equal(a.len, 12 + 8 + 4);
 	assert_int_equal(dns_response_check(a.head, a.len), 0);
 	assert_true(dns_response_matches(
-		a.head, a.len, (uint16_t)(a.head[0] << 8 | a.head[1]), &name, DNS_A));
+		a.head, a.len, &(struct dns_ask){.name = &name, .type = DNS_A}));
 	stage_close(s);
 }
 
@@ -222,7 +222,7 @@ static void test_closed_port(void **state)
 	ask_and_play(s, &a, "a.test");
 	assert_answered_by(&a, s->up[1]);
 	assert_true(took_ms(&a) < TIMEOUT_MS / 2);
-	assert_false(server_info(s, 0).up);
+	assert_int_equal(server_info(s, 0).failures, 1);
 	upstream_close_udp(s->up[1]);
 	ask_and_play(s, &a, "b.test");
 	assert_int_equal(a.error, -ECONNREFUSED);
@@ -232,20 +232,12 @@ static void test_closed_port(void **state)
 /* connect() itself fails: broadcast is not allowed. */
 static void test_unreachable_at_once(void **state)
 {
-	struct conf_endpoint server = {.url = (char[]){"udp://255.255.255.255"}};
-	struct conf_upstream upstream = {.name = (char[]){"up"},
-		.servers = &server,
-		.n_servers = 1,
-		.timeout_ms = TIMEOUT_MS,
-		.total_ms = TOTAL_MS};
-	struct config config = {.upstreams = &upstream, .n_upstreams = 1};
 	struct stage *s = stage_open(1, CONF_UDP);
 	struct asker a = {.stage = s};
 
 	(void)state;
-	assert_int_equal(ip_port_parse("255.255.255.255", 53, &server.at), 0);
-	resolve_groups_unref(s->groups);
-	assert_int_equal(resolve_groups_new(&config, &s->groups), 0);
+	assert_int_equal(ip_port_parse("255.255.255.255", 53, &s->servers[0].at), 0);
+	groups_renew(s);
 	ask(s, &a, "a.test", 1000);
 	assert_int_equal(a.calls, 1); /* before the call returned */
 	assert_true(a.error < 0 && a.error != -ETIMEDOUT);
@@ -332,8 +324,6 @@ static void test_tcp_server(void **state)
 		assert_answered_by(&a, s->up[0]);
 		assert_int_equal(s->up[0]->asked, 0);
 		assert_int_equal(s->up[1]->asked_tcp, 0);
-		assert_int_equal(server_info(s, 0).wrong_answers,
-			acts[i] == ACT_WRONG_FIRST || acts[i] == ACT_TORN ? 2 : 0);
 		stage_close(s);
 	}
 }
@@ -352,7 +342,7 @@ static void test_tcp_fault_then_next_server(void **state)
 		ask_and_play(s, &a, "a.test");
 		assert_answered_by(&a, s->up[1]);
 		assert_int_equal(s->up[0]->asked_tcp, 1);
-		assert_int_equal(took_ms(&a) > TIMEOUT_MS / 2, acts[i] == ACT_SILENT);
+		assert_int_equal(took_ms(&a) >= TIMEOUT_MS / 4 - 2, acts[i] == ACT_SILENT);
 		stage_close(s);
 	}
 }
@@ -366,32 +356,6 @@ static void test_tcp_closed_port(void **state)
 	upstream_close_tcp(s->up[0]);
 	ask_and_play(s, &a, "a.test");
 	assert_int_equal(a.error, -ECONNREFUSED);
-	stage_close(s);
-}
-
-/* More connections than the resolver keeps: an error, at once, and all is well afterwards. */
-static void test_tcp_bound(void **state)
-{
-	static struct asker askers[RESOLVE_TCP_MAX + 4];
-	struct stage *s = stage_open(1, CONF_TCP);
-	struct asker a;
-	char text[32];
-
-	(void)state;
-	s->up[0]->script_tcp = (struct script){1, {ACT_SILENT}};
-	for (size_t i = 0; i < RESOLVE_TCP_MAX + 4; i++) {
-		snprintf(text, sizeof text, "n%zu.test", i);
-		askers[i] = (struct asker){.stage = s};
-		ask(s, &askers[i], text, 5000);
-		assert_int_equal(askers[i].calls, i >= RESOLVE_TCP_MAX);
-		assert_int_equal(askers[i].error, i >= RESOLVE_TCP_MAX ? -ENOBUFS : 0);
-	}
-	for (size_t i = 0; i < RESOLVE_TCP_MAX; i++)
-		play_until(s, &askers[i]);
-	stage_play(s, 20); /* until the connections are closed */
-	s->up[0]->script_tcp = (struct script){1, {ACT_ANSWER}};
-	ask_and_play(s, &a, "a.test");
-	assert_answered_by(&a, s->up[0]);
 	stage_close(s);
 }
 
@@ -417,7 +381,6 @@ int main(void)
 		cmocka_unit_test(test_tcp_server),
 		cmocka_unit_test(test_tcp_fault_then_next_server),
 		cmocka_unit_test(test_tcp_closed_port),
-		cmocka_unit_test(test_tcp_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

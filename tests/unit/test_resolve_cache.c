@@ -1,0 +1,514 @@
+/* gateway/resolve: what is believed, what is kept, and what the cache saves its askers. The servers
+ * are the test's own hands. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/unit/resolve_fake.h"
+
+#define STALE_S 3600
+
+static struct stage *open_cached(size_t n)
+{
+	struct stage *s = stage_open(n, CONF_UDP);
+
+	fake_reset();
+	stage_cache(s, STALE_S, 0);
+	return s;
+}
+
+static void ask_now(struct stage *s, struct asker *a, const char *name)
+{
+	*a = (struct asker){0};
+	assert_int_equal(loop_turn(s->loop, 0), 0);
+	ask(s, a, name, 5000);
+}
+
+static struct resolve_counters counters(const struct stage *s)
+{
+	struct resolve_counters c;
+
+	resolve_counters(s->groups, &c);
+	return c;
+}
+
+static size_t look(struct stage *s, const char *text, bool *ret_stale)
+{
+	static uint8_t buf[DNS_MESSAGE_MAX];
+	struct dns_name name = name_of(text);
+	struct resolve_question q = s->question;
+
+	q.name = &name;
+	return resolve_look(s->resolver, s->groups, &q, buf, sizeof buf, ret_stale);
+}
+
+static struct ip_prefix prefix(const char *text)
+{
+	struct ip_prefix p;
+
+	assert_int_equal(ip_prefix_parse(text, &p), 0);
+	return p;
+}
+
+static const struct conf_ttl one_second = {.min_s = 0, .max_s = 1};
+
+/* --- the cache before the flights --- */
+
+static void test_kept(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct cache_stats stats;
+	struct asker a;
+	bool stale;
+
+	(void)state;
+	assert_int_equal(look(s, "a.test", &stale), 0);
+	s->question.flags = RESOLVE_LOOKED;
+	ask_now(s, &a, "A.test");
+	s->question.flags = 0;
+	fake_answer(s->up[0], 1);
+	assert_true(look(s, "a.test", &stale) > 0);
+	assert_false(stale);
+	ask_now(s, &a, "a.TEST");
+	assert_answered_by(&a, s->up[0]);
+	assert_true(a.ttl_s == 60 || a.ttl_s == 59);
+	assert_int_equal(fake_asked(s->up[0]), 1);
+	cache_stats(s->cache, &stats);
+	assert_int_equal(stats.misses, 1);
+	assert_int_equal(stats.hits, 2);
+	/* DO is another answer. */
+	s->question.flags = RESOLVE_DO;
+	ask_now(s, &a, "a.test");
+	assert_int_equal(fake_asked(s->up[0]), 2);
+	stage_close(s);
+}
+
+static void test_no_cache(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct cache_stats stats;
+	struct asker a;
+	bool stale;
+
+	(void)state;
+	s->question.flags = RESOLVE_NO_CACHE;
+	for (unsigned k = 1; k <= 2; k++) {
+		ask_now(s, &a, "a.test");
+		assert_int_equal(fake_asked(s->up[0]), k);
+		fake_answer(s->up[0], 1);
+		assert_answered_by(&a, s->up[0]);
+	}
+	ask_now(s, &a, "b.test");
+	fake_fail(s->up[0], -ECONNREFUSED);
+	ask_now(s, &a, "b.test");
+	assert_int_equal(a.calls, 0);
+	assert_int_equal(look(s, "a.test", &stale), 0);
+	cache_stats(s->cache, &stats);
+	assert_int_equal(stats.entries + stats.hits + stats.misses, 0);
+	stage_close(s);
+}
+
+/* A failure is remembered, one of our own is not. */
+static void test_failures(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker a;
+
+	(void)state;
+	ask_now(s, &a, "a.test");
+	fake_fail(s->up[0], -EMFILE);
+	assert_int_equal(a.error, -EMFILE);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.calls, 0);
+	fake_error(s->up[0], DNS_SERVFAIL);
+	assert_int_equal(a.error, 0);
+	assert_int_equal(dns_message_rcode(a.head), DNS_SERVFAIL);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.error, -EAGAIN);
+	assert_int_equal(fake_asked(s->up[0]), 2);
+	/* The way has changed: that may have been why. */
+	resolver_network_changed(s->resolver, NULL, NULL);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.calls, 0);
+	resolve_cancel(&a.rq);
+	ask_now(s, &a, "a.test"); /* nobody waited: no failure */
+	assert_int_equal(a.calls, 0);
+	stage_close(s);
+}
+
+/* Past its TTL: who asks waits 1.8 s at most, and the flight goes on for the cache. */
+static void test_stale_after_a_while(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker a, b;
+	bool stale;
+
+	(void)state;
+	groups_make(s, CONF_UDP, 4000, 4000);
+	s->question.ttl = &one_second;
+	ask_now(s, &a, "a.test");
+	fake_answer(s->up[0], 1);
+	stage_play(s, 2100);
+	assert_int_equal(look(s, "a.test", &stale), 0);
+	ask_now(s, &a, "a.test");
+	b = (struct asker){0};
+	ask(s, &b, "a.test", 100); /* too little patience even for that */
+	play_until(s, &b);
+	assert_true(b.rq.stale);
+	play_until(s, &a);
+	assert_true(a.rq.stale);
+	assert_answered_by(&a, s->up[0]);
+	assert_int_equal(a.ttl_s, 30);
+	assert_in_range(took_ms(&a), 1790, 3000);
+	assert_int_equal(resolve_flights(s->resolver), 1);
+	fake_answer(s->up[0], 7);
+	assert_int_equal(resolve_flights(s->resolver), 0);
+	ask_now(s, &a, "a.test");
+	assert_false(a.rq.stale);
+	assert_int_equal(a.address[3], 7);
+	assert_int_equal(fake_asked(s->up[0]), 2);
+	stage_close(s);
+}
+
+/* The refresh fails: the old answer at once, and without asking for a while. */
+static void test_stale_when_all_fail(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker a;
+	bool stale;
+
+	(void)state;
+	s->question.ttl = &one_second;
+	ask_now(s, &a, "a.test");
+	fake_answer(s->up[0], 1);
+	stage_play(s, 2100);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.calls, 0);
+	fake_error(s->up[0], DNS_SERVFAIL);
+	assert_int_equal(a.calls, 1);
+	assert_true(a.rq.stale);
+	assert_answered_by(&a, s->up[0]);
+	assert_true(look(s, "a.test", &stale) > 0);
+	assert_true(stale);
+	ask_now(s, &a, "a.test");
+	assert_true(a.rq.stale);
+	assert_int_equal(a.ttl_s, 30);
+	assert_int_equal(fake_asked(s->up[0]), 2);
+	/* Whoever has waited long asks past it. */
+	s->question.flags = RESOLVE_REFRESH;
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.calls, 0);
+	fake_answer(s->up[0], 9);
+	assert_int_equal(a.address[3], 9);
+	stage_close(s);
+}
+
+static void test_prefetch_once(void **state)
+{
+	static const struct conf_ttl two_seconds = {.min_s = 0, .max_s = 2};
+	struct stage *s = open_cached(1);
+	struct asker a;
+	bool stale;
+
+	(void)state;
+	stage_cache(s, STALE_S, 90);
+	s->question.ttl = &two_seconds;
+	ask_now(s, &a, "a.test");
+	fake_answer(s->up[0], 1);
+	stage_play(s, 1050);
+	for (int k = 0; k < 5; k++)
+		assert_true(look(s, "a.test", &stale) > 0);
+	assert_int_equal(fake_asked(s->up[0]), 2);
+	assert_int_equal(resolve_flights(s->resolver), 1);
+	fake_answer(s->up[0], 2);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.address[3], 2);
+	stage_close(s);
+}
+
+static void test_refreshes_are_bounded(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct resolve_question q = {.type = DNS_A};
+	char text[32];
+
+	(void)state;
+	for (int k = 0; k < 200; k++) {
+		struct dns_name name;
+
+		snprintf(text, sizeof text, "n%d.test", k / 2);
+		name = name_of(text);
+		q.name = &name;
+		resolve_refresh(s->resolver, s->groups, &q);
+	}
+	assert_int_equal(resolve_flights(s->resolver), RESOLVE_REFRESHES_MAX);
+	assert_int_equal(fake_asked(s->up[0]), RESOLVE_REFRESHES_MAX);
+	stage_close(s);
+}
+
+static void test_bounds(void **state)
+{
+	static const struct conf_ttl rule = {.min_s = 600, .max_s = UINT32_MAX};
+	struct stage *s = open_cached(1);
+	struct asker a;
+
+	(void)state;
+	s->config.cache.max_ttl_s = 20;
+	groups_renew(s);
+	ask_now(s, &a, "a.test");
+	fake_answer(s->up[0], 1);
+	assert_int_equal(a.ttl_s, 20);
+	s->question.ttl = &rule;
+	ask_now(s, &a, "a.test");
+	fake_answer(s->up[0], 1);
+	assert_int_equal(a.ttl_s, 600);
+	stage_close(s);
+}
+
+/* --- views --- */
+
+static void test_views(void **state)
+{
+	struct stage *s = open_cached(2);
+	struct dns_name name = name_of("a.test");
+	struct resolve_question q = {.name = &name, .type = DNS_A};
+	struct ip_prefix ignored = prefix("192.0.2.9/32");
+	uint64_t view, again;
+	struct asker a;
+
+	(void)state;
+	view = resolve_view(s->groups, &q);
+	groups_renew(s);
+	assert_int_equal(resolve_view(s->groups, &q), view);
+	s->upstreams[0].timeout_ms += 100;
+	groups_renew(s);
+	assert_int_equal(resolve_view(s->groups, &q), view);
+	q.ttl = &one_second;
+	assert_int_not_equal(resolve_view(s->groups, &q), view);
+	q.ttl = NULL;
+	q.flags = RESOLVE_PROTECT_REBIND;
+	assert_int_not_equal(resolve_view(s->groups, &q), view);
+	q.flags = 0;
+	ask_now(s, &a, "a.test");
+	fake_answer(s->up[0], 9);
+	/* Never served against a changed policy. */
+	s->upstreams[0].ignore_ip = (struct conf_prefixes){&ignored, 1};
+	groups_renew(s);
+	again = resolve_view(s->groups, &q);
+	assert_int_not_equal(again, view);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.calls, 0);
+	s->upstreams[0].rebind = CONF_REBIND_PROTECT;
+	groups_renew(s);
+	assert_int_not_equal(resolve_view(s->groups, &q), again);
+	again = resolve_view(s->groups, &q);
+	s->servers[1].url = (char[]){"udp://192.0.2.77"};
+	groups_renew(s);
+	assert_int_not_equal(resolve_view(s->groups, &q), again);
+	stage_close(s);
+}
+
+/* --- what is believed --- */
+
+static void test_truncated_goes_to_stream(void **state)
+{
+	struct stage *s = open_cached(2);
+	struct asker a;
+
+	(void)state;
+	ask_now(s, &a, "a.test");
+	fake_error(s->up[0], DNS_TC);
+	assert_true(fake_try(s->up[0])->stream);
+	assert_int_equal(fake_asked(s->up[1]), 0);
+	fake_answer(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	stage_close(s);
+}
+
+static void test_case_is_given_up(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker a;
+
+	(void)state;
+	s->upstreams[0].case_randomization = true;
+	groups_renew(s);
+	ask_now(s, &a, "a-name-with-letters.test");
+	fake_answer_lower(s->up[0], 9);
+	assert_int_equal(a.calls, 0);
+	assert_int_equal(server_info(s, 0).wrong_answers, 1);
+	stage_play(s, TIMEOUT_MS / 4 + 20);
+	assert_int_equal(fake_resent(s->up[0]), 1);
+	fake_answer_lower(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	/* Who keeps the case is believed at once. */
+	ask_now(s, &a, "b-name-with-letters.test");
+	fake_answer(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	stage_close(s);
+}
+
+static void test_ignored_address(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct ip_prefix ignored = prefix("198.51.100.0/24");
+	struct asker a;
+
+	(void)state;
+	s->upstreams[0].ignore_ip = (struct conf_prefixes){&ignored, 1};
+	groups_renew(s);
+	ask_now(s, &a, "a.test");
+	fake_answer_address(s->up[0], "198.51.100.1");
+	assert_int_equal(a.calls, 0);
+	fake_answer(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	assert_int_equal(counters(s).forged, 1);
+	assert_int_equal(counters(s).poisoned, 1);
+	groups_renew(s); /* a reload forgets neither */
+	assert_int_equal(counters(s).forged, 1);
+	assert_int_equal(counters(s).poisoned, 1);
+	stage_close(s);
+}
+
+static void test_bogus_address(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct ip_prefix bogus = prefix("198.51.100.0/24");
+	struct asker a;
+
+	(void)state;
+	s->upstreams[0].bogus_nxdomain = (struct conf_prefixes){&bogus, 1};
+	groups_renew(s);
+	for (int k = 0; k < 2; k++) { /* the second one is the cache's */
+		ask_now(s, &a, "a.test");
+		if (k == 0)
+			fake_answer_address(s->up[0], "198.51.100.1");
+		assert_int_equal(a.calls, 1);
+		assert_int_equal(dns_message_rcode(a.head), DNS_NXDOMAIN);
+		assert_int_equal(a.addresses, 0);
+	}
+	assert_int_equal(counters(s).bogus, 1);
+	stage_close(s);
+}
+
+/* Of two that differ the later one is the server's; who was lied to about a name asks elsewhere. */
+static void test_window(void **state)
+{
+	struct stage *s = open_cached(2);
+	struct asker a;
+
+	(void)state;
+	s->config.n_upstreams = 2;
+	s->upstreams[0].n_servers = 1;
+	s->upstreams[0].window_ms = 80;
+	s->upstreams[0].fallback = 1;
+	s->upstreams[1].servers = &s->servers[1];
+	s->upstreams[1].n_servers = 1;
+	groups_renew(s);
+	ask_now(s, &a, "fine.test");
+	fake_answer(s->up[0], 1);
+	fake_answer(s->up[0], 1);
+	assert_int_equal(a.calls, 0);
+	play_until(s, &a);
+	assert_answered_by(&a, s->up[0]);
+	assert_in_range(took_ms(&a), 78, TIMEOUT_MS);
+	assert_int_equal(counters(s).forged, 0);
+	ask_now(s, &a, "lied.test");
+	fake_answer(s->up[0], 66);
+	fake_answer(s->up[0], 1);
+	play_until(s, &a);
+	assert_answered_by(&a, s->up[0]);
+	assert_int_equal(counters(s).forged, 1);
+	assert_int_equal(counters(s).poisoned, 1);
+	s->question.flags = RESOLVE_REFRESH;
+	ask_now(s, &a, "lied.test");
+	assert_null(fake_try(s->up[0]));
+	fake_answer(s->up[1], 2);
+	assert_answered_by(&a, s->up[1]);
+	stage_close(s);
+}
+
+/* The window is open when everything ends. */
+static void test_window_and_end(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker a, b;
+
+	(void)state;
+	s->upstreams[0].window_ms = 5000;
+	groups_renew(s);
+	ask_now(s, &a, "a.test");
+	fake_answer(s->up[0], 1);
+	play_until(s, &a);
+	assert_answered_by(&a, s->up[0]);
+	assert_in_range(took_ms(&a), TOTAL_MS - 5, TOTAL_MS + 500);
+	ask_now(s, &a, "b.test");
+	fake_answer(s->up[0], 1);
+	fake_fail(s->up[0], -ECONNREFUSED);
+	assert_answered_by(&a, s->up[0]);
+	ask_now(s, &b, "c.test");
+	fake_answer(s->up[0], 1);
+	resolve_cancel(&b.rq);
+	ask_now(s, &b, "c.test");
+	fake_answer(s->up[0], 1);
+	stage_close(s);
+}
+
+static void test_rebind(void **state)
+{
+	static const char *const inside[] = {
+		"10.1.2.3", "172.16.0.1", "192.168.1.1", "127.0.0.1", "169.254.1.1", "0.0.0.0"};
+	struct stage *s = open_cached(1);
+	struct asker a;
+
+	(void)state;
+	s->upstreams[0].rebind = CONF_REBIND_PROTECT;
+	groups_renew(s);
+	s->question.flags = RESOLVE_REFRESH;
+	for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
+		ask_now(s, &a, "a.test");
+		fake_answer_address(s->up[0], inside[i]);
+		assert_int_equal(a.error, 0);
+		assert_int_equal(a.addresses, 0);
+		assert_int_equal(dns_message_rcode(a.head), DNS_NOERROR);
+		assert_int_equal(counters(s).rebind, i + 1);
+	}
+	ask_now(s, &a, "a.test");
+	fake_answer_address(s->up[0], "100.100.100.100");
+	assert_int_equal(a.addresses, 1);
+	s->question.flags = RESOLVE_REFRESH | RESOLVE_ALLOW_REBIND;
+	ask_now(s, &a, "a.test");
+	fake_answer_address(s->up[0], inside[0]);
+	assert_int_equal(a.addresses, 1);
+	stage_close(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_no_cache),
+		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_stale_after_a_while),
+		cmocka_unit_test(test_stale_when_all_fail),
+		cmocka_unit_test(test_prefetch_once),
+		cmocka_unit_test(test_refreshes_are_bounded),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_views),
+		cmocka_unit_test(test_truncated_goes_to_stream),
+		cmocka_unit_test(test_case_is_given_up),
+		cmocka_unit_test(test_ignored_address),
+		cmocka_unit_test(test_bogus_address),
+		cmocka_unit_test(test_window),
+		cmocka_unit_test(test_window_and_end),
+		cmocka_unit_test(test_rebind),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
