@@ -24,6 +24,7 @@ struct tls {
 	struct tls_context *context;
 	SSL *ssl;
 	struct bytes in, out;
+	bool has_offered; /* a session */
 	bool is_ready, is_closed;
 	int error; /* 0 or what the peer did; for good */
 	const char *why;
@@ -155,12 +156,8 @@ static int handshake(struct tls *t)
 {
 	int ret = SSL_do_handshake(t->ssl), r;
 
-	if (ret != 1) {
-		/* Should what we offered be the reason, it is not offered again. */
-		if ((r = stopped(t, ret)))
-			tls_sessions_forget(t->context);
-		return r;
-	}
+	if (ret != 1)
+		return stopped(t, ret);
 	if ((r = alpn_check(t)))
 		return r;
 	t->is_ready = true;
@@ -182,7 +179,8 @@ int tls_new(struct tls_context *c, struct tls **ret)
 		(c->name && SSL_set_tlsext_host_name(t->ssl, c->name) != 1))
 		goto out;
 	SSL_set_connect_state(t->ssl);
-	if ((session = tls_sessions_take(c)) && SSL_set_session(t->ssl, session) != 1)
+	t->has_offered = (session = tls_sessions_take(c)) != NULL;
+	if (session && SSL_set_session(t->ssl, session) != 1)
 		goto out;
 	r = handshake(t) < 0 ? -ENOMEM : 0;
 out:
@@ -199,6 +197,9 @@ void tls_free(struct tls *t)
 {
 	if (!t)
 		return;
+	/* Should what we offered be the reason, it is not offered again. */
+	if (t->has_offered && !t->is_ready)
+		tls_sessions_forget(t->context);
 	SSL_free(t->ssl);
 	ERR_clear_error();
 	free(t->in.data);

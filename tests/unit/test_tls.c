@@ -356,6 +356,25 @@ static void test_tickets_are_used_once(void **state)
 	tls_context_free(c);
 }
 
+/* A server that falls silent when it is offered a session gets a whole handshake next. */
+static void test_no_session_after_an_unfinished_handshake(void **state)
+{
+	struct tls_context *c = usual_context();
+	SSL_CTX *server =
+		server_context(&(struct server_plan){.own = &good, .version = TLS1_2_VERSION});
+	struct tls *t;
+
+	(void)state;
+	assert_false(resumes(c, server));
+	assert_true(resumes(c, server));
+	assert_int_equal(tls_new(c, &t), 0);
+	tls_free(t);
+	assert_false(resumes(c, server));
+	assert_true(resumes(c, server));
+	SSL_CTX_free(server);
+	tls_context_free(c);
+}
+
 /* A refused certificate leaves nothing to resume. */
 static void test_no_session_of_a_refused_server(void **state)
 {
@@ -686,6 +705,7 @@ int main(void)
 		cmocka_unit_test(test_torn),
 		cmocka_unit_test(test_resumption),
 		cmocka_unit_test(test_tickets_are_used_once),
+		cmocka_unit_test(test_no_session_after_an_unfinished_handshake),
 		cmocka_unit_test(test_no_session_of_a_refused_server),
 		cmocka_unit_test(test_much),
 		cmocka_unit_test(test_bounds),
