@@ -308,8 +308,8 @@ static size_t answer_by_rule(struct query *q, const struct matcher_look *look)
 	return answer_fake(q, &d);
 }
 
-/* What the rules and the table of fake addresses will be asked is far from the processor: its way
- * here begins before the small steps, so that none waits for all of it. */
+/* What the rules, the table of fake addresses and the cache will be asked is far from the
+ * processor: its way here begins before the small steps, so that none waits for all of it. */
 size_t query_answer(struct query *q)
 {
 	struct fakeip_table *fakeip = q->engine->c.fakeip;
@@ -319,6 +319,7 @@ size_t query_answer(struct query *q)
 	policy_begin(q->gen->policy, &q->dns->name, &look);
 	q->hash = dns_name_hash(&q->dns->name, q->engine->c.hash_key);
 	fakeip_prefetch(fakeip, q->hash);
+	resolve_prefetch(q->engine->c.resolver, q->hash);
 	n = fake_answer_reverse(q);
 	if (!n)
 		n = local_answer_records(q);

@@ -78,6 +78,11 @@ static void look(struct resolver *r, const struct cache_key *key, uint8_t *buf, 
 		dns_stored_set_ttl(buf, ret->len, STALE_TTL_S);
 }
 
+void resolve_prefetch(const struct resolver *r, uint64_t hash)
+{
+	cache_prefetch(r->c.cache, hash);
+}
+
 size_t resolve_look(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q,
 	uint8_t *buf, size_t size, bool *ret_stale)
 {

@@ -98,6 +98,8 @@ struct resolve_question {
 	const struct conf_ttl *ttl; /* a rule's bounds beside the cache's; NULL: none */
 };
 
+/* What resolve_look() will read begins its way to the processor. */
+void resolve_prefetch(const struct resolver *r, uint64_t hash);
 /* Looks into the cache only. Writes the aged answer into buf and returns its length; 0: ask.
  * *ret_stale: it is past its TTL (TTLs are 30 then), and its refresh failed lately: it may leave at
  * once (RFC 8767 5). An answer whose time is nearly over (cache.prefetch) is asked for again in the

@@ -132,6 +132,12 @@ uint64_t resolve_view(const struct resolve_groups *g, const struct resolve_quest
 	return (uint64_t)q->group + 1;
 }
 
+void resolve_prefetch(const struct resolver *r, uint64_t hash)
+{
+	(void)r;
+	(void)hash;
+}
+
 size_t resolve_look(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q,
 	uint8_t *buf, size_t size, bool *ret_stale)
 {
