@@ -201,12 +201,14 @@ void cache_put(struct cache *c, const struct cache_key *key, const uint8_t *msg,
 
 	if (e)
 		e->stored_s = now_s;
-	if (at && e)
+	if (at && e && shard_takes(s, e)) {
 		replace(s, at, e, now_s, &list);
-	else if (at)
-		shard_take(s, *at, &list);
-	else if (e)
-		insert(s, e, now_s, &list);
+	} else {
+		if (at)
+			shard_take(s, *at, &list);
+		if (e)
+			insert(s, e, now_s, &list);
+	}
 	shard_unlock(s);
 	entries_free(list);
 }

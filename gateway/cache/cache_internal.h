@@ -177,6 +177,7 @@ void ghosts_free(struct shard *s);
 
 /* Takes e out of the shard and adds it to *list. */
 void shard_take(struct shard *s, struct entry *e, struct entry **list);
+bool shard_takes(const struct shard *s, const struct entry *e); /* not too large for it */
 /* Puts it in as the newest, in place of what has to go; adds that to *list, or e itself. */
 void shard_insert(
 	struct shard *s, struct entry *e, enum queue_id q, uint32_t now_s, struct entry **list);

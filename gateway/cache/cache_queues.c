@@ -9,6 +9,7 @@
 
 #define SMALL_SHARE  10 /* one in so many */
 #define PROMOTE_FREQ 1
+#define PASSED_MAX   1000
 #define GHOST_WAYS   4 /* a set of them forgets its oldest */
 
 size_t shard_entries(const struct shard *s)
@@ -143,20 +144,22 @@ static void requeue(struct shard *s, struct entry *e, unsigned freq)
 	e->freq = freq & FREQ_MAX;
 }
 
-/* Takes the next one out; each is passed over as often as it was asked for, three times at most. */
+/* Takes the next one out; each is passed over as often as it was asked for, three times at most,
+ * and not too many of them at once: the shard is locked meanwhile. */
 static void evict(struct shard *s, uint32_t now_s, struct entry **list)
 {
 	const struct queue *small = &s->queues[QUEUE_SMALL], *main = &s->queues[QUEUE_MAIN];
 
-	for (;;) {
+	for (unsigned passed = 0;; passed++) {
 		bool probation =
 			small->n && (!main->n || small->n * SMALL_SHARE >= shard_entries(s));
 		struct entry *e = probation ? small->oldest : main->oldest;
 		bool dead = entry_state(&s->limits, e, now_s) == CACHE_MISS;
+		bool stays = !dead && passed < PASSED_MAX;
 
-		if (!dead && probation && e->freq >= PROMOTE_FREQ) {
+		if (stays && probation && e->freq >= PROMOTE_FREQ) {
 			requeue(s, e, 0);
-		} else if (!dead && !probation && e->freq) {
+		} else if (stays && !probation && e->freq) {
 			requeue(s, e, e->freq - 1U);
 		} else {
 			if (probation && !dead)
@@ -176,9 +179,10 @@ void queues_make_room(
 		evict(s, now_s, list);
 }
 
-static bool shard_takes(const struct shard *s, const struct entry *e)
+/* What needs more than half of the room would push out nearly all. */
+bool shard_takes(const struct shard *s, const struct entry *e)
 {
-	return s->limits.entries && entry_bytes(e) < s->limits.bytes;
+	return s->limits.entries && entry_bytes(e) <= s->limits.bytes / 2;
 }
 
 void shard_insert(

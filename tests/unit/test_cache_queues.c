@@ -109,6 +109,8 @@ static void what_is_larger_than_the_cache_pushes_nothing_out(void **state)
 	assert_int_equal(before, 20);
 	assert_int_equal(count_there(c, 0, 20), 20);
 	assert_int_equal(count_there(c, 100, 101), 0);
+	put_long(c, 19, 60000); /* in the place of one: it goes, as it is not true any more */
+	assert_int_equal(count_there(c, 0, 20), 19);
 	cache_free(c);
 	config.bytes = 1;
 	c = cache_made(&config);
