@@ -23,8 +23,9 @@
 #define CONN_UNSENT_MAX 65536	  /* then no more is asked */
 #define CONN_WRITE_MAX	(1 << 20) /* and a codec can write no more */
 
-#define POOL_CONNS_MAX 4 /* to one server, those that take questions */
-#define POOL_ALL_MAX   8 /* with those that end */
+#define POOL_CONNS_MAX	 4   /* to one server, those that take questions */
+#define POOL_STALLED_MAX 8   /* with silent ones: the oldest of those is given up */
+#define POOL_ALL_MAX	 256 /* with those that only wait for their last answers */
 
 enum conn_state { CONN_CONNECTING, CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING };
 

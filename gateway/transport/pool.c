@@ -149,22 +149,21 @@ static struct conn *pool_pick(struct pool *p, uint64_t after, unsigned *ret_n)
 	return best;
 }
 
-/* So that a server that does not answer, or ends its connections slowly, does not gather them. */
-static void pool_make_room(struct pool *p)
+/* So that neither a server that does not answer nor one that is asked little on each connection
+ * gathers them. 0 or -ENOBUFS. */
+static int pool_make_room(const struct pool *p)
 {
 	struct conn *oldest = NULL;
 
-	if (p->n < POOL_ALL_MAX)
-		return;
-	for (struct conn *c = p->conns; c; c = c->next) {
-		if ((c->retired || c->stalled) && !c->doomed &&
-			(!oldest || c->serial < oldest->serial))
+	for (struct conn *c = p->conns; c && p->n >= POOL_STALLED_MAX; c = c->next) {
+		if (c->stalled && !c->doomed && (!oldest || c->serial < oldest->serial))
 			oldest = c;
 	}
-	if (!oldest)
-		return;
-	oldest->doomed = true;
-	conn_dirty(oldest);
+	if (oldest) {
+		oldest->doomed = true;
+		conn_dirty(oldest);
+	}
+	return p->n < POOL_ALL_MAX ? 0 : -ENOBUFS;
 }
 
 int pool_give(struct transports *ts, struct transport_try *t, uint64_t after)
@@ -181,8 +180,9 @@ int pool_give(struct transports *ts, struct transport_try *t, uint64_t after)
 		return -ENOMEM;
 	c = pool_pick(p, after, &n);
 	if (!c || ((c->full || conn_load(c) >= CONN_TRIES_MAX) && n < POOL_CONNS_MAX)) {
-		pool_make_room(p);
-		error = conn_new(p, t->server, &t->to, ts, &made);
+		error = pool_make_room(p);
+		if (error == 0)
+			error = conn_new(p, t->server, &t->to, ts, &made);
 		if (error == 0) {
 			pool_add(p, made);
 			c = made;

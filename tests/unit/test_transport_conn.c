@@ -246,7 +246,7 @@ static void silence_is_bounded(void **state)
 	for (unsigned i = 0; i < 14; i++) {
 		ask(s, i);
 		stage_play(s, 2 * CONN_STALL_MS / 3);
-		assert_in_range(conns_now(s), 1, POOL_ALL_MAX + 1);
+		assert_in_range(conns_now(s), 1, POOL_STALLED_MAX + 1);
 	}
 	stage_close(s);
 }
@@ -287,6 +287,30 @@ static void so_many_questions_and_no_more(void **state)
 		assert_int_equal(s->peer->conns[i].fd, -1);
 	}
 	assert_int_equal(conns_now(s), 0);
+	stage_close(s);
+}
+
+static void each_question_on_a_connection_of_its_own(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->conf.max_queries = 1;
+	stage_server(s);
+	s->peer->hold = true;
+	for (unsigned i = 0; i < 50; i++)
+		ask(s, i);
+	while (s->peer->n_held < 50)
+		stage_turn(s);
+	assert_int_equal(s->peer->n_conns, 50);
+	for (unsigned i = 0; i < 50; i++)
+		peer_answer(s->peer, i);
+	play_until_over(s, 0, 50);
+	assert_answered(s, 0, 50);
+	/* No more than that, however many are asked. */
+	for (unsigned i = 0; i < POOL_ALL_MAX; i++)
+		ask(s, i);
+	assert_int_equal(ask_try(s, POOL_ALL_MAX), -ENOBUFS);
 	stage_close(s);
 }
 
@@ -577,6 +601,7 @@ int main(void)
 		cmocka_unit_test(silence_is_bounded),
 		cmocka_unit_test(one_that_speaks_again_is_used_again),
 		cmocka_unit_test(so_many_questions_and_no_more),
+		cmocka_unit_test(each_question_on_a_connection_of_its_own),
 		cmocka_unit_test(idle_ones_are_closed),
 		cmocka_unit_test(old_ones_end),
 		cmocka_unit_test(a_server_that_closes_after_each_answer),

@@ -6,7 +6,7 @@
 
 #include "gateway/transport/conn_internal.h"
 
-#define PEER_CONNS_MAX 200
+#define PEER_CONNS_MAX 400
 #define PEER_HELD_MAX  1024
 #define ASKERS_MAX     1024
 #define QUESTION_BYTES 16
