@@ -167,10 +167,9 @@ bool conf_in_pools(const struct config *c, const struct ip_addr *a)
 	return ip_prefix_contains(&c->fakeip.pool4, a) || ip_prefix_contains(&c->fakeip.pool6, a);
 }
 
-static bool same_place(const struct conf_endpoint *a, const struct conf_endpoint *b)
+bool conf_same_place(const struct ip_port *a, const struct ip_port *b)
 {
-	return a->at.port == b->at.port && a->at.scope == b->at.scope &&
-	       ip_addr_equal(&a->at.addr, &b->at.addr);
+	return a->port == b->port && a->scope == b->scope && ip_addr_equal(&a->addr, &b->addr);
 }
 
 static void listeners_check(struct conf_reader *r, bool pools_good)
@@ -185,7 +184,7 @@ static void listeners_check(struct conf_reader *r, bool pools_good)
 			conf_error(r, node, NULL, "lies in a pool of fake addresses");
 		for (size_t j = 0; j < i && conf_node_good(node); j++)
 			if (c->listen[j].transport == c->listen[i].transport &&
-				same_place(&c->listen[j], &c->listen[i]))
+				conf_same_place(&c->listen[j].at, &c->listen[i].at))
 				conf_error(r, node, NULL, "is there twice, first in line %u",
 					c->listen[j].line);
 	}

@@ -14,6 +14,8 @@ const char *conf_upstream_names(struct conf_reader *r);
 /* In a pool of fake addresses. */
 bool conf_in_pools(const struct config *c, const struct ip_addr *a);
 
+bool conf_same_place(const struct ip_port *a, const struct ip_port *b);
+
 /* Of two bounds of a TTL, either of which may not be written (NULL). */
 void conf_ttl_check(struct conf_reader *r, struct conf_node *min, struct conf_node *max,
 	uint32_t min_s, uint32_t max_s);

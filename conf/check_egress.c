@@ -162,10 +162,10 @@ static void leaves_find(
 
 bool conf_egress_is_proxy(struct conf_reader *r, int egress)
 {
-	uint8_t *seen = arena_alloc(r->scratch, r->config->n_egresses + 1);
+	uint8_t *seen = egress < 0 ? NULL : arena_alloc(r->scratch, r->config->n_egresses + 1);
 	bool proxy = false, direct = false;
 
-	if (seen && egress >= 0)
+	if (seen)
 		leaves_find(r->config, egress, seen, &proxy, &direct);
 	return proxy && !direct;
 }

@@ -58,8 +58,8 @@ static void egress_follow(struct exposed *x, int egress)
 		egress_follow(x, e->of[i]);
 }
 
-/* A fake name's real addresses are asked for all the same when it is excepted or the gateway
- * stops. */
+/* Where fake names are asked all the same: all of them for HTTPS records that are rewritten, else
+ * those that are excepted and whatever comes while the gateway stops. */
 static void unfaked_follow(struct exposed *x, const struct conf_rule *rule)
 {
 	if (rule->egress >= 0)
@@ -78,7 +78,9 @@ static void rule_look(struct exposed *x, const struct conf_rule *rule, struct co
 		place = node;
 	if (rule->answer == CONF_ANSWER_FAKE && rule->egress >= 0)
 		egress_follow(x, rule->egress);
-	else if (rule->answer == CONF_ANSWER_REAL)
+	if (rule->answer == CONF_ANSWER_FAKE && x->r->config->fakeip.https == CONF_HTTPS_REWRITE)
+		unfaked_follow(x, rule);
+	if (rule->answer == CONF_ANSWER_REAL)
 		group_follow(x, rule->upstream);
 	place_tell(x, place, NULL, "the names of the rule");
 	for (size_t i = 0; i < rule->n_unless; i++) {

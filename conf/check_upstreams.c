@@ -41,11 +41,6 @@ bool conf_upstream_is_plain(const struct conf_upstream *u)
 	return count_of(u, ENCRYPTED) < u->n_servers;
 }
 
-static bool same_place(const struct ip_port *a, const struct ip_port *b)
-{
-	return a->port == b->port && a->scope == b->scope && ip_addr_equal(&a->addr, &b->addr);
-}
-
 static void address_check(
 	struct conf_reader *r, const struct conf_server *s, struct conf_node *node, bool pools_good)
 {
@@ -57,7 +52,7 @@ static void address_check(
 	if (pools_good && conf_in_pools(c, &s->at.addr))
 		conf_error(r, node, NULL, "lies in a pool of fake addresses");
 	for (size_t i = 0; i < c->n_listen && listen_good && conf_node_good(node); i++)
-		if (same_place(&c->listen[i].at, &s->at))
+		if (conf_same_place(&c->listen[i].at, &s->at))
 			conf_error(r, node, NULL,
 				"is in listen too (line %u): the gateway would ask itself",
 				c->listen[i].line);
@@ -149,7 +144,7 @@ static void via_check(struct conf_reader *r, const struct conf_upstream *u, stru
 		return;
 	if (r->config->egresses[u->via].type == CONF_EGRESS_REJECT)
 		conf_error(r, via, "an egress of another type", "nothing leaves by the egress %s",
-			conf_quote(r, u->name ? r->config->egresses[u->via].name : ""));
+			conf_quote(r, r->config->egresses[u->via].name));
 	else if (count_of(u, DATAGRAMS) && conf_egress_is_proxy(r, u->via))
 		conf_say(r, CONF_NOTE, via, NULL, NULL,
 			"through a proxy, udp:// and dns:// go over TCP");
@@ -161,7 +156,7 @@ static void downgrade_check(
 {
 	const struct conf_upstream *to = &r->config->upstreams[u->fallback];
 	struct conf_node *fallback = conf_node_get(node, "fallback");
-	const char *name = conf_quote(r, to->name ? to->name : "");
+	const char *name = conf_quote(r, to->name);
 
 	if (u->downgrade || !conf_upstream_is_plain(to) || !conf_upstream_is_encrypted(u))
 		return;

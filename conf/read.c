@@ -253,7 +253,7 @@ static void items_read(
 
 	items_make(r, o, node, base);
 	memcpy(&many, base + o->offset, sizeof many);
-	if (!many.n)
+	if (!node || !many.n)
 		return;
 	item = many.v;
 	c = is_alone(o, node) ? node : node->first;
