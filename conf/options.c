@@ -127,7 +127,8 @@ const struct conf_option conf_options[] = {
 	{"upstreams.NAME.bootstrap", CONF_ONE, &conf_type_upstream, UPSTREAM(bootstrap),
 		.text = "The group that resolves the names of the servers. Required if one is given by name, unless via is a "
 			"proxy. It must be reachable without this group. The last good addresses are kept in the file "
-			"bootstrap.json in the folder of fakeip.store, so that the next start does not depend on it."},
+			"bootstrap.json in the folder of fakeip.store (nowhere if that is empty), so that the next start does not "
+			"depend on it."},
 	{"upstreams.NAME.ca", CONF_ONE, &conf_type_path, UPSTREAM(ca), .min = 1, .max = 4000,
 		.text = "A file of CA certificates for the tls and https servers. Default: that of the environment variable "
 			"SSL_CERT_FILE, else the system's."},
