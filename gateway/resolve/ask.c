@@ -317,10 +317,8 @@ static bool answer_stale(struct flight *f, int64_t now_ms)
 
 void requests_answer(struct flight *f, const uint8_t *msg, size_t len, int error)
 {
-	bool good = msg && dns_message_rcode(msg) != DNS_SERVFAIL;
-
 	/* Better an old answer than none (RFC 8767 5). */
-	if (!good && error != -ECANCELED)
+	if (error < 0 && error != -ECANCELED)
 		(void)answer_stale(f, INT64_MAX);
 	answer_all(&f->requests, msg, len, error, false);
 }

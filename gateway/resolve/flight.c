@@ -264,8 +264,7 @@ void flight_go_on(struct flight *f, unsigned more)
 		}
 		flight_open(f, f->at_once);
 	}
-	if (flight_timer_set(f) < 0)
-		flight_fail(f, -ENOMEM);
+	flight_timer_renew(f);
 }
 
 /* --- the end --- */
@@ -393,6 +392,12 @@ int flight_timer_set(struct flight *f)
 			due = sooner(due, y->resend_ms);
 	}
 	return loop_timer_set(f->resolver->loop, &f->timer, due);
+}
+
+void flight_timer_renew(struct flight *f)
+{
+	if (flight_timer_set(f) < 0 && !f->pinned)
+		flight_fail(f, -ENOMEM);
 }
 
 /* Returns how many tries are over. */

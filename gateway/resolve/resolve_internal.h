@@ -176,7 +176,8 @@ void flight_start(struct flight *f);
 /* Opens `more` further tries, or one if none is left; goes on to the fall-back; sets the timer. f
  * may be over after it. A lingering one ends when its last try has. */
 void flight_go_on(struct flight *f, unsigned more);
-int flight_timer_set(struct flight *f); /* -ENOMEM only while it is not set */
+int flight_timer_set(struct flight *f);	   /* -ENOMEM only while it is not set */
+void flight_timer_renew(struct flight *f); /* the same; f may be over after it */
 /* A judged message for y, which is closed; f is over then. -EBADMSG, -ENOMEM: nothing has happened.
  */
 int flight_answer(struct flight *f, struct try *y, const uint8_t *msg, size_t len, uint32_t age_s);
@@ -186,7 +187,8 @@ void flight_cancel(struct flight *f);		/* -ECANCELED to all */
 void flight_end(struct flight *f, bool linger); /* nobody waits any more */
 void flight_drop(struct flight *f);		/* a lingering one */
 
-/* ask.c: those who wait. */
+/* ask.c: those who wait. msg with an error: an answer that is no help, if the cache has no better.
+ */
 void requests_answer(struct flight *f, const uint8_t *msg, size_t len, int error);
 /* Of those whose time has come. False: the flight is over. */
 bool requests_due(struct flight *f, int64_t now_ms);

@@ -183,6 +183,7 @@ static int server_make(const struct conf_server *conf, const struct conf_upstrea
 	atomic_init(&s->refs, 1);
 	server_addresses_init(s, conf->host ? NULL : &conf->at.addr);
 	s->at = conf->at;
+	s->follows_client = conf->transport == CONF_DNS;
 	s->health_ms = upstream->health_ms;
 	atomic_init(&s->pause_ms, pause_first(s));
 	if (upstream->via >= 0) {

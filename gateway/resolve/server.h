@@ -22,7 +22,8 @@ struct server {
 	char *group, *url, *host; /* host NULL: literal */
 	struct ip_port at;	  /* family IP_NONE with a host; its port counts in both cases */
 	bool encrypted;
-	bool as_client;	     /* dns://: over a stream for who came over one */
+	bool follows_client;	/* dns://: over TCP for who came so */
+	bool as_client;		/* dns://: over a stream for who came over one */
 	bool by_name;		/* a proxy resolves it: server_address() gives IP_NONE */
 	uint64_t identity;	/* hash of everything that makes it another server… */
 	struct egress_set *via; /* …but for the egress, which egress_same() compares; NULL: none */

@@ -121,8 +121,8 @@ static bool take_truncated(struct try *y)
 	}
 	if (error < 0)
 		try_next(y, error);
-	else if (flight_timer_set(y->flight) < 0)
-		flight_fail(y->flight, -ENOMEM);
+	else
+		flight_timer_renew(y->flight);
 	return true;
 }
 
@@ -156,7 +156,7 @@ static bool window_open(struct try *y, const uint8_t *msg, size_t len, uint32_t 
 	window_fill(f->window, msg, len, age_s);
 	y->end_ms = INT64_MAX;
 	y->resend_ms = 0;
-	f->hedge_ms = INT64_MAX;
+	f->hedge_ms = f->group_end_ms = INT64_MAX;
 	if (flight_timer_set(f) == 0)
 		return true;
 	slab_give(&f->resolver->windows, f->window);
@@ -315,8 +315,8 @@ static void address_known(struct server_wait *w, int error)
 		server_failed(y->server, true, now_ms(y));
 	if (error < 0)
 		try_next(y, error == -EAGAIN ? -EHOSTUNREACH : error);
-	else if (flight_timer_set(y->flight) < 0)
-		flight_fail(y->flight, -ENOMEM);
+	else
+		flight_timer_renew(y->flight);
 }
 
 int try_start(struct try *y, struct group *group, struct server *s, bool stream)
@@ -331,7 +331,9 @@ int try_start(struct try *y, struct group *group, struct server *s, bool stream)
 		.server = s,
 		.trial = !server_is_up(s),
 		.wait.done = address_known,
-		.t = {.owner = &owner, .server = s->transport, .stream = stream}};
+		.t = {.owner = &owner,
+			.server = s->transport,
+			.stream = stream || (s->follows_client && f->flags & RESOLVE_STREAM)}};
 	error = server_address(s, &y->t.to, &fresh);
 	if (error == -EAGAIN) {
 		y->state = TRY_WAITS;

@@ -190,7 +190,7 @@ static void test_stale_when_all_fail(void **state)
 	stage_play(s, 2100);
 	ask_now(s, &a, "a.test");
 	assert_int_equal(a.calls, 0);
-	fake_error(s->up[0], DNS_SERVFAIL);
+	fake_error(s->up[0], DNS_REFUSED);
 	assert_int_equal(a.calls, 1);
 	assert_true(a.rq.stale);
 	assert_answered_by(&a, s->up[0]);
@@ -327,6 +327,27 @@ static void test_truncated_goes_to_stream(void **state)
 	assert_true(fake_try(s->up[0])->stream);
 	assert_int_equal(fake_asked(s->up[1]), 0);
 	fake_answer(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	stage_close(s);
+}
+
+/* dns:// is asked as the client came. */
+static void test_as_the_client_came(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker a, b;
+
+	(void)state;
+	s->servers[0].transport = CONF_DNS;
+	groups_renew(s);
+	ask_now(s, &a, "a.test");
+	assert_false(fake_try(s->up[0])->stream);
+	fake_answer(s->up[0], 1);
+	s->question.flags = RESOLVE_STREAM;
+	ask_now(s, &b, "b.test");
+	assert_true(fake_try(s->up[0])->stream);
+	fake_answer(s->up[0], 1);
+	ask_now(s, &a, "a.test"); /* one cache for both */
 	assert_answered_by(&a, s->up[0]);
 	stage_close(s);
 }
@@ -502,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_truncated_goes_to_stream),
+		cmocka_unit_test(test_as_the_client_came),
 		cmocka_unit_test(test_case_is_given_up),
 		cmocka_unit_test(test_ignored_address),
 		cmocka_unit_test(test_bogus_address),
