@@ -117,7 +117,7 @@ static void peer_question(struct peer *f, const struct peer_question *q, uint16_
 {
 	static uint8_t msg[65536];
 
-	assert_true(f->asked < 4096);
+	assert_true(f->asked < PEER_SEEN_MAX);
 	f->seen_id[f->asked] = q->id;
 	f->seen_tag[f->asked] = q->tag;
 	f->seen_port[f->asked] = port;

@@ -8,6 +8,7 @@
 
 #define PEER_CONNS_MAX 400
 #define PEER_HELD_MAX  1024
+#define PEER_SEEN_MAX  16384
 #define ASKERS_MAX     1024
 #define QUESTION_BYTES 16
 
@@ -42,8 +43,8 @@ struct peer {
 	struct peer_conn conns[PEER_CONNS_MAX];
 	struct peer_question held[PEER_HELD_MAX];
 	uint8_t socks_request[300]; /* the last */
-	uint32_t seen_tag[4096];
-	uint16_t seen_id[4096], seen_port[4096];
+	uint32_t seen_tag[PEER_SEEN_MAX];
+	uint16_t seen_id[PEER_SEEN_MAX], seen_port[PEER_SEEN_MAX];
 };
 
 struct stage;
