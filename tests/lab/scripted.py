@@ -55,11 +55,12 @@ zone        {name: ["TTL TYPE DATA", ...]}; "*.x" and "*" for what is not named;
     "max_queries"       count=: closed after so many answers
     "garbage"           at="accept": before TLS
     "certificate"       which="expired" "early" "wrong" "selfsigned"
-    "tls_version"       version="1.2" "1.3"
+    "tls_version"       version="1.1" "1.2" "1.3"
     "no_alpn"
   of HTTP:
     "http"              status=, location=
     "content_type"      value=
+    "long_body"         size=: zeros behind the answer
     "age"               seconds=
     "rst_stream"        code="REFUSED_STREAM" (or another of h2.errors.ErrorCodes)
     "goaway"            after=N: at question N+1 of a connection; it and later ones are not answered; include=True: it

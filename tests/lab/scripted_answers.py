@@ -20,7 +20,7 @@ PAYLOAD = 1232
 
 KINDS = set("""silence delay rcode answer ttl size tc wrong_id wrong_question wrong_class wrong_case wrong_port twice
     garbage no_opt options reverse cut stall reset close max_queries certificate tls_version no_alpn http content_type
-    age rst_stream goaway""".split())
+    age long_body rst_stream goaway""".split())
 
 
 class Faults:
@@ -218,9 +218,9 @@ class Answers:
             for section in (reply.answer, reply.authority):
                 for one in section:
                     one.ttl = changed["ttl"]
+        self._set_opt(reply, asked, fault)
         if big := fault("size"):
             blow_up(reply, asked.rdtype, big["size"])
-        self._set_opt(reply, asked, fault)
         self._set_question(reply, fault)
         wire = reply.to_wire(max_size=65535)
         if asked.transport == "udp" and (len(wire) > asked.room or fault("tc")):

@@ -31,7 +31,7 @@ import hyperframe.frame
 
 from scripted_answers import Answers, Faults, plain
 
-VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+VERSIONS = {"1.1": ssl.TLSVersion.TLSv1_1, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class Asked:
@@ -148,6 +148,8 @@ class Server:
         context.load_cert_chain(self.dir / f"{certificate}.pem")
         if version:
             context.minimum_version = context.maximum_version = VERSIONS[version]
+            if version == "1.1":
+                context.set_ciphers("DEFAULT@SECLEVEL=0")  # its signatures are by SHA-1
         if agrees:
             context.set_alpn_protocols(["h2"] if transport == "https" else ["dot"])
         context.sni_callback = lambda tls, name, _: setattr(tls, "asked_name", name)
@@ -486,6 +488,9 @@ class Http:
                        ("content-length", str(len(answer)))]
             if status and "location" in status:
                 headers.append(("location", status["location"]))
+            if longer := fault("long_body"):
+                answer = answer.ljust(longer["size"], b"\0")
+                headers[2] = ("content-length", str(len(answer)))
             if age:
                 headers.append(("age", str(age["seconds"])))
             self.h2.send_headers(stream, headers)
