@@ -676,11 +676,15 @@ class Upstream:
             except OSError:
                 return
             connection.settimeout(PATIENCE_S)
-            with connection, contextlib.suppress(OSError, EOFError):
-                while True:
-                    wire = read_message(connection)
-                    self.tcp_queries.append((wire, client))
-                    self.handler(wire, client, lambda reply: connection.sendall(framed(reply)))
+            threading.Thread(target=self._serve_connection, args=(connection, client), daemon=True).start()
+
+    def _serve_connection(self, connection, client):
+        """Each worker keeps one open."""
+        with connection, contextlib.suppress(OSError, EOFError):
+            while not self._stopping:
+                wire = read_message(connection)
+                self.tcp_queries.append((wire, client))
+                self.handler(wire, client, lambda reply: connection.sendall(framed(reply)))
 
     def close(self):
         self._stopping = True

@@ -41,6 +41,7 @@ OTHERS = ["xlocalhost", "localhost.test", "notlocal.test", "local.test", "myloca
 OPTIONS = ["localhost", "special", "canary", "relay", "ddr", "private_reverse", "ipv4only"]
 CATCH_ALL = [{"name": "all", "answer": "real", "upstream": "wan"}]
 FAKE_ALL = [{"name": "all", "answer": "fake", "egress": "direct"}]
+UNCACHED = {"rules": CATCH_ALL, "fakeip": {"store": ""}, "cache": {"size": 0}}  # who asks is seen on the wire
 
 
 def reverse(address):
@@ -52,7 +53,7 @@ def reverse(address):
 
 @pytest.fixture(scope="module", params=["tun", "tproxy"])
 def gw(request, module_gateway):
-    gateway = module_gateway({"rules": CATCH_ALL, "fakeip": {"store": ""}}, request.param)
+    gateway = module_gateway(UNCACHED, request.param)
     yield gateway
     if gateway.running():
         gateway.stop()
@@ -64,7 +65,7 @@ def changed(gw):
     intercept = gw.config["gateway"]["intercept"]
 
     def change(config=None):
-        gw.rewrite({"rules": CATCH_ALL, "fakeip": {"store": ""}, **(config or {})}, intercept)
+        gw.rewrite({**UNCACHED, **(config or {})}, intercept)
         gw.result("reload")
     yield change
     change()

@@ -72,7 +72,7 @@ def entry(gw, name):
 
 
 def check(config, path):
-    config.write_text("upstreams: {wan: {servers: [udp://10.99.0.53]}}\n"
+    config.write_text("upstreams: {wan: {servers: ['tls://9.9.9.9@dns.quad9.net']}}\n"
                       "egress: {direct: {type: direct, upstream: wan}}\n"
                       f"lists: {{some: {path}}}\n"
                       "rules: [{name: some, list: some, answer: block}, {name: rest, answer: fake, egress: direct}]\n")

@@ -19,7 +19,7 @@ PLAIN = ("allowed: one domain name, address or prefix a line, 'full:' 'domain:' 
          "'#' comments")
 CONFIG = """\
 gateway: {{lan: [lan0]}}
-upstreams: {{wan: {{servers: [udp://10.99.0.53]}}}}
+upstreams: {{wan: {{servers: ["tls://9.9.9.9@dns.quad9.net"]}}}}
 egress: {{direct: {{type: direct, upstream: wan}}}}
 lists: {{some: {{path: "{path}"{more}}}}}
 rules: [{{name: some, list: some, answer: block}}, {{name: rest, answer: fake, egress: direct}}]
