@@ -143,52 +143,70 @@ fill_cache() { # file of names, each asked until it has been answered once
 	cl taskset -c 1 "$programs/load" $dns_at 0 64 file "$1" found > "$dir/filled"
 }
 asked_for_each() { awk -v asked="$1" -v rate="$2" -v s="$seconds" 'BEGIN { printf "%.2f\n", rate ? asked / (rate * s) : 0 }'; }
-# A server that did not start has no values.
+# A peer that did not start has no values; that the gateway does not start ends the run.
 dns_column() { if [ -s "$dir/dns.$1" ]; then cut -d' ' -f"$2" "$dir/dns.$1" | median; else echo 0; fi; }
 
 # --- the parts ---
 
+# The gateway's table and rules, while it runs; and then without it, for what stands behind the same.
+save_tables() {
+	copy_table
+	gw ip rule | sed -nE '/lookup (main|local|default)/!s/^([0-9]+):[[:space:]]*/pref \1 /p' > "$dir/ip.rules"
+}
+each_rule() { # add|del
+	local rule
+	while read -r rule; do
+		# shellcheck disable=SC2086 # words are words
+		gw ip rule "$1" $rule
+	done < "$dir/ip.rules"
+}
+put_tables() { gw nft -f "$dir/table.nft"; each_rule add; }
+drop_tables() { gw nft delete table inet tungate; each_rule del; }
+
+# The echo stands behind the tables of the gateway, as in `tun` and `tproxy`, and alone.
 hits() {
-	local i name rate lost wrong us
+	local i name rate lost wrong us servers=(tungate "behind the tables" echo "${dns_peers[@]}")
 	rm -f "$dir"/dns.*
 	: > "$dir/ratios"
 	start_far_dns
 	seq -f 'h%.0f.far.example.net' $dns_names > "$dir/hits.names"
 	for i in $(seq "$rounds"); do
-		for name in echo tungate "${dns_peers[@]}"; do
+		for name in "${servers[@]}"; do
 			case $name in
-			tungate) start_dns tungate "udp://$dns_far:5300" || continue ;;
+			tungate) start_dns tungate "udp://$dns_far:5300"; save_tables ;;
+			behind*) put_tables; start_dns echo ;;
 			*) start_dns "$name" udp || continue ;;
 			esac
 			fill_cache "$dir/hits.names"
 			fill_cache "$dir/hits.names" # what was lost
 			read -r rate lost wrong us <<< "$(dns_rate file "$dir/hits.names" found)"
 			end_dns
-			echo "hits round $i: $name $rate answers/s, CPU $us us each, $lost lost, $wrong wrong"
+			[ "$name" != "behind the tables" ] || drop_tables
+			echo "hits round $i: ${name/#behind/echo behind} $rate answers/s, CPU $us us each, $lost lost, $wrong wrong"
 			echo "$rate $us" >> "$dir/dns.$name"
 		done
-		[ ! -s "$dir/dns.tungate" ] || ratio "$(tail -1 "$dir/dns.tungate" | cut -d' ' -f1)" "$(tail -1 "$dir/dns.echo" | cut -d' ' -f1)" >> "$dir/ratios"
+		ratio "$(tail -1 "$dir/dns.tungate" | cut -d' ' -f1)" "$(tail -1 "$dir/dns.behind the tables" | cut -d' ' -f1)" >> "$dir/ratios"
 	done
 	end_far_ends
-	for name in echo tungate "${dns_peers[@]}"; do
-		echo "hits: $name $(dns_column "$name" 1) answers/s, CPU $(dns_column "$name" 2) us each"
+	for name in "${servers[@]}"; do
+		echo "hits: ${name/#behind/echo behind} $(dns_column "$name" 1) answers/s, CPU $(dns_column "$name" 2) us each"
 	done
-	[ -s "$dir/ratios" ] || return 0
-	sum_up hits "$dir/ratios" "of the echo" at-least 0.90
-	for name in "${dns_peers[@]}"; do
-		echo "hits: $(ratio "$(dns_column tungate 1)" "$(dns_column "$name" 1)") of $name (aim above 1)"
+	sum_up hits "$dir/ratios" "of the echo behind the same tables" at-least 0.90
+	for name in echo "${dns_peers[@]}"; do
+		[ -s "$dir/dns.$name" ] || continue
+		echo "hits: $(ratio "$(dns_column tungate 1)" "$(dns_column "$name" 1)") of $name"
 	done
 }
 
 # New names only: each is asked upstream.
 misses() {
-	local i name rate lost wrong us asked far_us mine
+	local i name rate lost wrong us asked far_us aim
 	rm -f "$dir"/dns.*
 	start_far_dns
 	for i in $(seq "$rounds"); do
 		for name in tungate "${dns_peers[@]}"; do
 			case $name in
-			tungate) start_dns tungate "udp://$dns_far:5300" || continue ;;
+			tungate) start_dns tungate "udp://$dns_far:5300" ;;
 			*) start_dns "$name" udp || continue ;;
 			esac
 			far_told >/dev/null
@@ -203,12 +221,14 @@ misses() {
 	for name in tungate "${dns_peers[@]}"; do
 		echo "misses: $name $(dns_column "$name" 1) answers/s, CPU $(dns_column "$name" 2) us each"
 	done
-	mine=$(dns_column tungate 1)
-	[ "$mine" != 0 ] || return 0
-	ratio "$mine" "$(dns_column dnsmasq 1)" > "$dir/values"
-	sum_up misses "$dir/values" "of dnsmasq" at-least 1.5
-	ratio "$mine" "$(dns_column dnsdist 1)" > "$dir/values"
-	sum_up misses "$dir/values" "of dnsdist" at-least 1
+	while read -r name aim; do
+		[ -s "$dir/dns.$name" ] || continue
+		ratio "$(dns_column tungate 1)" "$(dns_column "$name" 1)" > "$dir/values"
+		sum_up misses "$dir/values" "of $name" at-least "$aim"
+	done <<EOF
+dnsmasq 1.5
+dnsdist 1
+EOF
 }
 
 encrypted() { # dot|doh, url
@@ -218,7 +238,7 @@ encrypted() { # dot|doh, url
 	for i in $(seq "$rounds"); do
 		for name in tungate unbound; do
 			case $name in
-			tungate) start_dns tungate "$2" || continue ;;
+			tungate) start_dns tungate "$2" ;;
 			*) start_dns unbound tls || continue ;; # it has no DNS over HTTPS upstream
 			esac
 			dns_rate far.example.net 0 "w$i-" >/dev/null # connections stand
@@ -232,7 +252,6 @@ encrypted() { # dot|doh, url
 	done
 	end_far_ends
 	echo "$1: unbound over TLS $(dns_column unbound 1) us of CPU an answer, $(dns_column unbound 2) answers/s"
-	[ -s "$dir/dns.tungate" ] || return 0
 	cut -d' ' -f1 "$dir/dns.tungate" > "$dir/values"
 	echo "$1: tungate $(dns_column tungate 2) answers/s"
 	sum_up "$1" "$dir/values" "us of CPU an answer" at-most 33
@@ -248,7 +267,7 @@ latency() {
 	forwarder=$!
 	far_ends+=("$forwarder")
 	wait_ready forward_dns "$forwarder"
-	start_dns tungate "udp://$dns_far:5300" || { end_far_ends; return 0; }
+	start_dns tungate "udp://$dns_far:5300"
 	: > "$dir/values"
 	for i in $(seq $((rounds * 5))); do
 		for port in 53 5353; do
@@ -270,7 +289,7 @@ cache() {
 	seq -f 'c%.0f.far.example.net' 100000 > "$dir/cache.names"
 	: > "$dir/values"
 	for i in $(seq "$rounds"); do
-		start_dns tungate "udp://$dns_far:5300" || { end_far_ends; return 0; }
+		start_dns tungate "udp://$dns_far:5300"
 		dns_rate warm.example.net 1 >/dev/null # what its first questions take is not the cache's
 		before=$(resident_bytes "$pid")
 		fill_cache "$dir/cache.names"
@@ -290,7 +309,7 @@ loss() {
 	start_far_dns -l 20
 	: > "$dir/values"
 	for i in $(seq "$rounds"); do
-		start_dns tungate "udp://$dns_far:5300" || { end_far_ends; return 0; }
+		start_dns tungate "udp://$dns_far:5300"
 		cl taskset -c 1 "$programs/latency" $dns_at 53 5000 500 far.example.net "p$i-" > "$dir/latency.53"
 		read -r p50 p99 p999 slowest lost wrong < "$dir/latency.53"
 		end_dns
