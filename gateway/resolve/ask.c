@@ -32,13 +32,16 @@ static void request_join(struct flight *f, struct resolve_request *rq)
 
 /* --- the cache --- */
 
+#define KEY_FLAGS (RESOLVE_CD | RESOLVE_DO)
+_Static_assert((int)CACHE_CD == (int)RESOLVE_CD && (int)CACHE_DO == (int)RESOLVE_DO, "one meaning");
+
 void flight_key(const struct flight *f, struct cache_key *ret)
 {
 	*ret = (struct cache_key){.name = &f->name,
 		.hash = f->hash,
 		.view = f->view,
 		.type = f->type,
-		.flags = f->flags & (RESOLVE_CD | RESOLVE_DO)};
+		.flags = f->flags & KEY_FLAGS};
 }
 
 void resolve_cache_key(const struct resolver *r, const struct resolve_groups *g,
@@ -48,7 +51,7 @@ void resolve_cache_key(const struct resolver *r, const struct resolve_groups *g,
 		.hash = q->hash ? q->hash : dns_name_hash(q->name, r->c.hash_key),
 		.view = resolve_view(g, q),
 		.type = q->type,
-		.flags = q->flags & (RESOLVE_CD | RESOLVE_DO)};
+		.flags = q->flags & KEY_FLAGS};
 }
 
 static bool has_answer(const struct cache_found *found)

@@ -257,7 +257,7 @@ void flight_go_on(struct flight *f, unsigned more)
 		return;
 	}
 	flight_open(f, more);
-	while (!flight_is_asking(f)) {
+	while (!flight_is_asking(f) && !f->window) {
 		if (!group_next(f)) {
 			flight_fail(f, f->error);
 			return;

@@ -170,7 +170,7 @@ void resolver_use(struct resolver *r, struct resolve_groups *g)
 	resolve_groups_ref(g);
 	resolve_groups_unref(r->groups);
 	r->groups = g;
-	if (r->health)
+	if (r->health && !r->stopping)
 		health_use(r->health, g);
 }
 
