@@ -24,7 +24,7 @@ zone        {name: ["TTL TYPE DATA", ...]}; "*.x" and "*" for what is not named;
             (a query that is none), "http_error"
 .forget()   what was asked so far is not told any more
 .connections(transport=None)    numbers of those that are open
-.fault(kind, ...)   from now on (when it returns), until clear(id) or clear(): all faults; its id is returned. Each takes
+.fault(kind, ...)   from now on (when it returns), until clear(id) or clear(): all faults; gives its id. Each takes
             transport=  "udp" "tcp" "tls" "https", or a list of them; all by default
             name=, type=    for these questions only; * and ? in names
             skip=, times=   lets so many matches pass; acts so many times only

@@ -5,6 +5,9 @@ import time
 import dns.flags
 import dns.message
 import dns.rdataclass
+import h2.connection
+import h2.events
+import h2.settings
 import pytest
 
 from lab import addresses, framed, question, rcode, read_exactly, read_message, ttls, wait_for
@@ -83,6 +86,7 @@ def test_faults_of_answers(lab, up):
     assert "TC" in dns.flags.to_text(with_fault("size", size=65535).flags)
     assert with_fault("no_opt", edns=True).edns == -1
     assert len(with_fault("options", edns=True).options) == 4
+    assert 65500 < with_fault("size", size=65535, tcp=True, edns=True).wire_size <= 65535
     with pytest.raises(AssertionError):
         with_fault("wrong_id")
     with pytest.raises(TimeoutError):
@@ -222,6 +226,60 @@ def test_what_is_seen_of_tls(lab, up):
     up.fault("tls_version", version="1.2")
     assert "10.50.0.1" in dig(lab, up, "web.test", tls="tls")
     assert up.queries()[-1]["tls"]["version"] == "TLSv1.2"
+    up.clear()
+    up.fault("tls_version", version="1.1")
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with lab.connect(AT, "gw", tcp=True, port=853) as sock:
+        assert context.wrap_socket(sock).version() == "TLSv1.1"
+
+
+def ask_over_http(lab, up, count, window):
+    """One connection with all questions at once; ({stream: answer}, GOAWAY's last stream or None)."""
+    context = ssl.create_default_context(cafile=up.ca)
+    context.set_alpn_protocols(["h2"])
+    bodies, done, last = {}, set(), None
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
+    with lab.connect(AT, "gw", tcp=True, port=443, timeout_s=0.5) as sock:
+        with context.wrap_socket(sock, server_hostname="dns.test") as tls:
+            for i in range(count):
+                stream = client.get_next_available_stream_id()
+                client.send_headers(stream, [(":method", "POST"), (":scheme", "https"), (":authority", "dns.test"),
+                                             (":path", "/dns-query"), ("content-type", "application/dns-message")])
+                client.send_data(stream, question(f"q{i}.wild.test").to_wire(), end_stream=True)
+            try:
+                while len(done) < count:
+                    tls.sendall(client.data_to_send())
+                    if not (data := tls.recv(65536)):
+                        break
+                    for event in client.receive_data(data):
+                        if isinstance(event, h2.events.DataReceived):
+                            bodies.setdefault(event.stream_id, bytearray()).extend(event.data)
+                            client.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                        elif isinstance(event, h2.events.StreamEnded):
+                            done.add(event.stream_id)
+                        elif isinstance(event, h2.events.ConnectionTerminated):
+                            last = event.last_stream_id
+            except TimeoutError:
+                pass
+    return {stream: dns.message.from_wire(bytes(bodies[stream])) for stream in done}, last
+
+
+def test_many_streams(lab, up):
+    up.fault("size", size=30000)
+    answers, last = ask_over_http(lab, up, 10, 1000)
+    assert len(answers) == 10 and last is None
+    assert len(addresses(answers[1])) > 1800
+    assert [q["http"]["stream"] for q in up.queries("https")] == list(range(1, 21, 2))
+    assert {q["connection"] for q in up.queries("https")} == {up.events("connect")[0]["connection"]}
+
+
+def test_goaway_says_which_streams_are_not_answered(lab, up):
+    up.fault("goaway", after=2)
+    answers, last = ask_over_http(lab, up, 5, 65535)
+    assert (set(answers), last) == ({1, 3}, 3)
 
 
 def test_64_kilobytes_over_tls_and_http(lab, up):
