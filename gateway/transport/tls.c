@@ -79,8 +79,11 @@ static int bio_write(BIO *bio, const char *data, size_t len, size_t *ret_len)
 	struct tls *t = BIO_get_data(bio);
 
 	BIO_clear_retry_flags(bio);
-	if (t->out.end - t->out.at > ANSWERED_MAX || bytes_add(&t->out, (const uint8_t *)data, len))
+	if (t->out.end - t->out.at > ANSWERED_MAX ||
+		bytes_add(&t->out, (const uint8_t *)data, len)) {
+		ERR_raise(ERR_LIB_BIO, ERR_R_MALLOC_FAILURE); /* else it looks like an end */
 		return 0;
+	}
 	*ret_len = len;
 	return 1;
 }
