@@ -100,6 +100,7 @@ try {
 	struct group *group; /* whose rules its answer is judged by */
 	struct server *server;
 	int64_t end_ms, resend_ms; /* resend 0: not any more */
+	int64_t resent_us;	   /* 0: it was sent once */
 	uint64_t case_seed;	   /* 0: lower case */
 	uint8_t state;
 	uint8_t resends; /* left */

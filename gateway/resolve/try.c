@@ -4,18 +4,25 @@
 
 #include "gateway/resolve/resolve_internal.h"
 
-/* A datagram may be lost: it is sent again after a quarter and a half of the try's time. Three
- * times in all also make a loop show itself within one try (query/query.c). */
-#define RESENDS	     2
-#define RESEND_SHARE 4
-#define PAD_BYTES    128 /* RFC 8467 4.1 */
-#define SUSPECT_MS   200 /* how long one listens for a better answer if no window is configured */
-#define BOGUS_TTL_S  300
+/* A datagram may be lost: it is sent again when the server usually has answered by far, at the
+ * latest after a quarter of the try's time, and after half of it. Three times in all also make a
+ * loop show itself within one try (query/query.c). */
+#define RESENDS	      2
+#define RESEND_SHARE  4
+#define RESEND_MIN_MS 100
+#define PAD_BYTES     128 /* RFC 8467 4.1 */
+#define SUSPECT_MS    200 /* how long one listens for a better answer if no window is configured */
+#define BOGUS_TTL_S   300
 
 bool error_is_local(int error)
 {
 	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS ||
 	       error == -EPERM || error == -EIO;
+}
+
+static uint32_t p95_us(const struct server *s)
+{
+	return atomic_load_explicit(&s->p95_us, memory_order_relaxed);
 }
 
 static int64_t now_ms(const struct try *y)
@@ -222,6 +229,18 @@ static void note(struct try *y, enum judgement j, int64_t took_us)
 		server_declined(y->server);
 }
 
+/* Of a question that was sent again it cannot be told which one was answered (Karn): it took at
+ * least the time since the last. That counts if it is much, or a server that has become slow would
+ * be asked twice for ever. */
+static int64_t rtt_known_us(const struct try *y, int64_t took_us)
+{
+	int64_t least_us = y->resent_us ? clock_us() - y->resent_us : 0;
+
+	if (took_us || least_us <= (int64_t)p95_us(y->server))
+		return took_us;
+	return least_us;
+}
+
 static bool try_take(struct transport_try *t, const uint8_t *msg, size_t len, uint32_t age_s)
 {
 	struct try *y = container_of(t, struct try, t);
@@ -234,7 +253,7 @@ static bool try_take(struct transport_try *t, const uint8_t *msg, size_t len, ui
 		return false;
 	}
 	j = judge(&y->group->rules, msg, len, took_us, transport_is_lossy(t));
-	note(y, j, took_us);
+	note(y, j, rtt_known_us(y, took_us));
 	if (f->lingers && j != JUDGE_FORGED) {
 		try_next(y, 0);
 		return true;
@@ -278,6 +297,18 @@ static const struct transport_owner owner = {
 
 /* --- life --- */
 
+static unsigned resend_after_ms(const struct try *y)
+{
+	unsigned latest = y->group->timeout_ms / RESEND_SHARE;
+	unsigned ms = 2 * (p95_us(y->server) / 1000);
+
+	if (!p95_us(y->server))
+		return latest;
+	if (ms < RESEND_MIN_MS)
+		ms = RESEND_MIN_MS;
+	return ms < latest ? ms : latest;
+}
+
 static int try_open(struct try *y)
 {
 	struct flight *f = y->flight;
@@ -297,7 +328,7 @@ static int try_open(struct try *y)
 	}
 	y->state = TRY_OPEN;
 	y->resends = transport_is_lossy(&y->t) ? RESENDS : 0;
-	y->resend_ms = y->resends ? now_ms(y) + g->timeout_ms / RESEND_SHARE : 0;
+	y->resend_ms = y->resends ? now_ms(y) + resend_after_ms(y) : 0;
 	return 0;
 }
 
@@ -353,7 +384,8 @@ int try_resend(struct try *y)
 	int error;
 
 	y->resends--;
-	y->resend_ms = y->resends ? y->resend_ms + y->group->timeout_ms / RESEND_SHARE : 0;
+	y->resend_ms = y->resends ? y->end_ms - y->group->timeout_ms / 2 : 0;
+	y->resent_us = clock_us();
 	if (y->case_lost)
 		y->case_seed = 0;
 	error = transport_resend(&y->t);

@@ -151,6 +151,29 @@ static void test_three_at_once(void **state)
 	stage_close(s);
 }
 
+/* A lost datagram is not waited for longer than makes sense; a server that has become slow is
+ * learned to be. */
+static void test_resend_after_p95(void **state)
+{
+	struct stage *s = open_with(1, CONF_STRATEGY_SEQUENTIAL);
+	struct asker a;
+
+	(void)state;
+	groups_make(s, CONF_UDP, 2000, 5000);
+	server(s, 0)->p95_us = server(s, 0)->tail_us = server(s, 0)->rtt_us = 3000;
+	server(s, 0)->samples = 20;
+	ask_now(s, &a, "a.test");
+	stage_play(s, 80);
+	assert_int_equal(fake_resent(s->up[0]), 0);
+	stage_play(s, 50);
+	assert_int_equal(fake_resent(s->up[0]), 1);
+	stage_play(s, 50);
+	fake_answer(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	assert_true(server_info(s, 0).p95_us > 3000);
+	stage_close(s);
+}
+
 /* --- order --- */
 
 /* Asks n times, the first one asked answers; counts who that was. */
@@ -456,6 +479,7 @@ int main(void)
 		cmocka_unit_test(test_hedge),
 		cmocka_unit_test(test_hedge_after_p95),
 		cmocka_unit_test(test_three_at_once),
+		cmocka_unit_test(test_resend_after_p95),
 		cmocka_unit_test(test_round_robin),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_sequential_keeps_to_the_first),
