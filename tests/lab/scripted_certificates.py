@@ -45,12 +45,12 @@ def _read(file):
     return serialization.load_pem_private_key(file.read_bytes(), None)
 
 
-def make_ca(folder):
-    """ca.pem, for clients; ca.key beside it. Made once."""
+def make_ca(folder, name="lab CA"):
+    """ca.pem, for clients; ca.key beside it. Made once. The certificates are by the "lab CA"."""
     if not (folder / "ca.pem").exists():
         key = ec.generate_private_key(ec.SECP256R1())
         _write(folder / "ca.key", _key_text(key))
-        _write(folder / "ca.pem", _cert_text(_make("lab CA", key, "lab CA", key, -30, 30)))
+        _write(folder / "ca.pem", _cert_text(_make(name, key, name, key, -30, 30)))
     return folder / "ca.pem"
 
 
