@@ -123,14 +123,17 @@ class Scripted:
             self.process = self.lab.popen(self.part, sys.executable, "-B", PROGRAM, config, stdout=out,
                                           stderr=subprocess.STDOUT, process_group=0)
         self.lab.far_ends.append(self)
-        wait_for(lambda: not self.alive() or (self.dir / "control").exists(), "the scripted upstream listens")
+        wait_for(lambda: not self.alive() or self.listens(), "the scripted upstream listens")
         assert self.alive(), self.log()
+
+    def listens(self):
+        try:
+            return self.connections() is not None
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
 
     def alive(self):
         return self.process.poll() is None
-
-    def listens(self):
-        return self.alive()
 
     def log(self):
         return (self.dir / "output").read_text(errors="replace")
