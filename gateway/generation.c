@@ -84,6 +84,9 @@ int generation_new(const struct generation_config *c, struct generation **ret)
 	g->https = config->fakeip.https;
 	g->ech = config->fakeip.ech;
 	g->leaks = c->leaks;
+	g->relays_real = config->gateway.relay_mark.mask ||
+			 config->gateway.relay_clients.prefixes.n > 0 ||
+			 config->gateway.relay_clients.n_macs > 0;
 	error = egress_set_new(
 		config, c->own_mark, c->previous ? c->previous->egresses : NULL, &g->egresses);
 	if (!error)
@@ -115,6 +118,7 @@ static struct generation *copy_rest(struct generation *from)
 	g->https = from->https;
 	g->ech = from->ech;
 	g->leaks = from->leaks;
+	g->relays_real = from->relays_real;
 	g->groups = resolve_groups_ref(from->groups);
 	g->egresses = egress_set_ref(from->egresses);
 	return g;

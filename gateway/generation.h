@@ -20,6 +20,9 @@ struct generation {
 	struct leases *leases;	     /* NULL: none are configured */
 	struct records *records;     /* NULL: there are none */
 	struct nl_set **sets; /* the handle of set i of policy_sets(), see policy_rule.set_base */
+	/* Traffic to real addresses comes to the relay: by a mark or clients of the configuration;
+	 * what the policy carries is not counted. */
+	bool relays_real;
 	uint32_t fake_ttl_s;
 	enum conf_exhausted exhausted;
 	enum conf_https https;

@@ -291,6 +291,8 @@ void carry_told(struct carry *c, const struct ip_addr *client, const struct dns_
 {
 	struct told t = {c, client, name};
 
+	if (!c->wants_names)
+		return;
 	dns_response_addresses(msg, len, note_address, &t);
 }
 
@@ -415,6 +417,7 @@ void carry_use(struct carry *c, struct generation *g)
 	generation_ref(g);
 	generation_unref(c->gen);
 	c->gen = g;
+	c->wants_names |= g->relays_real || policy_carries(g->policy, true, 0);
 	if (c->c.checks && !c->stopping)
 		egress_dialer_check(c->dialer, g->egresses);
 }

@@ -26,6 +26,7 @@ struct carry {
 	struct generation *gen;
 	struct carry_counters counters;
 	bool stopping, dialer_stopped;
+	bool wants_names; /* traffic to real addresses comes, or came: whose they are is noted */
 
 	struct egress_dialer *dialer;
 	struct relay *relay;

@@ -195,7 +195,7 @@ static void flight_open(struct flight *f, unsigned more)
 			return;
 		f->next_order++;
 		y->flight = f;
-		error = try_start(y, f->group, s, s->as_client && f->flags & RESOLVE_STREAM);
+		error = try_start(y, f->group, s, false);
 		if (error < 0) {
 			f->error = error;
 		} else if (y->state == TRY_OPEN) {

@@ -23,6 +23,14 @@ static void set_buffers(int fd)
 		set(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
 }
 
+/* Else who was asked is told by the socket, and answers leave from there by themselves. */
+static bool is_any_address(const struct serve_socket_config *c)
+{
+	static const uint8_t zero[16];
+
+	return c->transparent || memcmp(c->at.addr.b, zero, sizeof zero) == 0;
+}
+
 static int configure(int fd, const struct serve_socket_config *c, bool shared)
 {
 	bool v6 = c->at.addr.family == IP_V6;
@@ -34,7 +42,7 @@ static int configure(int fd, const struct serve_socket_config *c, bool shared)
 		error = set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (!error && v6)
 		error = set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-	if (!error && !c->stream)
+	if (!error && !c->stream && is_any_address(c))
 		error = v6 ? set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
 			   : set(fd, IPPROTO_IP, IP_PKTINFO, 1);
 	if (!error && c->original)
