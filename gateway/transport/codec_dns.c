@@ -79,16 +79,29 @@ static void dns_forget(struct conn *c, struct transport_try *t)
 
 /* --- in --- */
 
+/* An answer to nobody's question is shown to somebody, who knows better and counts it. */
+static struct transport_try *dns_anybody(const struct dns_codec *d)
+{
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (d->slots[i])
+			return d->slots[i];
+	return NULL;
+}
+
 static void dns_message(struct conn *c, struct dns_codec *d, const uint8_t *msg, size_t len)
 {
-	struct transport_try *t;
-	uint16_t id;
+	struct transport_try *t = NULL;
+	unsigned id;
 
-	if (len < DNS_HEADER_SIZE)
-		return;
-	id = (uint16_t)(msg[0] << 8 | msg[1]);
-	t = d->slots[id % SLOTS];
-	if (t && t->id == id)
+	if (len >= DNS_HEADER_SIZE) {
+		id = (unsigned)msg[0] << 8 | msg[1];
+		t = d->slots[id % SLOTS];
+		if (t && t->id != id)
+			t = NULL;
+	}
+	if (!t)
+		t = dns_anybody(d);
+	if (t)
 		(void)conn_answer(c, t, msg, len, 0);
 }
 

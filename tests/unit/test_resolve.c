@@ -324,6 +324,8 @@ static void test_tcp_server(void **state)
 		assert_answered_by(&a, s->up[0]);
 		assert_int_equal(s->up[0]->asked, 0);
 		assert_int_equal(s->up[1]->asked_tcp, 0);
+		assert_int_equal(server_info(s, 0).wrong_answers,
+			acts[i] == ACT_WRONG_FIRST || acts[i] == ACT_TORN);
 		stage_close(s);
 	}
 }
