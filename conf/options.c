@@ -195,7 +195,8 @@ const struct conf_option conf_options[] = {
 		.text = "The longest time for which it is kept that there is no such name or record (RFC 2308)."},
 	{"cache.failure_ttl", CONF_ONE, &conf_type_seconds, GLOBAL(cache.failure_ttl_s), .fallback = "5s",
 		.allowed = "0 to 5m", .min = 0, .max = 300,
-		.text = "How long it is kept that nobody answered, or with SERVFAIL (RFC 9520). 0: not at all."},
+		.text = "How long it is kept that nobody answered, or with SERVFAIL (RFC 9520). It is forgotten when a "
+			"server is up again, or an address or a default route of this host changes. 0: not at all."},
 	{"cache.serve_stale", CONF_ONE, &conf_type_seconds_or_off, GLOBAL(cache.serve_stale_s), .fallback = "1d",
 		.allowed = "off, 1s to 30d", .min = 0, .max = 30 * DAY_S,
 		.text = "How long past its TTL an answer may be given when the upstreams fail (RFC 8767)."},

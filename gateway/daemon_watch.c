@@ -279,7 +279,8 @@ void daemon_set_ways(struct daemon *d)
 			strerror(-error));
 }
 
-/* Connections to upstreams may stand on an address that is gone. */
+/* Connections to upstreams may stand on an address that is gone; and what failed for want of a way
+ * may have one now. */
 static void tell_network(struct daemon *d)
 {
 	for (unsigned i = 0; i < d->n_workers; i++)
@@ -296,11 +297,13 @@ static void settled(struct loop_timer *t)
 		return;
 	if (news.nft_sets || news.lost)
 		writer_sets_changed(d->writer);
-	if (news.routes || news.addresses || news.links || news.lost)
-		look_at_ways(d);
-	if (news.addresses || news.links || news.lost) {
+	if (news.addresses || news.links || news.lost)
 		hosts_reload(d->hosts, d->plumbing.rt);
+	if (news.routes || news.addresses || news.links || news.lost) {
+		look_at_ways(d);
 		tell_network(d);
+	}
+	if (news.addresses || news.links || news.lost) {
 		if (d->neighbours)
 			(void)neighbours_reload(d->neighbours, d->plumbing.rt);
 		daemon_check_routes(d);

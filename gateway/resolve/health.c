@@ -75,7 +75,8 @@ static bool answer_take(struct transport_try *t, const uint8_t *msg, size_t len,
 		probe_fail(p, -EBADMSG);
 		return true;
 	}
-	server_answered(p->server, t->asked_us ? clock_us() - t->asked_us : 0);
+	resolver_answered(
+		p->health->resolver, p->server, t->asked_us ? clock_us() - t->asked_us : 0);
 	probe_end(p);
 	return true;
 }

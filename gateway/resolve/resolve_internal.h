@@ -245,6 +245,8 @@ static inline void resolver_hold(struct resolver *r)
 	r->holds++;
 }
 void resolver_release(struct resolver *r); /* r is still there until the running callback returns */
+/* server_answered(), and what is to be done when it is up again. */
+void resolver_answered(struct resolver *r, struct server *s, int64_t rtt_us);
 /* From the kernel's randomness, fetched a pool at a time. */
 uint64_t resolver_random(struct resolver *r);
 /* A buffer of DNS_MESSAGE_MAX bytes, given back in the opposite order; NULL: none is left. */

@@ -181,6 +181,13 @@ static void servers_try_soon(struct resolve_groups *g, int64_t now_ms)
 			server_try_soon(g->groups[i].servers[k], now_ms);
 }
 
+/* Why a question failed while the server was down says nothing about the next try. */
+void resolver_answered(struct resolver *r, struct server *s, int64_t rtt_us)
+{
+	if (server_answered(s, rtt_us))
+		cache_flush_failures(r->c.cache);
+}
+
 void resolver_network_changed(
 	struct resolver *r, bool (*is_ours)(void *arg, const struct ip_addr *a), void *arg)
 {

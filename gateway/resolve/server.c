@@ -199,7 +199,6 @@ static int server_make(const struct conf_server *conf, const struct conf_upstrea
 	}
 	s->encrypted = transport_server_is_encrypted(s->transport);
 	s->by_name = conf->host && transport_server_goes_by_name(s->transport);
-	s->as_client = conf->transport == CONF_DNS;
 	addresses_inherit(s, config->previous);
 	*ret = s;
 	return 0;
@@ -301,14 +300,14 @@ static int64_t retry_get(const struct server *s)
 	return atomic_load_explicit(&s->retry_ms, memory_order_relaxed);
 }
 
-static void is_alive(struct server *s)
+static bool is_alive(struct server *s)
 {
 	set(&s->fails, 0);
-	if (retry_get(s)) {
-		atomic_store_explicit(&s->on_trial, false, memory_order_relaxed);
-		atomic_store_explicit(&s->pause_ms, pause_first(s), memory_order_relaxed);
-		atomic_store_explicit(&s->retry_ms, 0, memory_order_relaxed);
-	}
+	if (!retry_get(s))
+		return false;
+	atomic_store_explicit(&s->on_trial, false, memory_order_relaxed);
+	atomic_store_explicit(&s->pause_ms, pause_first(s), memory_order_relaxed);
+	return atomic_exchange_explicit(&s->retry_ms, 0, memory_order_relaxed) != 0;
 }
 
 void server_asked(struct server *s)
@@ -316,17 +315,17 @@ void server_asked(struct server *s)
 	count_add_shared(&s->queries, 1);
 }
 
-void server_answered(struct server *s, int64_t rtt_us)
+bool server_answered(struct server *s, int64_t rtt_us)
 {
 	if (rtt_us > 0)
 		rtt_add(s, rtt_us);
-	is_alive(s);
+	return is_alive(s);
 }
 
 void server_declined(struct server *s)
 {
 	count_add_shared(&s->failures, 1);
-	is_alive(s);
+	(void)is_alive(s);
 }
 
 /* Up to an eighth longer, so that servers that went down together are not asked together. */

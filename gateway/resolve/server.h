@@ -23,7 +23,6 @@ struct server {
 	struct ip_port at;	  /* family IP_NONE with a host; its port counts in both cases */
 	bool encrypted;
 	bool follows_client;	/* dns://: over TCP for who came so */
-	bool as_client;		/* dns://: over a stream for who came over one */
 	bool by_name;		/* a proxy resolves it: server_address() gives IP_NONE */
 	uint64_t identity;	/* hash of everything that makes it another server… */
 	struct egress_set *via; /* …but for the egress, which egress_same() compares; NULL: none */
@@ -62,7 +61,8 @@ struct server *server_ref(struct server *s);
 void server_unref(struct server *s);
 
 void server_asked(struct server *s);
-void server_answered(struct server *s, int64_t rtt_us); /* 0: not known. It is up */
+/* rtt_us 0: not known. It is up; true, to one caller: it was down until now. */
+bool server_answered(struct server *s, int64_t rtt_us);
 /* SERVFAIL and the like: it lives, but was no help. Counted. */
 void server_declined(struct server *s);
 /* Silence or a broken way; local: it was our fault (EMFILE…): counted, not held against it. */

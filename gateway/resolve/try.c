@@ -224,7 +224,7 @@ static void note(struct try *y, enum judgement j, int64_t took_us)
 	if (j == JUDGE_BROKEN)
 		silent_or_broken(y, false);
 	else
-		server_answered(y->server, took_us);
+		resolver_answered(y->flight->resolver, y->server, took_us);
 	if (j == JUDGE_DECLINED)
 		server_declined(y->server);
 }

@@ -54,6 +54,12 @@ bool transport_server_goes_by_name(const struct transport_server *s)
 	return s->way.via && egress_goes_by_name(s->way.via, s->way.egress);
 }
 
+void resolver_answered(struct resolver *r, struct server *s, int64_t rtt_us)
+{
+	assert_ptr_equal(r, the_stage->resolver);
+	the_stage->n_back += server_answered(s, rtt_us);
+}
+
 int transport_open(struct transports *ts, struct transport_try *t)
 {
 	struct stage *st = the_stage;

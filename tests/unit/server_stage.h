@@ -47,6 +47,7 @@ struct stage {
 	bool lossy;
 	struct transport_try *tries[STAGE_TRIES]; /* NULL: closed */
 	unsigned n_tries, n_open, n_resent, n_servers;
+	unsigned n_back;	  /* servers that were told to be up again */
 	struct transport_way way; /* the last one's */
 };
 

@@ -76,6 +76,7 @@ static void any_response_is_life(void **state)
 		assert_int_equal(t->owner->question(t, buf, true) % 128, 0);
 		len = response(buf, t, rcodes[i]);
 		assert_true(t->owner->take(t, buf, len, 0));
+		assert_int_equal(st->n_back, i + 1);
 		assert_false(transport_is_open(t));
 		assert_true(server_is_up(s));
 		assert_true(s->rtt_us >= 5000);

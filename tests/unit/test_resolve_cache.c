@@ -142,6 +142,30 @@ static void test_failures(void **state)
 	stage_close(s);
 }
 
+/* What failed while the server was down is asked for again once it is up. */
+static void test_failures_end_with_the_outage(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker a;
+
+	(void)state;
+	for (unsigned k = 0; k < SERVER_FAILS_MAX; k++) {
+		ask_now(s, &a, (const char *[]){"a.test", "b.test", "c.test"}[k]);
+		fake_fail(s->up[0], -ECONNREFUSED);
+	}
+	assert_false(server_info(s, 0).up);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.error, -EAGAIN);
+	ask_now(s, &a, "d.test");
+	fake_answer(s->up[0], 1);
+	assert_true(server_info(s, 0).up);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.calls, 0);
+	fake_answer(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	stage_close(s);
+}
+
 /* Past its TTL: who asks waits 1.8 s at most, and the flight goes on for the cache. */
 static void test_stale_after_a_while(void **state)
 {
@@ -583,6 +607,7 @@ int main(void)
 		cmocka_unit_test(test_kept),
 		cmocka_unit_test(test_no_cache),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_failures_end_with_the_outage),
 		cmocka_unit_test(test_stale_after_a_while),
 		cmocka_unit_test(test_stale_when_all_fail),
 		cmocka_unit_test(test_prefetch_once),

@@ -148,6 +148,16 @@ static void it_takes_three_failures_in_a_row(void **state)
 	assert_int_equal(server_state(s, 1000), SERVER_UP);
 }
 
+static void that_it_is_up_again_is_told_once(void **state)
+{
+	struct server *s = one(*state);
+
+	assert_false(server_answered(s, 1000));
+	stage_down(s, 1000);
+	assert_true(server_answered(s, 1000));
+	assert_false(server_answered(s, 1000));
+}
+
 /* How long after now the next trial is due. */
 static int64_t pause_of(struct server *s, int64_t now_ms)
 {
@@ -397,6 +407,7 @@ int main(void)
 		TEST(p95_is_told_after_20),
 		TEST(p95_follows),
 		TEST(it_takes_three_failures_in_a_row),
+		TEST(that_it_is_up_again_is_told_once),
 		TEST(trials_are_ever_rarer),
 		TEST(a_trial_that_never_reports_is_due_again),
 		TEST(failures_without_a_trial_move_nothing),
