@@ -1,7 +1,8 @@
 /* `unless`: a name whose addresses lie in a list goes another way. Found out in the background:
  * when a fake answer leaves, or, if nobody was asked yet, when the first packet comes. Both
  * families are asked at once; one address of either in a list is enough. What is negative or broken
- * leaves the rule's own egress at once, silence after `within`. */
+ * leaves the rule's own egress at once, silence after `within`. A failure tells nothing of the
+ * name: what was decided by it is found out again soon. */
 #include "gateway/base/container.h"
 #include "gateway/base/count.h"
 #include "gateway/carry/carry_internal.h"
@@ -13,7 +14,7 @@
 #define REMEMBER_MIN_S 10
 #define REMEMBER_MAX_S 3600
 #define NEGATIVE_S     60
-#define SILENCE_S      5
+#define FAILURE_S      5
 
 struct asking {
 	struct asking *next; /* in its bucket */
@@ -25,7 +26,7 @@ struct asking {
 	size_t at; /* which of the rule's */
 	struct resolve_request a, aaaa;
 	unsigned pending;
-	bool hit, silent, beginning; /* ask() is going on */
+	bool hit, failed, beginning; /* ask() is going on */
 	uint32_t ttl_s;
 	struct deciding *waiters;
 };
@@ -100,14 +101,20 @@ static uint32_t remembered_s(uint32_t ttl_s)
 					: ttl_s;
 }
 
+static bool is_failure(const uint8_t *msg)
+{
+	enum dns_rcode rcode = dns_message_rcode(msg);
+
+	return rcode != DNS_NOERROR && rcode != DNS_NXDOMAIN;
+}
+
 static void answered(struct asking *k, const uint8_t *msg, size_t len, int error)
 {
 	struct look look = {k};
 
-	if (error)
-		k->silent |= error == -ETIMEDOUT;
-	else
+	if (!error)
 		dns_response_addresses(msg, len, look_at, &look);
+	k->failed |= error ? error != -ECANCELED : is_failure(msg);
 	k->pending--;
 	if (k->hit && !k->beginning) {
 		resolve_cancel(&k->a);
@@ -120,7 +127,7 @@ static void answered(struct asking *k, const uint8_t *msg, size_t len, int error
 	if (++k->at < k->rule->n_unless && !k->carry->stopping)
 		ask(k);
 	else
-		end(k, NULL, k->silent ? SILENCE_S : remembered_s(k->ttl_s));
+		end(k, NULL, k->failed ? FAILURE_S : remembered_s(k->ttl_s));
 }
 
 static void answered_a(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
@@ -162,7 +169,7 @@ static void ask_nobody(struct carry *c, struct decision_key key, const struct po
 	uint32_t now_s = c->c.clock_s();
 
 	count_add(&c->counters.overflow, 1);
-	decisions_set_verdict(c->c.shared->decisions, key, rule->id, 0, now_s + SILENCE_S, now_s);
+	decisions_set_verdict(c->c.shared->decisions, key, rule->id, 0, now_s + FAILURE_S, now_s);
 	if (waiter)
 		deciding_end(waiter, deciding_again);
 }

@@ -123,21 +123,33 @@ static void the_first_packet_waits(void **state)
 	dial_end(-1, -ETIMEDOUT);
 }
 
-/* Broken and negative answers leave the rule's own egress at once; silence is forgotten sooner. */
+/* error 0: a name without addresses. */
+static void answer_without(struct world *w, int error)
+{
+	if (error)
+		answer_nothing(w, error);
+	else if (question(w)->type == DNS_A)
+		answer(w, "www.maybe.test", 0, NULL, 0);
+	else
+		answer_v6(w, "www.maybe.test", NULL, 0);
+}
+
+/* Broken and negative answers leave the rule's own egress at once; failures are forgotten sooner.
+ */
 static void no_verdict(void **state)
 {
 	static const struct {
 		int error;
 		unsigned remembered_s;
-	} v[] = {{-EIO, 60}, {-ETIMEDOUT, 5}};
+	} v[] = {{0, 60}, {-EIO, 5}, {-EAGAIN, 5}, {-ETIMEDOUT, 5}};
 	struct world *w = *state;
 	struct fakeip_pair pair = maybe(w);
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < sizeof v / sizeof *v; i++) {
 		played.n_dials = played.n_ended = 0;
 		syn(w, &pair);
 		for (unsigned k = 0; k < 4; k++)
-			answer_nothing(w, v[i].error);
+			answer_without(w, v[i].error);
 		assert_null(question(w));
 		assert_int_equal(played.n_dials, 1);
 		assert_int_equal(played.dials[0].egress, PROXY);
