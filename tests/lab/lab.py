@@ -700,13 +700,14 @@ class Upstream:
         self.close()
 
 
-def answer_to(wire, *records, **changes):
+def answer_to(wire, *records, rcode=dns.rcode.NOERROR, **changes):
     """A response to a query: records as ("TTL TYPE DATA"), with fields of the message changed."""
     query = dns.message.from_wire(wire)
     reply = dns.message.make_response(query, recursion_available=True)
     for record in records:
         ttl, rdtype, data = record.split(" ", 2)
         reply.answer.append(dns.rrset.from_text(query.question[0].name, int(ttl), "IN", rdtype, data))
+    reply.set_rcode(rcode)
     for key, value in changes.items():
         setattr(reply, key, value)
     return reply.to_wire(max_size=65535)
