@@ -130,13 +130,14 @@ size_t real_answer(const struct query *q, const struct policy_rule *rule, int up
 {
 	unsigned flags =
 		(q->dns->flags & DNS_CD ? RESOLVE_CD : 0) | (q->dns->dnssec_ok ? RESOLVE_DO : 0);
+	int group = generation_group(q->gen, upstream, &q->dns->name);
 	struct resolve_question question;
 	size_t n;
 
-	upstream = generation_group(q->gen, upstream, &q->dns->name);
-	if (upstream < 0)
-		return query_answer_failed(q, DNS_EDE_NO_REACHABLE_AUTHORITY);
-	question = query_question(q, rule, upstream, flags);
+	if (group < 0)
+		return query_answer_failed(
+			q, upstream < 0 ? DNS_EDE_NO_REACHABLE_AUTHORITY : DNS_EDE_PROHIBITED);
+	question = query_question(q, rule, group, flags);
 	n = rule->cache ? look(q, rule, carry, &question) : 0;
 	if (n)
 		return n;

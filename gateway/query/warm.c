@@ -1,6 +1,6 @@
 /* The warm-up of the cache after a start. A name is asked as a client that nothing is known of
  * would ask it, so that no rule of today sends it where it may not go; what today's rules would
- * keep under another view is left alone. */
+ * keep under another view is left alone, and so is what records or leases know by now. */
 #include "gateway/base/container.h"
 #include "gateway/query/query_internal.h"
 
@@ -31,6 +31,8 @@ static void ask(struct query_engine *e, const struct cache_hot *hot)
 	int group;
 
 	if (d.builtin != POLICY_BUILTIN_NONE || rule->answer != CONF_ANSWER_REAL || !rule->cache)
+		return;
+	if (records_hold(e->gen->records, &hot->name) || lease_holds(&q) || lease_holds_reverse(&q))
 		return;
 	group = policy_group(e->gen->policy, rule->upstream, &hot->name);
 	if (group < 0)
