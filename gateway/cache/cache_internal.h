@@ -54,7 +54,7 @@ struct bucket {
 
 struct queue {
 	struct entry *newest, *oldest;
-	size_t n;
+	size_t n, bytes;
 };
 
 struct shard_limits {

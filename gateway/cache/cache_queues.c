@@ -1,8 +1,8 @@
 /* S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP
- * 2023). What is new comes into the small queue, a tenth; what was asked for again when it reaches
- * the end of it goes on to the main queue, the rest leaves and is remembered as a ghost. A ghost
- * that comes back goes to the main queue at once. At the end of the main queue an entry that was
- * asked for gets another round. */
+ * 2023). What is new comes into the small queue, a tenth of the entries and of their bytes; what
+ * was asked for again when it reaches the end of it goes on to the main queue, the rest leaves and
+ * is remembered as a ghost. A ghost that comes back goes to the main queue at once. At the end of
+ * the main queue an entry that was asked for gets another round. */
 #include <stdlib.h>
 
 #include "gateway/cache/cache_internal.h"
@@ -27,6 +27,7 @@ static void queue_add_newest(struct shard *s, enum queue_id id, struct entry *e)
 	*(q->newest ? &q->newest->newer : &q->oldest) = e;
 	q->newest = e;
 	q->n++;
+	q->bytes += entry_bytes(e);
 }
 
 static void queue_add_oldest(struct shard *s, enum queue_id id, struct entry *e)
@@ -39,6 +40,7 @@ static void queue_add_oldest(struct shard *s, enum queue_id id, struct entry *e)
 	*(q->oldest ? &q->oldest->older : &q->newest) = e;
 	q->oldest = e;
 	q->n++;
+	q->bytes += entry_bytes(e);
 }
 
 static void queue_remove(struct shard *s, struct entry *e)
@@ -48,6 +50,7 @@ static void queue_remove(struct shard *s, struct entry *e)
 	*(e->newer ? &e->newer->older : &q->newest) = e->older;
 	*(e->older ? &e->older->newer : &q->oldest) = e->newer;
 	q->n--;
+	q->bytes -= entry_bytes(e);
 }
 
 void queue_replace(struct shard *s, const struct entry *old, struct entry *e)
@@ -59,6 +62,8 @@ void queue_replace(struct shard *s, const struct entry *old, struct entry *e)
 	e->newer = old->newer;
 	*(e->newer ? &e->newer->older : &q->newest) = e;
 	*(e->older ? &e->older->newer : &q->oldest) = e;
+	q->bytes += entry_bytes(e);
+	q->bytes -= entry_bytes(old);
 }
 
 /* --- ghosts --- */
@@ -144,6 +149,15 @@ static void requeue(struct shard *s, struct entry *e, unsigned freq)
 	e->freq = freq & FREQ_MAX;
 }
 
+/* Has the small queue its share, or a few large answers more than that? */
+static bool small_is_full(const struct shard *s)
+{
+	const struct queue *small = &s->queues[QUEUE_SMALL], *main = &s->queues[QUEUE_MAIN];
+
+	return small->n * SMALL_SHARE >= small->n + main->n ||
+	       small->bytes * SMALL_SHARE >= small->bytes + main->bytes;
+}
+
 /* Takes the next one out; each is passed over as often as it was asked for, three times at most,
  * and not too many of them at once: the shard is locked meanwhile. */
 static void evict(struct shard *s, uint32_t now_s, struct entry **list)
@@ -151,8 +165,7 @@ static void evict(struct shard *s, uint32_t now_s, struct entry **list)
 	const struct queue *small = &s->queues[QUEUE_SMALL], *main = &s->queues[QUEUE_MAIN];
 
 	for (unsigned passed = 0;; passed++) {
-		bool probation =
-			small->n && (!main->n || small->n * SMALL_SHARE >= shard_entries(s));
+		bool probation = small->n && (!main->n || small_is_full(s));
 		struct entry *e = probation ? small->oldest : main->oldest;
 		bool dead = entry_state(&s->limits, e, now_s) == CACHE_MISS;
 		bool stays = !dead && passed < PASSED_MAX;

@@ -119,6 +119,25 @@ static void what_is_larger_than_the_cache_pushes_nothing_out(void **state)
 	cache_free(c);
 }
 
+static void large_ones_do_not_push_out_what_is_asked_for(void **state)
+{
+	struct cache_config config = of_size(1000, 100000);
+	struct cache *c = cache_made(&config);
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++)
+		put_number(c, i, LIFE_S, 1);
+	for (unsigned large = 100; large < 120; large++) {
+		for (unsigned i = 0; i < 20; i++)
+			assert_int_equal(get_number(c, i, 1), CACHE_FRESH);
+		put_long(c, large, 30000);
+		assert_true(stats_of(c).bytes <= 100000);
+	}
+	assert_int_equal(count_there(c, 0, 20), 20);
+	assert_int_equal(count_there(c, 119, 120), 1);
+	cache_free(c);
+}
+
 static void the_dead_go_first(void **state)
 {
 	struct cache_config config = of_size(100, 0);
@@ -310,6 +329,7 @@ int main(void)
 		cmocka_unit_test(a_cache_of_none_keeps_none),
 		cmocka_unit_test(the_bound_by_bytes_holds),
 		cmocka_unit_test(what_is_larger_than_the_cache_pushes_nothing_out),
+		cmocka_unit_test(large_ones_do_not_push_out_what_is_asked_for),
 		cmocka_unit_test(the_dead_go_first),
 		cmocka_unit_test(it_shrinks_and_grows_at_once),
 		cmocka_unit_test(what_is_asked_for_survives_shrinking),
