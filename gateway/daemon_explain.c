@@ -167,7 +167,7 @@ static void find_cached(const struct explaining *x, int group)
 		.hash = dns_name_hash(q.name, x->d->hash_key),
 		.type = q.type,
 		.view = resolve_view(x->d->gen->groups, &q)};
-	uint8_t msg[DNS_UDP_MAX];
+	uint8_t msg[DNS_MESSAGE_MAX];
 
 	cache_peek(
 		x->d->cache, &key, (uint32_t)(clock_ms() / 1000), msg, sizeof msg, &x->ret->cache);
