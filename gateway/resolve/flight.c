@@ -207,6 +207,14 @@ static void flight_open(struct flight *f, unsigned more)
 
 /* --- groups --- */
 
+static bool group_is_down(const struct flight *f)
+{
+	for (unsigned i = 0; i < f->n_order; i++)
+		if (server_is_up(f->group->servers[f->order[i]]))
+			return false;
+	return true;
+}
+
 static void group_begin(struct flight *f, struct group *group)
 {
 	int64_t now_ms = loop_now_ms(f->resolver->loop), reserve_ms;
@@ -217,6 +225,11 @@ static void group_begin(struct flight *f, struct group *group)
 	strategy_plan(f, now_ms);
 	if (group->fallback < 0 || f->hops + 1 == FLIGHT_GROUPS_MAX)
 		return;
+	/* A trial is not waited for: the fall-back is asked beside it. */
+	if (group_is_down(f)) {
+		f->group_end_ms = now_ms;
+		return;
+	}
 	/* The fall-back has its own timeout, too, if total_ms has room for both. */
 	reserve_ms = f->groups->groups[group->fallback].timeout_ms;
 	f->group_end_ms = f->end_ms - reserve_ms;

@@ -128,6 +128,21 @@ static void order_up(struct flight *f, uint8_t *v, unsigned n)
 
 /* --- the plan --- */
 
+/* Whether somebody may be asked there. */
+static bool has_fallback(const struct flight *f)
+{
+	const struct group *g = f->group;
+	bool encrypted_only = f->encrypted_only;
+
+	for (unsigned hop = f->hops + 1u; g->fallback >= 0 && hop < FLIGHT_GROUPS_MAX; hop++) {
+		encrypted_only |= g->encrypted && !g->downgrade;
+		g = &f->groups->groups[g->fallback];
+		if (g->encrypted || !encrypted_only)
+			return true;
+	}
+	return false;
+}
+
 static void add(struct flight *f, const uint8_t *v, unsigned n)
 {
 	for (unsigned i = 0; i < n && f->n_order < FLIGHT_ORDER_MAX; i++)
@@ -154,8 +169,8 @@ void strategy_plan(struct flight *f, int64_t now_ms)
 	add(f, field.trial, field.n_trial);
 	add(f, field.up, field.n_up);
 	at_once = field.n_trial + (g->strategy == CONF_STRATEGY_RACE ? field.n_up : 1u);
-	/* Who looks dead is asked when all look so, or when nobody else is left to ask. */
-	if (g->all_down == CONF_ALL_DOWN_SPRAY && (field.n_up == 0 || g->fallback < 0))
+	/* Who looks dead is asked when nobody else is left to ask. */
+	if (g->all_down == CONF_ALL_DOWN_SPRAY && !has_fallback(f))
 		add(f, field.down, field.n_down);
 	if (field.n_up == 0 && g->all_down == CONF_ALL_DOWN_SPRAY)
 		at_once = f->n_order;

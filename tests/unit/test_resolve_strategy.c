@@ -413,6 +413,31 @@ static void test_fallback_after_silence(void **state)
 	stage_close(s);
 }
 
+/* Nobody waits for a group that looks dead, nor for its trial. */
+static void test_fallback_of_a_dead_group(void **state)
+{
+	struct stage *s = open_with_fallback(true);
+	struct asker a;
+
+	(void)state;
+	take_down(s, 0);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(fake_asked(s->up[0]), 0);
+	assert_true(is_open(s, 1));
+	fake_answer(s->up[1], 2);
+	assert_answered_by(&a, s->up[1]);
+	server_try_soon(server(s, 0), loop_now_ms(s->loop));
+	stage_play(s, 5);
+	ask_now(s, &a, "b.test");
+	stage_play(s, 20);
+	assert_true(is_open(s, 0) && is_open(s, 1));
+	fake_answer(s->up[1], 2);
+	assert_answered_by(&a, s->up[1]);
+	fake_answer(s->up[0], 1);
+	assert_true(server_info(s, 0).up);
+	stage_close(s);
+}
+
 static void test_fallbacks_in_a_circle(void **state)
 {
 	struct stage *s = open_with_fallback(true);
@@ -491,6 +516,7 @@ int main(void)
 		cmocka_unit_test(test_fallback_without_downgrade),
 		cmocka_unit_test(test_fallback_with_downgrade),
 		cmocka_unit_test(test_fallback_after_silence),
+		cmocka_unit_test(test_fallback_of_a_dead_group),
 		cmocka_unit_test(test_fallbacks_in_a_circle),
 		cmocka_unit_test(test_named_server),
 	};
