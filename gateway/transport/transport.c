@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "gateway/transport/conn_internal.h"
+#include "gateway/transport/udp_internal.h"
 
 #define DATAGRAM_BYTES 4096
 #define DATAGRAMS      1024 /* the loop provides them as they are needed */
@@ -24,6 +25,8 @@ static void transports_free(struct transports *ts)
 	loop_timer_cancel(ts->loop, &ts->soon);
 	transport_udp_fini(ts);
 	slab_fini(&ts->udp_links);
+	slab_fini(&ts->udp_tables);
+	slab_fini(&ts->udp_far_slab);
 	slab_fini(&ts->conns);
 	loop_buffers_free(ts->datagrams);
 	loop_buffers_free(ts->streams);
@@ -55,7 +58,9 @@ int transports_new(const struct transports_config *config, struct transports **r
 		return -ENOMEM;
 	ts->loop = config->loop;
 	ts->dialer = config->dialer;
-	slab_init(&ts->udp_links, transport_udp_link_size(), TRANSPORT_UDP_MAX);
+	slab_init(&ts->udp_links, sizeof(struct udp_link), TRANSPORT_UDP_MAX);
+	slab_init(&ts->udp_tables, sizeof(struct udp_table), TRANSPORT_UDP_SHARED_MAX);
+	slab_init(&ts->udp_far_slab, sizeof(struct udp_far), TRANSPORT_UDP_MAX);
 	slab_init(&ts->conns, sizeof(struct conn), TRANSPORT_CONNS_MAX);
 	ts->soon.fire = transports_soon_fired;
 	error = loop_timer_set(ts->loop, &ts->soon, TRANSPORT_NEVER_MS);
@@ -95,6 +100,7 @@ void transports_stop(struct transports *ts, void (*done)(void *arg), void *arg)
 	ts->stopped = done;
 	ts->stopped_arg = arg;
 	conns_close(ts);
+	transport_udp_stop(ts);
 	if (ts->holds == 0) /* so no callback of ours is running */
 		transports_free(ts);
 }

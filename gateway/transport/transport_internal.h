@@ -1,5 +1,5 @@
 /* What only the files of gateway/transport see: transport.c owns struct transports, server.c the
- * server, udp.c the datagrams, pool.c and conn.c the connections. */
+ * server, udp.c and udp_far.c the datagrams, pool.c and conn.c the connections. */
 #ifndef TUNGATE_TRANSPORT_INTERNAL_H
 #define TUNGATE_TRANSPORT_INTERNAL_H
 
@@ -14,12 +14,13 @@
 #define TRANSPORT_NEVER_MS (INT64_MAX / 2)
 /* A try that was closed keeps its socket until the kernel has ended the receive, hence more than
  * there are flights. */
-#define TRANSPORT_UDP_MAX      (4096 + 1024)
-#define TRANSPORT_UDP_IDLE_MAX 128
-#define TRANSPORT_CONNS_MAX    1024
-#define TRANSPORT_POOLS	       64 /* buckets */
-#define TRANSPORT_RANDOM_BYTES 1024
-#define TRANSPORT_PLAIN_BYTES  16384 /* a TLS record (RFC 8446 5.1) */
+#define TRANSPORT_UDP_MAX	 (4096 + 1024)
+#define TRANSPORT_UDP_IDLE_MAX	 128
+#define TRANSPORT_UDP_SHARED_MAX 256
+#define TRANSPORT_CONNS_MAX	 1024
+#define TRANSPORT_POOLS		 64 /* buckets */
+#define TRANSPORT_RANDOM_BYTES	 1024
+#define TRANSPORT_PLAIN_BYTES	 16384 /* a TLS record (RFC 8446 5.1) */
 
 struct transport {
 	bool lossy;
@@ -46,9 +47,10 @@ struct transports {
 	struct loop *loop;
 	struct egress_dialer *dialer;
 	struct loop_buffers *datagrams, *streams;
-	struct slab udp_links, conns;
+	struct slab udp_links, udp_tables, udp_far_slab, conns;
 	struct udp_link *udp_idle[2]; /* IPv4, IPv6 */
 	struct udp_link *udp_open;
+	struct udp_far *udp_fars[TRANSPORT_POOLS];
 	unsigned udp_idle_count;
 	struct pool *pools[TRANSPORT_POOLS];
 	struct conn *dirty; /* to be flushed at the end of the turn */
@@ -86,8 +88,8 @@ int transport_error(int error);
 /* Closes t and tells its owner. */
 void transport_fail(struct transport_try *t, int error);
 
-size_t transport_udp_link_size(void);
-void transport_udp_fini(struct transports *ts); /* closes the idle sockets */
+void transport_udp_stop(struct transports *ts); /* closes the shared sockets */
+void transport_udp_fini(struct transports *ts); /* and the idle ones */
 /* Of those whose socket is dead. */
 void transport_udp_renew(
 	struct transports *ts, bool (*is_ours)(void *arg, const struct ip_addr *a), void *arg);

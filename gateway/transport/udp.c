@@ -1,32 +1,26 @@
-/* A connected socket for each try: the kernel picks a random source port and drops what does not
- * come from the server's address and port.
+/* Connected sockets: the kernel picks a random source port and drops what does not come from the
+ * server's address and port.
  *
- * Making and closing a socket is the dearest part of a question. So one whose try went well is
- * dissolved instead (connect to AF_UNSPEC, udp(7)): it has no port and receives nothing until the
- * next connect() gives it a new random one. Measured: 4 instead of 15 us. One that was bound
- * to an address or a device is not used again: of that the kernel undoes only a part. */
+ * While few questions are on their way, each has a socket, and so a port, of its own. Making and
+ * closing one is the dearest part of a question. So one whose try went well is dissolved instead
+ * (connect to AF_UNSPEC, udp(7)): it has no port and receives nothing until the next connect()
+ * gives it a new random one. Measured: 4 instead of 15 us. One that was bound to an address or a
+ * device is not used again: of that the kernel undoes only a part.
+ *
+ * Under load (udp_far.c) even that is too dear, the conntrack entry of each new port included: then
+ * questions share a small set of sockets. That is as hard to forge for (RFC 5452): an answer still
+ * has to come from the server's address to the port of the one socket that carries its question,
+ * and each forged packet is compared with one question only, the one that has its id; equal
+ * questions are asked once (resolve.h), so that there is no birthday to celebrate. What could be
+ * gained is time to find a port out; so they live short, in seconds and in questions. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
-#include "gateway/transport/transport_internal.h"
+#include "gateway/transport/udp_internal.h"
 
-struct udp_link {
-	struct loop_op receive;
-	struct transports *transports;
-	struct transport_try *try; /* NULL: idle, or closed and waiting for the end of receive */
-	struct udp_link *next, **prev; /* idle (next alone), or among those with a try */
-	int fd;
-	uint32_t mark;
-	bool v6, bound;
-	bool sent, doubtful; /* doubtful: more datagrams may come, or an error */
-};
-
-size_t transport_udp_link_size(void)
-{
-	return sizeof(struct udp_link);
-}
+static void udp_received(struct loop_op *op, int32_t res, uint8_t *data, bool last);
 
 /* --- sockets --- */
 
@@ -65,33 +59,20 @@ static struct udp_link *link_reuse(struct transports *ts, bool v6, uint32_t mark
 	return NULL;
 }
 
-static int link_get(struct transports *ts, const struct transport_try *t, struct udp_link **ret)
+static int link_new(
+	struct transports *ts, const struct transport_try *t, uint32_t mark, struct udp_link **ret)
 {
-	const struct conf_bind *bind = &t->server->conf.bind;
-	bool bound = bind->interface || bind->address.family != IP_NONE;
-	bool v6 = t->to.addr.family == IP_V6;
-	struct udp_link *u;
-	uint32_t mark;
+	struct udp_link *u = slab_take(&ts->udp_links);
 	int fd;
 
-	(void)transport_server_is_direct(t->server, &mark);
-	u = bound ? NULL : link_reuse(ts, v6, mark);
-	if (!u) {
-		u = slab_take(&ts->udp_links);
-		if (!u)
-			return -ENOBUFS;
-		fd = transport_socket(t->server, &t->to, SOCK_DGRAM, mark);
-		if (fd < 0) {
-			slab_give(&ts->udp_links, u);
-			return fd;
-		}
-		u->fd = fd;
+	if (!u)
+		return -ENOBUFS;
+	fd = transport_socket(t->server, &t->to, SOCK_DGRAM, mark);
+	if (fd < 0) {
+		slab_give(&ts->udp_links, u);
+		return fd;
 	}
-	u->transports = ts;
-	u->mark = mark;
-	u->v6 = v6;
-	u->bound = bound;
-	u->sent = u->doubtful = false;
+	*u = (struct udp_link){.transports = ts, .fd = fd};
 	*ret = u;
 	return 0;
 }
@@ -108,7 +89,7 @@ void transport_udp_fini(struct transports *ts)
 	}
 }
 
-/* --- with a try --- */
+/* --- open ones --- */
 
 static void link_insert(struct udp_link *u, struct udp_link **list)
 {
@@ -126,6 +107,40 @@ static void link_remove(struct udp_link *u)
 		u->next->prev = u->prev;
 }
 
+static int link_open(
+	struct udp_far *f, const struct transport_try *t, uint32_t mark, struct udp_link **ret)
+{
+	struct transports *ts = f->transports;
+	const struct conf_bind *bind = &t->server->conf.bind;
+	bool bound = bind->interface || bind->address.family != IP_NONE;
+	bool v6 = t->to.addr.family == IP_V6;
+	struct udp_link *u = bound ? NULL : link_reuse(ts, v6, mark);
+	struct sockaddr_storage to;
+	socklen_t len = ip_port_to_sockaddr(&t->to, &to);
+	int error = u ? 0 : link_new(ts, t, mark, &u);
+
+	if (error < 0)
+		return error;
+	if (connect(u->fd, (const struct sockaddr *)&to, len) < 0) {
+		error = -errno;
+		link_free(u);
+		return error;
+	}
+	*u = (struct udp_link){.transports = ts,
+		.far = f,
+		.end = &u->first,
+		.born_ms = loop_now_ms(ts->loop),
+		.fd = u->fd,
+		.mark = mark,
+		.v6 = v6,
+		.bound = bound,
+		.open = true};
+	link_insert(u, &ts->udp_open);
+	transports_hold(ts);
+	*ret = u;
+	return 0;
+}
+
 static void link_end(struct udp_link *u)
 {
 	struct transports *ts = u->transports;
@@ -135,13 +150,15 @@ static void link_end(struct udp_link *u)
 	transports_release(ts);
 }
 
-static void udp_close(struct transport_try *t)
+void udp_link_settle(struct udp_link *u)
 {
-	struct udp_link *u = t->link;
-
-	t->link = NULL;
-	u->try = NULL;
+	if (u->first || u->pins || u->in_set || !u->open)
+		return;
+	u->open = false;
 	link_remove(u);
+	if (u->table)
+		slab_give(&u->transports->udp_tables, u->table);
+	u->table = NULL;
 	if (loop_op_busy(&u->receive)) {
 		u->doubtful = true;
 		loop_op_cancel(&u->receive);
@@ -150,28 +167,126 @@ static void udp_close(struct transport_try *t)
 	}
 }
 
-static void udp_received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+static void link_pin(struct udp_link *u)
 {
-	struct udp_link *u = container_of(op, struct udp_link, receive);
-	struct transport_try *t = u->try;
-	struct transports *ts = u->transports;
-	int error = res;
+	u->pins++;
+}
 
-	if (!t) {
-		if (last)
-			link_end(u);
+static void link_unpin(struct udp_link *u)
+{
+	u->pins--;
+	udp_link_settle(u);
+}
+
+/* Without memory for it u stays its question's own. */
+static void link_share(struct udp_link *u, unsigned place)
+{
+	struct udp_table *table = slab_take(&u->transports->udp_tables);
+
+	if (!table)
+		return;
+	if (udp_far_share(u->far, u, place) < 0) {
+		slab_give(&u->transports->udp_tables, table);
 		return;
 	}
-	transports_hold(ts);
-	if (res >= 0 && !t->owner->take(t, data, (size_t)res, 0)) {
-		u->doubtful = true;
-		error = loop_recv_once(ts->loop, &u->receive, u->fd, ts->datagrams, udp_received);
+	*table = (struct udp_table){0};
+	table->gone[0] = 1; /* no slot holds an id that is not its own: none is gone */
+	u->table = table;
+	u->doubtful = true;
+}
+
+static int link_for(struct udp_far *f, const struct transport_try *t, struct udp_link **ret)
+{
+	bool shares = udp_far_is_busy(f);
+	struct udp_link *u = NULL;
+	unsigned place = 0;
+	uint32_t mark;
+	int error = 0;
+
+	(void)transport_server_is_direct(t->server, &mark);
+	if (shares)
+		error = udp_far_choose(f, mark, &u, &place);
+	if (error == 0 && !u) {
+		error = link_open(f, t, mark, &u);
+		if (error == 0 && shares)
+			link_share(u, place);
 	}
+	if (error == 0)
+		*ret = u;
+	return error;
+}
+
+static int link_receive(struct udp_link *u)
+{
+	struct transports *ts = u->transports;
+
+	return (u->table ? loop_recv_start : loop_recv_once)(
+		ts->loop, &u->receive, u->fd, ts->datagrams, udp_received);
+}
+
+/* --- tries --- */
+
+static int link_draw_id(const struct udp_link *u, uint16_t *ret)
+{
+	int error;
+
+	do
+		error = transports_random(u->transports, ret);
+	while (error == 0 && u->table && u->table->slots[*ret % UDP_SLOTS]);
+	return error;
+}
+
+static int link_add(struct udp_link *u, struct transport_try *t)
+{
+	int error = link_draw_id(u, &t->id);
+
 	if (error < 0) {
-		u->doubtful = true;
-		transport_fail(t, error);
+		udp_link_settle(u);
+		return error;
 	}
-	transports_release(ts);
+	t->link = u;
+	t->next = NULL;
+	t->prev = u->end;
+	*u->end = t;
+	u->end = &t->next;
+	u->far->tries++;
+	u->given++;
+	if (u->table) {
+		u->table->slots[t->id % UDP_SLOTS] = t;
+		u->table->used++;
+	}
+	return 0;
+}
+
+static void udp_close(struct transport_try *t)
+{
+	struct udp_link *u = t->link;
+	struct udp_far *f = u->far;
+
+	t->link = NULL;
+	*t->prev = t->next;
+	*(t->next ? &t->next->prev : &u->end) = t->prev;
+	if (u->table) {
+		u->table->slots[t->id % UDP_SLOTS] = NULL;
+		u->table->gone[t->id % UDP_SLOTS] = t->id;
+		u->table->used--;
+	}
+	udp_link_settle(u);
+	f->tries--;
+	udp_far_settle(f);
+}
+
+/* The kernel tells an error of an earlier datagram to whoever comes first: of a shared socket it
+ * concerns all, and those hear it when the receive has ended. */
+static int link_failed(struct udp_link *u, int error)
+{
+	u->doubtful = true;
+	if (u->table && !u->error) {
+		u->error = error;
+		udp_far_retire(u);
+		loop_op_cancel(&u->receive);
+	}
+	return error;
 }
 
 static int udp_send(struct transport_try *t)
@@ -181,39 +296,30 @@ static int udp_send(struct transport_try *t)
 	size_t len = t->owner->question(t, question, false);
 	ssize_t n = send(u->fd, question, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	u->doubtful = u->sent || n < 0;
+	u->doubtful |= u->sent || n < 0;
 	u->sent = true;
 	/* A full queue loses the datagram like any router on the way would: the second send makes
 	 * up for it. */
 	if (n < 0 && errno != EAGAIN && errno != ENOBUFS)
-		return -errno;
-	if (loop_op_busy(&u->receive))
-		return 0;
-	return loop_recv_once(
-		u->transports->loop, &u->receive, u->fd, u->transports->datagrams, udp_received);
+		return link_failed(u, -errno);
+	return loop_op_busy(&u->receive) ? 0 : link_receive(u);
 }
 
 static int udp_open(struct transports *ts, struct transport_try *t)
 {
-	struct sockaddr_storage to;
-	socklen_t len = ip_port_to_sockaddr(&t->to, &to);
-	struct udp_link *u;
-	int error = transports_random(ts, &t->id);
+	struct udp_link *u = NULL;
+	struct udp_far *f;
+	int error = udp_far_get(ts, t, &f);
 
 	if (error < 0)
 		return error;
-	error = link_get(ts, t, &u);
-	if (error < 0)
-		return error;
-	if (connect(u->fd, (const struct sockaddr *)&to, len) < 0) {
-		error = -errno;
-		link_free(u);
+	error = link_for(f, t, &u);
+	if (error == 0)
+		error = link_add(u, t);
+	if (error < 0) {
+		udp_far_settle(f);
 		return error;
 	}
-	u->try = t;
-	t->link = u;
-	link_insert(u, &ts->udp_open);
-	transports_hold(ts);
 	t->asked_us = clock_us();
 	error = udp_send(t);
 	if (error < 0) {
@@ -229,7 +335,79 @@ static int udp_resend(struct transport_try *t)
 	return udp_send(t);
 }
 
+/* --- what comes --- */
+
+/* What has nobody's id is the oldest one's, who counts it. */
+static void link_message(struct udp_link *u, const uint8_t *msg, size_t len)
+{
+	struct transport_try *t = u->first;
+
+	if (u->table && len >= 2) {
+		uint16_t id = (uint16_t)(msg[0] << 8 | msg[1]);
+		struct transport_try *asked = u->table->slots[id % UDP_SLOTS];
+
+		if (asked && asked->id == id)
+			t = asked;
+		else if (u->table->gone[id % UDP_SLOTS] == id)
+			return;
+	}
+	if (t && !t->owner->take(t, msg, len, 0))
+		u->doubtful = true;
+}
+
+static void link_break(struct udp_link *u, int error)
+{
+	u->doubtful = true;
+	udp_far_retire(u);
+	while (u->first)
+		transport_fail(u->first, error);
+}
+
+static void udp_received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+{
+	struct udp_link *u = container_of(op, struct udp_link, receive);
+	struct transports *ts = u->transports;
+	int error = res < 0 ? res : 0;
+
+	if (!u->open) {
+		if (last)
+			link_end(u);
+		return;
+	}
+	transports_hold(ts);
+	link_pin(u);
+	if (res >= 0)
+		link_message(u, data, (size_t)res);
+	if (last && u->error)
+		error = u->error;
+	if (last && error == 0 && (u->first || u->in_set))
+		error = link_receive(u);
+	if (error < 0)
+		link_break(u, error);
+	link_unpin(u);
+	transports_release(ts);
+}
+
 /* --- the host's addresses changed --- */
+
+static void link_renew(struct udp_link *u)
+{
+	struct transports *ts = u->transports;
+
+	link_pin(u);
+	while (u->first) {
+		struct transport_try *t = u->first;
+		int error;
+
+		udp_close(t);
+		error = udp_open(ts, t);
+		if (error < 0) {
+			t->transport = NULL;
+			t->owner->fail(t, transport_error(error));
+		}
+	}
+	link_unpin(u);
+}
 
 void transport_udp_renew(
 	struct transports *ts, bool (*is_ours)(void *arg, const struct ip_addr *a), void *arg)
@@ -240,20 +418,17 @@ void transport_udp_renew(
 		next = u->next;
 		if (transport_stands(u->fd, is_ours, arg))
 			continue;
+		u->doubtful = true;
 		link_remove(u);
 		link_insert(u, &dead);
+		udp_far_retire(u); /* before any question is asked again */
 	}
-	/* An owner that is told may close others of them: they leave the list. */
+	/* An owner that is told may close tries of others of them: they leave the list. */
 	while (dead) {
-		struct transport_try *t = dead->try;
-		int error;
-
-		udp_close(t);
-		error = udp_open(ts, t);
-		if (error < 0) {
-			t->transport = NULL;
-			t->owner->fail(t, transport_error(error));
-		}
+		u = dead;
+		link_remove(u);
+		link_insert(u, &ts->udp_open);
+		link_renew(u);
 	}
 }
 
