@@ -20,7 +20,9 @@ static bool drop(void *arg, const uint8_t *address, size_t size)
 	const struct resolver *r = arg;
 	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
 
-	return address_is_inside(&a) || (r->c.in_pools && r->c.in_pools(r->c.arg, address, size));
+	/* a.b: of a v4-mapped address too it is the IPv4 one that leads into a pool. */
+	return address_is_inside(&a) ||
+	       (r->c.in_pools && r->c.in_pools(r->c.arg, a.b, ip_addr_size(&a)));
 }
 
 int result_make(struct flight *f, const struct group *by, const uint8_t *msg, size_t len,
