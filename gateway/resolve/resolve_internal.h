@@ -17,6 +17,8 @@
 
 #define RESOLVE_FLIGHTS_MAX   4096 /* a resolver; the next one gets -ENOBUFS */
 #define RESOLVE_BUCKETS	      4096
+#define RESOLVE_WAITING_MAX   3072 /* for one group of several: those that fail leave room */
+#define RESOLVE_WAITING_SLOTS 64   /* groups are counted together from there on */
 #define RESOLVE_REFRESHES_MAX 64  /* a resolver; the cache will say so again */
 #define RESOLVE_LINGERING_MAX 512 /* flights that are over but for what they learn */
 #define RESOLVE_WINDOWS_MAX   512 /* answers that are kept while a window is open */
@@ -103,7 +105,6 @@ try {
 	int64_t resent_us;	   /* 0: it was sent once */
 	uint64_t case_seed;	   /* 0: lower case */
 	uint8_t state;
-	uint8_t resends; /* left */
 	bool trial;
 	bool case_lost; /* somebody answered in other letters */
 };
@@ -210,7 +211,6 @@ struct looked {
 	uint64_t hash, view;
 	uint16_t type;
 	uint8_t flags;
-	bool failed_lately;
 	enum cache_state state;
 };
 
@@ -226,6 +226,7 @@ struct resolver {
 	struct looked looked;
 	struct flight *lingering;
 	unsigned n_flights, n_lingering, n_refreshes;
+	unsigned waiting[RESOLVE_WAITING_SLOTS]; /* requests, by the group's number */
 	size_t holds;	     /* flights, and callbacks that run */
 	bool stopping, shut; /* shut: it is past its flights */
 	/* Goes on with stopping when nothing holds it: not sooner, for callbacks are running.

@@ -4,10 +4,9 @@
 
 #include "gateway/resolve/resolve_internal.h"
 
-/* A datagram may be lost: it is sent again when the server usually has answered by far, at the
- * latest after a quarter of the try's time, and after half of it. Three times in all also make a
- * loop show itself within one try (query/query.c). */
-#define RESENDS	      2
+/* A datagram may be lost: it is sent again when the server usually has answered by far, and after
+ * each quarter of the try's time: of four or five in all one comes through even when every fifth
+ * is lost. Three also make a loop show itself within one try (query/query.c). */
 #define RESEND_SHARE  4
 #define RESEND_MIN_MS 100
 #define PAD_BYTES     128 /* RFC 8467 4.1 */
@@ -327,8 +326,7 @@ static int try_open(struct try *y)
 		return error;
 	}
 	y->state = TRY_OPEN;
-	y->resends = transport_is_lossy(&y->t) ? RESENDS : 0;
-	y->resend_ms = y->resends ? now_ms(y) + resend_after_ms(y) : 0;
+	y->resend_ms = transport_is_lossy(&y->t) ? now_ms(y) + resend_after_ms(y) : 0;
 	return 0;
 }
 
@@ -379,12 +377,20 @@ int try_start(struct try *y, struct group *group, struct server *s, bool stream)
 	return try_open(y);
 }
 
+/* The next quarter; 0: that is the end. */
+static int64_t resend_next_ms(const struct try *y)
+{
+	unsigned share = y->group->timeout_ms / RESEND_SHARE;
+	int64_t left = (y->end_ms - now_ms(y) - 1) / share;
+
+	return left > 0 ? y->end_ms - left * share : 0;
+}
+
 int try_resend(struct try *y)
 {
 	int error;
 
-	y->resends--;
-	y->resend_ms = y->resends ? y->end_ms - y->group->timeout_ms / 2 : 0;
+	y->resend_ms = resend_next_ms(y);
 	y->resent_us = clock_us();
 	if (y->case_lost)
 		y->case_seed = 0;

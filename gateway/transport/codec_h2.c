@@ -289,6 +289,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	switch (frame->hd.type) {
 	case NGHTTP2_GOAWAY: /* on_close() follows for the streams above its last */
 		h2->retired = true;
+		h2->last_taken = frame->goaway.last_stream_id;
 		conn_retire(h2->conn);
 		break;
 	case NGHTTP2_HEADERS:
@@ -324,6 +325,10 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
 
 	if (!s)
 		return 0;
+	/* A server may take a few questions on each connection only: as long as it takes some, those
+	 * left over are asked again without counting. */
+	if (s->t && h2->last_taken > 0 && id > h2->last_taken)
+		s->t->again = false;
 	if (code == NGHTTP2_REFUSED_STREAM || s->refused) /* RFC 9113 8.7 */
 		stream_fail(h2, s, -ECONNRESET, true);
 	else

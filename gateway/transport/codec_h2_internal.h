@@ -37,6 +37,7 @@ struct h2 {
 	unsigned n_wanted; /* streams with a try */
 	size_t bodies_bytes;
 	bool retired;
+	int32_t last_taken; /* of GOAWAY: later streams were not looked at; 0: none has come */
 	char authority[H2_AUTHORITY_MAX], path[H2_PATH_MAX];
 };
 

@@ -293,8 +293,10 @@ static void goaway_sends_the_later_ones_elsewhere(void **state)
 	struct stage *st = open_stage();
 
 	(void)state;
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 3; i++) {
 		ask(st, i);
+		st->tries[i].t.again = true;
+	}
 	nghttp2_submit_goaway(
 		st->server, NGHTTP2_FLAG_NONE, st->requests[0].id, NGHTTP2_NO_ERROR, NULL, 0);
 	h2_stage_turn(st);
@@ -303,6 +305,7 @@ static void goaway_sends_the_later_ones_elsewhere(void **state)
 	for (unsigned i = 1; i < 3; i++) {
 		assert_true(st->tries[i].over && st->tries[i].may_retry);
 		assert_int_equal(st->tries[i].error, -ECONNRESET);
+		assert_false(st->tries[i].t.again); /* the server gets on */
 	}
 	assert_int_equal(h2_stage_ask(st, 3, 128), -EAGAIN);
 	answer_well(st, 0, 40);
@@ -322,6 +325,20 @@ static void what_has_not_left_before_goaway_is_asked_elsewhere(void **state)
 	assert_int_equal(st->feed, 0);
 	assert_true(st->tries[1].over && st->tries[1].may_retry);
 	assert_false(st->tries[0].over);
+	h2_stage_free(st);
+}
+
+static void goaway_that_takes_nothing_counts(void **state)
+{
+	struct stage *st = open_stage();
+
+	(void)state;
+	ask(st, 0);
+	st->tries[0].t.again = true;
+	nghttp2_submit_goaway(st->server, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
+	h2_stage_turn(st);
+	assert_true(st->tries[0].over && st->tries[0].may_retry);
+	assert_true(st->tries[0].t.again);
 	h2_stage_free(st);
 }
 
@@ -650,6 +667,7 @@ int main(void)
 		cmocka_unit_test(an_answer_that_is_refused_ends_its_stream),
 		cmocka_unit_test(goaway_sends_the_later_ones_elsewhere),
 		cmocka_unit_test(what_has_not_left_before_goaway_is_asked_elsewhere),
+		cmocka_unit_test(goaway_that_takes_nothing_counts),
 		cmocka_unit_test(a_reset_stream_fails_alone),
 		cmocka_unit_test(the_peers_limit_of_streams_is_kept),
 		cmocka_unit_test(there_is_a_limit_of_our_own),

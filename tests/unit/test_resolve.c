@@ -75,7 +75,7 @@ static void test_silence_then_next_server(void **state)
 	assert_in_range(took_ms(&a), TIMEOUT_MS / 4 - 2, TIMEOUT_MS);
 	/* It is listened for to the end, so that its silence is known. */
 	stage_play(s, TIMEOUT_MS);
-	assert_int_equal(s->up[0]->asked, 3); /* once more at a quarter and at half time */
+	assert_int_equal(s->up[0]->asked, 4); /* once more after each quarter */
 	assert_int_equal(s->up[0]->seen_id[0], s->up[0]->seen_id[1]);
 	assert_int_equal(s->up[0]->seen_port[0], s->up[0]->seen_port[1]);
 	assert_int_equal(server_info(s, 0).failures, 1);
