@@ -59,22 +59,24 @@ static struct udp_link *link_reuse(struct transports *ts, bool v6, uint32_t mark
 	return NULL;
 }
 
-static int link_new(
-	struct transports *ts, const struct transport_try *t, uint32_t mark, struct udp_link **ret)
+static struct udp_link *link_new(
+	struct transports *ts, const struct transport_try *t, uint32_t mark, int *ret_error)
 {
 	struct udp_link *u = slab_take(&ts->udp_links);
 	int fd;
 
-	if (!u)
-		return -ENOBUFS;
+	if (!u) {
+		*ret_error = -ENOBUFS;
+		return NULL;
+	}
 	fd = transport_socket(t->server, &t->to, SOCK_DGRAM, mark);
 	if (fd < 0) {
 		slab_give(&ts->udp_links, u);
-		return fd;
+		*ret_error = fd;
+		return NULL;
 	}
 	*u = (struct udp_link){.transports = ts, .fd = fd};
-	*ret = u;
-	return 0;
+	return u;
 }
 
 void transport_udp_fini(struct transports *ts)
@@ -107,8 +109,8 @@ static void link_remove(struct udp_link *u)
 		u->next->prev = u->prev;
 }
 
-static int link_open(
-	struct udp_far *f, const struct transport_try *t, uint32_t mark, struct udp_link **ret)
+static struct udp_link *link_open(
+	struct udp_far *f, const struct transport_try *t, uint32_t mark, int *ret_error)
 {
 	struct transports *ts = f->transports;
 	const struct conf_bind *bind = &t->server->conf.bind;
@@ -117,14 +119,15 @@ static int link_open(
 	struct udp_link *u = bound ? NULL : link_reuse(ts, v6, mark);
 	struct sockaddr_storage to;
 	socklen_t len = ip_port_to_sockaddr(&t->to, &to);
-	int error = u ? 0 : link_new(ts, t, mark, &u);
 
-	if (error < 0)
-		return error;
+	if (!u)
+		u = link_new(ts, t, mark, ret_error);
+	if (!u)
+		return NULL;
 	if (connect(u->fd, (const struct sockaddr *)&to, len) < 0) {
-		error = -errno;
+		*ret_error = -errno;
 		link_free(u);
-		return error;
+		return NULL;
 	}
 	*u = (struct udp_link){.transports = ts,
 		.far = f,
@@ -137,8 +140,7 @@ static int link_open(
 		.open = true};
 	link_insert(u, &ts->udp_open);
 	transports_hold(ts);
-	*ret = u;
-	return 0;
+	return u;
 }
 
 static void link_end(struct udp_link *u)
@@ -195,25 +197,23 @@ static void link_share(struct udp_link *u, unsigned place)
 	u->doubtful = true;
 }
 
-static int link_for(struct udp_far *f, const struct transport_try *t, struct udp_link **ret)
+static struct udp_link *link_for(struct udp_far *f, const struct transport_try *t, int *ret_error)
 {
-	bool shares = udp_far_is_busy(f);
 	struct udp_link *u = NULL;
+	bool shares = udp_far_is_busy(f);
 	unsigned place = 0;
 	uint32_t mark;
-	int error = 0;
 
 	(void)transport_server_is_direct(t->server, &mark);
-	if (shares)
-		error = udp_far_choose(f, mark, &u, &place);
-	if (error == 0 && !u) {
-		error = link_open(f, t, mark, &u);
-		if (error == 0 && shares)
-			link_share(u, place);
+	if (shares) {
+		*ret_error = udp_far_choose(f, mark, &u, &place);
+		if (*ret_error < 0 || u)
+			return u;
 	}
-	if (error == 0)
-		*ret = u;
-	return error;
+	u = link_open(f, t, mark, ret_error);
+	if (u && shares)
+		link_share(u, place);
+	return u;
 }
 
 static int link_receive(struct udp_link *u)
@@ -307,16 +307,16 @@ static int udp_send(struct transport_try *t)
 
 static int udp_open(struct transports *ts, struct transport_try *t)
 {
-	struct udp_link *u = NULL;
+	struct udp_link *u;
 	struct udp_far *f;
 	int error = udp_far_get(ts, t, &f);
 
 	if (error < 0)
 		return error;
-	error = link_for(f, t, &u);
-	if (error == 0)
+	u = link_for(f, t, &error);
+	if (u)
 		error = link_add(u, t);
-	if (error < 0) {
+	if (!u || error < 0) {
 		udp_far_settle(f);
 		return error;
 	}
