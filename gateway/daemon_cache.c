@@ -51,6 +51,11 @@ static void keep_foreign(const char *path)
 		log_warn("%s: %s", aside, strerror(errno));
 }
 
+static const char *trouble(int error)
+{
+	return error == -ENOTSUP ? "neither a file nor a link to one" : strerror(-error);
+}
+
 static void load(struct daemon *d)
 {
 	const struct conf_cache *c = &d->config->cache;
@@ -67,8 +72,7 @@ static void load(struct daemon *d)
 	if (error == -EBADMSG)
 		keep_foreign(c->store);
 	else if (error)
-		log_warn(
-			"cache.store %s: %s; nothing is taken from it", c->store, strerror(-error));
+		log_warn("cache.store %s: %s; nothing is taken from it", c->store, trouble(error));
 	if (error)
 		return;
 	cache_stats(d->cache, &stats);
@@ -108,7 +112,7 @@ static void save(struct daemon *d)
 		daemon_set_problem(d, PROBLEM_CACHE,
 			"cache.store %s: %s; the answers are lost at "
 			"the next start",
-			c->store, strerror(-error));
+			c->store, trouble(error));
 	else
 		daemon_clear_problem(d, PROBLEM_CACHE);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int file_write_all(int fd, const void *bytes, size_t len)
@@ -24,6 +25,15 @@ int file_write_all(int fd, const void *bytes, size_t len)
 	return 0;
 }
 
+int file_check(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) || S_ISREG(st.st_mode))
+		return 0;
+	return S_ISDIR(st.st_mode) ? -EISDIR : -ENOTSUP;
+}
+
 int file_become(int fd, const char *new_path, const char *path, const void *bytes, size_t len)
 {
 	int err = file_write_all(fd, bytes, len);
@@ -32,6 +42,8 @@ int file_become(int fd, const char *new_path, const char *path, const void *byte
 		err = -errno;
 	if (close(fd) && !err)
 		err = -errno;
+	if (!err)
+		err = file_check(path);
 	if (!err && rename(new_path, path))
 		err = -errno;
 	if (err)

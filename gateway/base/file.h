@@ -6,8 +6,12 @@
 
 /* 0, or the error of write(2): some of it may be there then. */
 int file_write_all(int fd, const void *bytes, size_t len);
-/* Writes the new file behind fd, which is closed, and puts it in the place of path: a crash or a
- * full disk leaves the old or the new one. The first error; then new_path is removed. */
+/* What path is may be read whole, moved aside and replaced: 0, too, if nothing is there; -EISDIR;
+ * -ENOTSUP: a device, a pipe or a socket, which others would miss. */
+int file_check(const char *path);
+/* Writes the new file behind fd, which is closed, and puts it in the place of path, if that passes
+ * file_check(): a crash or a full disk leaves the old or the new one. The first error; then
+ * new_path is removed. */
 int file_become(int fd, const char *new_path, const char *path, const void *bytes, size_t len);
 /* So that a new name outlives a power cut. Not every file system can; then it lasts when it lasts.
  */

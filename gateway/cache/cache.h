@@ -111,8 +111,8 @@ int cache_save(struct cache *c, const char *path, uint32_t now_s, int64_t wall_s
 /* Reads what fits the cache's bounds. The time that passed between is wall_s less the file's, if
  * that is between 0 and 30 days; else (a clock that jumped, or none) it is not known: entries
  * are stale then, not fresh and not dead. What is in the cache already stays. A torn, foreign or
- * too new file: -EBADMSG, nothing is taken; -ENOENT. ret_hot (max entries, the most asked first;
- * NULL with max 0) is what a warm-up asks again. */
+ * too new file: -EBADMSG, nothing is taken; -ENOENT, or that of file_check(). ret_hot (max entries,
+ * the most asked first; NULL with max 0) is what a warm-up asks again. */
 struct cache_hot {
 	struct dns_name name;
 	uint64_t view;

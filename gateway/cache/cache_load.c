@@ -3,11 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "gateway/base/file.h"
 #include "gateway/cache/cache_file.h"
 #include "gateway/cache/cache_internal.h"
 
@@ -314,15 +314,14 @@ int cache_load(struct cache *c, const char *path, uint32_t now_s, int64_t wall_s
 {
 	struct loading l = {
 		.cache = c, .now_s = now_s, .wall_s = wall_s, .hot = ret_hot, .hot_max = max};
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), err;
-	struct stat st;
+	int fd, err = file_check(path);
 
+	if (err)
+		return err;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return -errno;
-	if (fstat(fd, &st))
-		err = -errno;
-	else
-		err = S_ISREG(st.st_mode) ? file_load(fd, &l) : -EBADMSG;
+	err = file_load(fd, &l);
 	(void)close(fd);
 	if (err)
 		return err;

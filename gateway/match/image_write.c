@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define TRIES 100 /* names of temporary files that may be left over */
@@ -147,13 +146,13 @@ static int open_new(const char *path, char *ret_new, size_t size)
 static int write_file(const char *path, const uint8_t *bytes, size_t len)
 {
 	char real[PATH_MAX], new_path[PATH_MAX];
-	struct stat st;
-	int fd;
+	int fd, err;
 
 	if (realpath(path, real))
 		path = real;
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-		return -ENOTSUP;
+	err = file_check(path);
+	if (err)
+		return err;
 	fd = open_new(path, new_path, sizeof new_path);
 	return fd < 0 ? fd : file_become(fd, new_path, path, bytes, len);
 }

@@ -150,13 +150,13 @@ static int store_write(const char *path, const struct records_text *text, bool b
 {
 	size_t size = strlen(path) + sizeof ".new";
 	char *new_path = malloc(size);
-	int err = 0;
+	int err = file_check(path);
 
 	if (!new_path)
 		return -ENOMEM;
 	(void)snprintf(new_path, size, "%s.new", path);
 	folder_make(path);
-	if (broken)
+	if (!err && broken)
 		err = keep_broken(path);
 	if (!err)
 		err = file_replace(path, new_path, text->b, text->n);

@@ -305,12 +305,27 @@ static void no_file_is_told_as_that(void **state)
 	(void)state;
 	(void)unlink(path);
 	expect_refused(-ENOENT);
+}
+
+/* Nor is it replaced. */
+static void what_is_no_file_stays(void **state)
+{
+	struct cache *c = cache_made(&later);
+	struct stat st;
+
+	(void)state;
+	(void)unlink(path);
 	assert_int_equal(mkdir(path, 0700), 0);
-	expect_refused(-EBADMSG);
+	expect_refused(-EISDIR);
+	assert_int_equal(cache_save(c, path, 1, WALL_S), -EISDIR);
 	assert_int_equal(rmdir(path), 0);
 	assert_int_equal(mkfifo(path, 0600), 0);
-	expect_refused(-EBADMSG);
+	expect_refused(-ENOTSUP);
+	assert_int_equal(cache_save(c, path, 1, WALL_S), -ENOTSUP);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
 	(void)unlink(path);
+	cache_free(c);
 }
 
 /* A file with a right checksum and these records. */
@@ -493,6 +508,7 @@ int main(void)
 		cmocka_unit_test(a_torn_file_is_refused),
 		cmocka_unit_test(a_changed_file_is_refused),
 		cmocka_unit_test(no_file_is_told_as_that),
+		cmocka_unit_test(what_is_no_file_stays),
 		cmocka_unit_test(records_that_lie_are_refused),
 		cmocka_unit_test(messages_that_are_none_are_refused),
 		cmocka_unit_test(a_bomb_is_refused),

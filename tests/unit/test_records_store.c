@@ -210,6 +210,19 @@ static void broken_store(void **state)
 	assert_int_equal(access(stage_path("store.broken.2"), F_OK), 0);
 }
 
+/* Nothing is moved or replaced that is no file. */
+static void no_file(void **state)
+{
+	struct conf_records c = conf_with_store();
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(mkfifo(stage_path("store"), 0600), 0);
+	assert_true(records_store_set(&c, "one", ONE, why, sizeof why) < 0);
+	assert_int_equal(stat(stage_path("store"), &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+}
+
 static void disk_errors(void **state)
 {
 	struct conf_records c = conf_with_store();
@@ -275,6 +288,7 @@ int main(void)
 		cmocka_unit_test_teardown(must_go_with_the_rest, store_gone),
 		cmocka_unit_test_teardown(leaves_out_a_source, store_gone),
 		cmocka_unit_test_teardown(broken_store, store_gone),
+		cmocka_unit_test_teardown(no_file, store_gone),
 		cmocka_unit_test_teardown(disk_errors, store_gone),
 		cmocka_unit_test_teardown(bounds, store_gone),
 	};
