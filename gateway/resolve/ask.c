@@ -20,10 +20,29 @@ static void request_remove(struct resolve_request *rq)
 		rq->next->prev = rq->prev;
 }
 
+static unsigned *waiting_for(struct resolver *r, unsigned group)
+{
+	return &r->waiting[group % RESOLVE_WAITING_SLOTS];
+}
+
+static unsigned *waiting_beside(const struct flight *f)
+{
+	return waiting_for(f->resolver, (unsigned)(f->first - f->groups->groups));
+}
+
+/* It is nobody's any more. */
+static void request_part(struct resolve_request *rq)
+{
+	--*waiting_beside(rq->flight);
+	request_remove(rq);
+	rq->flight = NULL;
+}
+
 static void request_join(struct flight *f, struct resolve_request *rq)
 {
 	rq->flight = f;
 	request_add(&f->requests, rq);
+	++*waiting_beside(f);
 	if (rq->deadline_ms < f->due_ms)
 		f->due_ms = rq->deadline_ms;
 	if (rq->stale_ms && rq->stale_ms < f->due_ms)
@@ -107,7 +126,6 @@ size_t resolve_look(struct resolver *r, struct resolve_groups *g, const struct r
 		.view = key.view,
 		.type = key.type,
 		.flags = key.flags,
-		.failed_lately = found.failed_lately,
 		.state = found.state};
 	return *ret_stale ? found.len : 0;
 }
@@ -144,8 +162,11 @@ static void find(struct resolver *r, const struct resolve_question *q, const str
 static int depart(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q,
 	struct resolve_request *rq)
 {
-	struct flight *f = flight_find(r, &g->groups[q->group], q);
+	struct flight *f;
 
+	if (g->n_groups > 1 && *waiting_for(r, (unsigned)q->group) >= RESOLVE_WAITING_MAX)
+		return -ENOBUFS;
+	f = flight_find(r, &g->groups[q->group], q);
 	if (f) {
 		request_join(f, rq);
 		(void)flight_timer_set(f); /* it stands in the heap: no memory is needed */
@@ -244,8 +265,7 @@ void resolve_cancel(struct resolve_request *rq)
 
 	if (!f)
 		return;
-	request_remove(rq);
-	rq->flight = NULL;
+	request_part(rq);
 	if (!f->requests && !f->refresh && !f->pinned)
 		flight_cancel(f);
 }
@@ -258,8 +278,7 @@ static void answer_all(
 	while (*list) {
 		struct resolve_request *rq = *list;
 
-		request_remove(rq);
-		rq->flight = NULL;
+		request_part(rq);
 		rq->stale = stale;
 		rq->done(rq, msg, len, msg ? 0 : error);
 	}

@@ -49,6 +49,19 @@ static uint64_t mix_server(uint64_t h, const struct conf_server *s)
 	return h;
 }
 
+/* Where it leads decides what servers answer; the port or the user may say so. */
+static uint64_t mix_one_egress(uint64_t h, const struct conf_egress *e)
+{
+	h = mix_text(h, e->name);
+	h = mix_number(h, (uint64_t)e->type << 32 | e->mark.value);
+	h = mix(h, e->server.at.addr.b, sizeof e->server.at.addr.b);
+	h = mix_number(h, e->server.at.port);
+	h = mix_text(h, e->server.host);
+	h = mix_text(h, e->user);
+	return mix(mix_number(h, e->n_of), e->of, e->n_of * sizeof *e->of);
+}
+
+/* Any egress may be a member of a group, or of its members. */
 static uint64_t mix_egress(uint64_t h, const struct config *config, int egress)
 {
 	const struct conf_egress *e;
@@ -56,10 +69,10 @@ static uint64_t mix_egress(uint64_t h, const struct config *config, int egress)
 	if (egress < 0)
 		return mix_number(h, 0);
 	e = &config->egresses[egress];
-	h = mix_text(h, e->name);
-	h = mix_number(h, (uint64_t)e->type << 32 | e->mark.value);
-	h = mix(h, e->server.at.addr.b, sizeof e->server.at.addr.b);
-	return mix_text(h, e->server.host);
+	h = mix_one_egress(h, e);
+	for (size_t i = 0; e->type == CONF_EGRESS_GROUP && i < config->n_egresses; i++)
+		h = mix_one_egress(h, &config->egresses[i]);
+	return h;
 }
 
 static uint64_t upstream_identity(const struct config *config, const struct conf_upstream *u)

@@ -112,8 +112,9 @@ struct resolve_request;
 /* msg: a stored message, valid until the callback returns, or NULL with error: -ETIMEDOUT nobody
  * answered in time, -EHOSTUNREACH/-ECONNREFUSED/… the last server's error, -EBADMSG its answer was
  * broken, -EAGAIN the same failed within cache.failure_ttl, -EMFILE/-ENOMEM/-ENOBUFS (4096
- * questions are in flight already), -ECANCELED. rq->stale: msg is past its TTL. An rcode of
- * SERVFAIL and the like is an answer when no server had a better one. */
+ * questions are in flight already, or 3072 wait for this group and there are others), -ECANCELED.
+ * rq->stale: msg is past its TTL. An rcode of SERVFAIL and the like is an answer when no server had
+ * a better one. */
 typedef void resolve_done(struct resolve_request *rq, const uint8_t *msg, size_t len, int error);
 struct resolve_request {
 	resolve_done *done;

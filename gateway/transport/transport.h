@@ -28,8 +28,8 @@
 
 struct transport_server;
 /* How packets to it are made. via NULL: as they are; else through egress number `egress` of via:
- * a direct one lends its mark and interface, a proxy carries a connection (also for udp:// and
- * dns://, which become TCP then), by name if the server has one. */
+ * a direct one lends its mark, a proxy carries a connection (also for udp:// and dns://, which
+ * become TCP then), by name if the server has one. */
 struct transport_way {
 	uint32_t mark; /* 0: none */
 	struct egress_set *via;

@@ -338,6 +338,58 @@ static void test_views(void **state)
 	stage_close(s);
 }
 
+/* The first group's view when it goes through the first egress. */
+static uint64_t view_via(struct stage *s, struct conf_egress *egresses, size_t n)
+{
+	struct resolve_groups_config config = {.config = &s->config};
+	struct dns_name name = name_of("a.test");
+	const struct resolve_question q = {.name = &name, .type = DNS_A};
+	struct resolve_groups *groups;
+	uint64_t view;
+
+	s->config.egresses = egresses;
+	s->config.n_egresses = n;
+	assert_int_equal(egress_set_new(&s->config, 0, NULL, &config.egresses), 0);
+	assert_int_equal(resolve_groups_new(&config, &groups), 0);
+	view = resolve_view(groups, &q);
+	resolve_groups_unref(groups);
+	egress_set_unref(config.egresses);
+	return view;
+}
+
+/* Another port or user is another way out, and another place may be told other addresses. */
+static void test_views_of_egresses(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct conf_egress e[3] = {{.name = (char[]){"a"}, .type = CONF_EGRESS_SOCKS5},
+		{.name = (char[]){"b"}, .type = CONF_EGRESS_SOCKS5},
+		{.name = (char[]){"c"}, .type = CONF_EGRESS_SOCKS5}};
+	uint64_t views[6];
+
+	(void)state;
+	s->upstreams[0].via = 0;
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(ip_port_parse("192.0.2.1:1080", 0, &e[i].server.at), 0);
+	views[0] = view_via(s, e, 3);
+	e[1].server.at.port = 1081;
+	assert_int_equal(view_via(s, e, 3), views[0]);
+	e[0].server.at.port = 1081;
+	views[1] = view_via(s, e, 3);
+	e[0].user = (char[]){"country-x"};
+	views[2] = view_via(s, e, 3);
+	e[0] = (struct conf_egress){
+		.name = (char[]){"a"}, .type = CONF_EGRESS_GROUP, .of = (int[]){1, 2}, .n_of = 2};
+	views[3] = view_via(s, e, 3);
+	assert_int_equal(view_via(s, e, 3), views[3]);
+	e[0].of = (int[]){2, 1};
+	views[4] = view_via(s, e, 3);
+	e[2].server.at.port = 1082;
+	views[5] = view_via(s, e, 3);
+	for (size_t i = 1; i < 6; i++)
+		assert_int_not_equal(views[i], views[i - 1]);
+	stage_close(s);
+}
+
 /* --- what is believed --- */
 
 static void test_truncated_goes_to_stream(void **state)
@@ -614,6 +666,7 @@ int main(void)
 		cmocka_unit_test(test_refreshes_are_bounded),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_views),
+		cmocka_unit_test(test_views_of_egresses),
 		cmocka_unit_test(test_truncated_goes_to_stream),
 		cmocka_unit_test(test_as_the_client_came),
 		cmocka_unit_test(test_case_is_given_up),
