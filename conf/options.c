@@ -449,7 +449,7 @@ const struct conf_option conf_options[] = {
 	{"rules[].carry", CONF_ONE, &conf_type_bool, RULE(carry), .fallback = "yes",
 		.text = "With answer: real and an egress that is a proxy or has a mark: the traffic to the real addresses takes the "
 			"egress too."},
-	{"rules[].ttl", CONF_MAP, .text = "Bounds for the TTLs of what the upstream says, within those of cache. A fake answer has fakeip.ttl."},
+	{"rules[].ttl", CONF_MAP, .text = "Bounds for the TTLs of what the upstream says, before those of cache. A fake answer has fakeip.ttl."},
 	{"rules[].ttl.min", CONF_ONE, &conf_type_seconds, RULE(ttl.min_s), .fallback = "0",
 		.allowed = "0 to 365d", .min = 0, .max = 365 * DAY_S,
 		.text = "A TTL that is shorter is raised to this."},
