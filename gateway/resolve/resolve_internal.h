@@ -19,11 +19,11 @@
 #define RESOLVE_BUCKETS	      4096
 #define RESOLVE_WAITING_MAX   3072 /* for one group of several: those that fail leave room */
 #define RESOLVE_WAITING_SLOTS 64   /* groups are counted together from there on */
-#define RESOLVE_REFRESHES_MAX 64  /* a resolver; the cache will say so again */
-#define RESOLVE_LINGERING_MAX 512 /* flights that are over but for what they learn */
-#define RESOLVE_WINDOWS_MAX   512 /* answers that are kept while a window is open */
-#define RESOLVE_SCRATCHES_MAX 8	  /* callbacks that ask within callbacks */
-#define RESOLVE_LOOKUPS_MAX   64  /* proxies' names */
+#define RESOLVE_REFRESHES_MAX 64   /* a resolver; the cache will say so again */
+#define RESOLVE_LINGERING_MAX 512  /* flights that are over but for what they learn */
+#define RESOLVE_WINDOWS_MAX   512  /* answers that are kept while a window is open */
+#define RESOLVE_SCRATCHES_MAX 8	   /* callbacks that ask within callbacks */
+#define RESOLVE_LOOKUPS_MAX   64   /* proxies' names */
 #define RESOLVE_RANDOM_WORDS  128
 #define RESOLVE_NEVER_MS      (INT64_MAX / 2)
 
@@ -227,8 +227,8 @@ struct resolver {
 	struct flight *lingering;
 	unsigned n_flights, n_lingering, n_refreshes;
 	unsigned waiting[RESOLVE_WAITING_SLOTS]; /* requests, by the group's number */
-	size_t holds;	     /* flights, and callbacks that run */
-	bool stopping, shut; /* shut: it is past its flights */
+	size_t holds;				 /* flights, and callbacks that run */
+	bool stopping, shut;			 /* shut: it is past its flights */
 	/* Goes on with stopping when nothing holds it: not sooner, for callbacks are running.
 	 * Always set, so that setting it needs no memory. */
 	struct loop_timer end;
