@@ -358,7 +358,7 @@ class Connection(asyncio.Protocol):
             return
         self.answered += 1
         if self.fault("reset", at="answer"):
-            send(answer, half=True)
+            send(answer, half=True, ends=False)
             self.reset()
             return
         cut = self.fault("cut")
@@ -390,7 +390,7 @@ class Framed:
             wire, self.buffer = self.buffer[2:2 + size], self.buffer[2 + size:]
             self.connection.ask(wire, self.send)
 
-    def send(self, answer, half=False):
+    def send(self, answer, half=False, ends=True):
         self.connection.send(struct.pack("!H", len(answer)) + (answer[:len(answer) // 2] if half else answer))
 
     def finish(self):
@@ -455,7 +455,7 @@ class Http:
                 wire = base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4))
         facts = {"method": headers[":method"], "path": path.path, "stream": stream, "headers": headers}
         self.newest = stream
-        self.connection.ask(wire, lambda answer, half=False: self._respond(stream, answer, half), http=facts)
+        self.connection.ask(wire, lambda answer, **how: self._respond(stream, answer, **how), http=facts)
         self.previous = stream
 
     def begin(self, asked):
@@ -473,7 +473,7 @@ class Http:
         self.last_wanted = last
         self.connection.send(hyperframe.frame.GoAwayFrame(0, last_stream_id=last).serialize())
 
-    def _respond(self, stream, answer, half=False):
+    def _respond(self, stream, answer, half=False, ends=True):
         if self.last_wanted is not None and stream > self.last_wanted:
             return
         fault = self.connection.fault
@@ -494,6 +494,10 @@ class Http:
             if age:
                 headers.append(("age", str(age["seconds"])))
             self.h2.send_headers(stream, headers)
+            if not ends:
+                self.h2.send_data(stream, answer[:len(answer) // 2])
+                self.flush()
+                return
             self.bodies[stream] = answer[:len(answer) // 2] if half else answer
             self._send_body(stream)
         self.flush()
