@@ -103,9 +103,29 @@ static void learn_forgery(struct try *y)
 		poisoned_add(&y->group->suspects->names, f->hash, now_ms(y));
 }
 
-/* Whoever forges a datagram is not the server, whose answer comes later. A stream has only one. */
+/* Who injects an answer to a question injects one to its second sending as well. 0: not known. */
+static int64_t since_sent_us(const struct try *y)
+{
+	int64_t sent_us = y->resent_us ? y->resent_us : y->t.asked_us;
+
+	return sent_us ? clock_us() - sent_us : 0;
+}
+
+/* Too early for an answer to the last sending, but perhaps the late one to an earlier one. */
+static bool is_doubtful(const struct try *y)
+{
+	return y->resent_us && since_sent_us(y) < (int64_t)y->group->rules.min_rtt_ms * 1000;
+}
+
+/* Whoever forges a datagram is not the server, whose answer comes later. A stream has only one. In
+ * doubt no name is poisoned, and what is the last sending stays so: the answer to it tells. */
 static bool take_forged(struct try *y)
 {
+	if (is_doubtful(y)) {
+		count_add_shared(&y->flight->groups->guards->forged, 1);
+		y->resend_ms = 0;
+		return false;
+	}
 	learn_forgery(y);
 	if (transport_is_lossy(&y->t))
 		return false;
@@ -251,7 +271,7 @@ static bool try_take(struct transport_try *t, const uint8_t *msg, size_t len, ui
 		count_add_shared(&y->server->wrong_answers, 1);
 		return false;
 	}
-	j = judge(&y->group->rules, msg, len, took_us, transport_is_lossy(t));
+	j = judge(&y->group->rules, msg, len, since_sent_us(y), transport_is_lossy(t));
 	note(y, j, rtt_known_us(y, took_us));
 	if (f->lingers && j != JUDGE_FORGED) {
 		try_next(y, 0);
