@@ -526,7 +526,7 @@ def test_flights_that_fail_are_one(gateway, lab, up):
     for query, reply in clients_at_once(lab, "flight.test", 20):
         assert reply.id == query.id and rcode(reply) == "SERVFAIL"
     assert len({(q["id"], q["port"]) for q in up.queries()}) <= 2
-    assert len(up.queries()) <= 3
+    assert len(up.queries()) <= 4  # sent again after each quarter of its time
 
 
 def test_other_keys_are_other_flights(gateway, lab, up):
