@@ -12,6 +12,8 @@
 
 struct dns_codec {
 	struct transport_try *slots[SLOTS]; /* by the low byte of the id */
+	uint16_t gone[SLOTS]; /* the slot's last question that is over: its answer is late, not
+				 wrong */
 	unsigned used;
 	uint8_t prefix[2], prefix_got;
 	size_t want, got, room;
@@ -24,6 +26,7 @@ static int dns_start(struct conn *c)
 
 	if (!d)
 		return -ENOMEM;
+	d->gone[0] = 1; /* no slot holds an id that is not its own: none is gone */
 	*conn_codec_state(c) = d;
 	return 0;
 }
@@ -74,6 +77,7 @@ static void dns_forget(struct conn *c, struct transport_try *t)
 	struct dns_codec *d = *conn_codec_state(c);
 
 	d->slots[t->id % SLOTS] = NULL;
+	d->gone[t->id % SLOTS] = t->id;
 	d->used--;
 }
 
@@ -98,6 +102,8 @@ static void dns_message(struct conn *c, struct dns_codec *d, const uint8_t *msg,
 		t = d->slots[id % SLOTS];
 		if (t && t->id != id)
 			t = NULL;
+		if (!t && d->gone[id % SLOTS] == id)
+			return;
 	}
 	if (!t)
 		t = dns_anybody(d);

@@ -105,6 +105,28 @@ static void noise_between_answers(void **state)
 	stage_close(s);
 }
 
+/* Who is overtaken by another server or gives up closes its question. */
+static void what_comes_late_is_not_wrong(void **state)
+{
+	struct stage *s = stage_open(CONF_TCP);
+
+	(void)state;
+	s->peer->hold = true;
+	ask(s, 0);
+	ask(s, 1);
+	stage_play(s, 20);
+	assert_int_equal(s->peer->n_held, 2);
+	transport_close(&s->askers[0].try);
+	for (int i = 0; i < 2; i++)
+		peer_answer(s->peer, 0);
+	stage_play(s, 20);
+	assert_int_equal(s->askers[1].told, 0);
+	peer_answer(s->peer, 1);
+	play_until_over(s, 1, 1);
+	assert_answered(s, 1, 1);
+	stage_close(s);
+}
+
 static void the_largest_answers(void **state)
 {
 	struct stage *s = stage_open(CONF_TCP);
@@ -615,6 +637,7 @@ int main(void)
 		cmocka_unit_test(more_than_all_connections_hold_wait),
 		cmocka_unit_test(torn_anywhere),
 		cmocka_unit_test(noise_between_answers),
+		cmocka_unit_test(what_comes_late_is_not_wrong),
 		cmocka_unit_test(the_largest_answers),
 		cmocka_unit_test(what_is_not_taken_is_waited_past),
 		cmocka_unit_test(a_fresh_one_that_is_reset_fails),
