@@ -52,10 +52,11 @@ int copies_take_name(struct entry_copies *copies, const struct shard *s, uint32_
 
 struct entry *copies_next(struct entry_copies *copies)
 {
-	struct entry *e = (struct entry *)(void *)(copies->bytes + copies->at);
+	struct entry *e;
 
 	if (copies->at == copies->len)
 		return NULL;
+	e = (struct entry *)(void *)(copies->bytes + copies->at);
 	copies->at += copy_size(e);
 	return e;
 }
