@@ -473,6 +473,32 @@ static void test_ignored_address(void **state)
 	stage_close(s);
 }
 
+/* min_rtt counts from each sending: who injects answers to the first one does so to the next. */
+static void test_too_early(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker first, a;
+
+	(void)state;
+	s->upstreams[0].min_rtt_ms = 40;
+	groups_renew(s);
+	ask_now(s, &first, "a.test");
+	fake_answer(s->up[0], 1);
+	assert_int_equal(counters(s).poisoned, 1);
+	resolve_cancel(&first.rq);
+	ask_now(s, &a, "b.test");
+	for (int k = 0; k < 1000 && !fake_resent(s->up[0]); k++)
+		stage_play(s, 5);
+	fake_answer(s->up[0], 1); /* to which of the two is not known: no name is poisoned */
+	assert_int_equal(a.calls, 0);
+	assert_int_equal(counters(s).forged, 2);
+	assert_int_equal(counters(s).poisoned, 1);
+	stage_play(s, 50);
+	fake_answer(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	stage_close(s);
+}
+
 static void test_bogus_address(void **state)
 {
 	struct stage *s = open_cached(1);
@@ -671,6 +697,7 @@ int main(void)
 		cmocka_unit_test(test_as_the_client_came),
 		cmocka_unit_test(test_case_is_given_up),
 		cmocka_unit_test(test_ignored_address),
+		cmocka_unit_test(test_too_early),
 		cmocka_unit_test(test_bogus_address),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_window_and_end),
