@@ -23,7 +23,8 @@ struct tls_config {
 	const char *alpn; /* "dot" (RFC 7858 errata), "h2"; h2 must be agreed to */
 };
 /* Copies config. -ENOENT: certificates cannot be read; -EBADMSG: the file has none; -EINVAL: name;
- * -ENOMEM; all told in why. The system's store is read by the first context that needs it. */
+ * -ENOMEM; all told in why. A file is read by the first context that needs it, and again
+ * when it has changed. */
 int tls_context_new(const struct tls_config *config, struct tls_context **ret, char why[128]);
 void tls_context_free(struct tls_context *c); /* after its connections; NULL is fine */
 

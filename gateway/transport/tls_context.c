@@ -153,8 +153,7 @@ void tls_context_free(struct tls_context *c)
 		return;
 	tls_sessions_forget(c);
 	SSL_CTX_free(c->ssl);
-	if (c->shares_store)
-		tls_store_put();
+	tls_store_put(c->store);
 	pthread_mutex_destroy(&c->lock);
 	free(c->pins);
 	free(c->alpn);

@@ -17,7 +17,7 @@ struct tls_context {
 	bool must_agree;
 	struct conf_pin *pins;
 	size_t n_pins;
-	bool shares_store;
+	struct tls_store *store;		 /* NULL: pins alone decide */
 	pthread_mutex_t lock;			 /* of what follows */
 	SSL_SESSION *sessions[TLS_SESSIONS_MAX]; /* the newest last */
 	size_t n_sessions;
@@ -27,9 +27,12 @@ struct tls_context {
 SSL_SESSION *tls_sessions_take(struct tls_context *c);
 void tls_sessions_forget(struct tls_context *c);
 
-/* The process' store of the system's certificates; a reference. -ENOENT, -EBADMSG told in why. */
-int tls_store_get(X509_STORE **ret, char why[128]);
-void tls_store_put(void);
+/* The trusted issuers of a file, or the system's (NULL): a reference. -ENOENT, -EBADMSG told in
+ * why; -ENOMEM. Any thread. */
+struct tls_store;
+int tls_store_get(const char *path, struct tls_store **ret, char why[128]);
+void tls_store_use(struct tls_store *s, SSL_CTX *ssl);
+void tls_store_put(struct tls_store *s); /* NULL is fine */
 
 /* For tls_context_new(): what the peer's certificate must show. */
 int tls_verify_setup(struct tls_context *c, const struct tls_config *config, char why[128]);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static bool is_pinned(const struct tls_context *c, const X509 *cert)
 {
@@ -63,33 +62,10 @@ static int verify_pins(X509_STORE_CTX *ctx, void *arg)
 	return 0;
 }
 
-static int issuers_read(struct tls_context *c, const char *ca, char why[128])
-{
-	X509_STORE *store;
-	int r;
-
-	if (!ca) {
-		if ((r = tls_store_get(&store, why)))
-			return r;
-		c->shares_store = true;
-		SSL_CTX_set_cert_store(c->ssl, store);
-		return 0;
-	}
-	if (access(ca, R_OK)) {
-		snprintf(why, 128, "%s: %s", ca, strerror(errno));
-		return -ENOENT;
-	}
-	if (SSL_CTX_load_verify_file(c->ssl, ca) != 1) {
-		snprintf(why, 128, "%s: no certificates in it, or broken ones", ca);
-		return -EBADMSG;
-	}
-	return 0;
-}
-
 int tls_verify_setup(struct tls_context *c, const struct tls_config *config, char why[128])
 {
 	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(c->ssl);
-	int ok;
+	int ok, r;
 
 	SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
@@ -104,10 +80,14 @@ int tls_verify_setup(struct tls_context *c, const struct tls_config *config, cha
 		snprintf(why, 128, "no name or address that a certificate could be for");
 		return -EINVAL;
 	}
-	if (!c->n_pins)
-		return issuers_read(c, config->ca, why);
-	SSL_CTX_set_cert_verify_callback(c->ssl, verify_pins, c);
-	return 0;
+	if (c->n_pins) {
+		SSL_CTX_set_cert_verify_callback(c->ssl, verify_pins, c);
+		return 0;
+	}
+	r = tls_store_get(config->ca, &c->store, why);
+	if (!r)
+		tls_store_use(c->store, c->ssl);
+	return r;
 }
 
 static const struct {

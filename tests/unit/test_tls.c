@@ -5,10 +5,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 
 #include "tls_stage.h"
 
@@ -626,6 +628,45 @@ static void test_ca_files(void **state)
 	expect_no_context(&(struct tls_config){.ca = ca_file}, -EINVAL, "no name");
 	close(fd);
 	unlink(empty);
+	assert_int_equal(mkfifo(empty, 0600), 0);
+	expect_no_context(&config, -EBADMSG, "neither a file nor a link to one");
+	unlink(empty);
+}
+
+static void certificate_add(const struct identity *i, const char *path)
+{
+	FILE *f = fopen(path, "a");
+
+	assert_non_null(f);
+	assert_int_equal(PEM_write_X509(f, i->cert), 1);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* One store for all that name the same file, as long as it is the same. */
+static void test_a_ca_file_that_changes(void **state)
+{
+	char path[] = "/tmp/test_tls_ca_XXXXXX";
+	const struct tls_config config = {.name = "dns.test", .ca = path};
+	struct tls_context *before, *same, *after;
+	struct tls *t;
+	SSL_CTX *server = server_context(&usual);
+
+	(void)state;
+	close(mkstemp(path));
+	certificate_add(&other_ca, path);
+	before = context(&config);
+	same = context(&config);
+	certificate_add(&ca, path);
+	after = context(&config);
+	assert_int_equal(converse(same, server, 16384, &t), -EKEYREJECTED);
+	tls_free(t);
+	assert_int_equal(converse(after, server, 16384, &t), 0);
+	tls_free(t);
+	tls_context_free(same);
+	tls_context_free(before);
+	tls_context_free(after);
+	SSL_CTX_free(server);
+	unlink(path);
 }
 
 static void test_system_store(void **state)
@@ -714,6 +755,7 @@ int main(void)
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_key_updates),
 		cmocka_unit_test(test_ca_files),
+		cmocka_unit_test(test_a_ca_file_that_changes),
 		cmocka_unit_test(test_system_store),
 		cmocka_unit_test(test_threads),
 	};
