@@ -262,6 +262,22 @@ const char *conf_upstream_names(struct conf_reader *r)
 /* What {hits: N} alone means, as the man page says. */
 enum { PREFETCH_PERCENT = 20 };
 
+/* Each of these is written whole in the place of what is there. */
+static void cache_store_check(struct conf_reader *r, struct conf_node *store)
+{
+	const struct config *c = r->config;
+	const struct {
+		const char *key, *path;
+	} others[] = {{"fakeip.store", c->fakeip.store}, {"records.store", c->records.store}};
+
+	if (!conf_node_good(store) || !c->cache.store[0])
+		return;
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+		if (others[i].path && strcmp(c->cache.store, others[i].path) == 0)
+			conf_error(r, store, "a file of its own", "is the file of %s, too",
+				others[i].key);
+}
+
 static void cache_check(struct conf_reader *r)
 {
 	struct conf_cache *cache = &r->config->cache;
@@ -276,6 +292,7 @@ static void cache_check(struct conf_reader *r)
 		cache->prefetch_percent = PREFETCH_PERCENT;
 	if (conf_node_good(every) && cache->store && !cache->store[0])
 		conf_warning(r, every, "has no effect without store");
+	cache_store_check(r, conf_node_get(node, "store"));
 }
 
 void conf_ttl_check(struct conf_reader *r, struct conf_node *min, struct conf_node *max,

@@ -643,6 +643,12 @@ static void cache(void **state)
 					   "such as 20%, {share, hits}\n"},
 		{CACHE("store_every: 1m"),
 			"4:22: warning: cache.store_every: has no effect without store\n"},
+		{CACHE("store: /var/lib/tungate/fakeip.db"),
+			"4:16: cache.store: is the file of fakeip.store, too; allowed: a file of "
+			"its own\n"},
+		{CACHE("store: /var/lib/tungate/records.json"),
+			"4:16: cache.store: is the file of records.store, too; allowed: a file of "
+			"its own\n"},
 		{CACHE("warmup: {count: 100001, rate: 0}"),
 			"4:25: cache.warmup.count: '100001' is out of bounds; allowed: 0 to 100k\n"
 			"4:39: cache.warmup.rate: '0' is out of bounds; allowed: 1 to 1000\n"},
