@@ -1,4 +1,5 @@
 """Item 5: the side ways by which a name could reach the wrong server: whatever asks without a client, or later."""
+import contextlib
 import signal
 
 import dns.edns
@@ -7,6 +8,7 @@ import pytest
 
 from capture import Capture
 from lab import addresses, ede, has_fake_address, question, rcode, rdata, wait_for
+from proxies import Socks5
 from scripted import Scripted, ca_of
 
 DOMESTIC, OVERSEAS, SPARE = "10.99.0.54", "10.99.0.55", "10.99.0.56"
@@ -303,7 +305,49 @@ def test_names_of_servers(gateway, lab, wire, domestic, overseas):
     assert any("upstreams.overseas.bootstrap" in line and "leak: strict" in line for line in checked.splitlines())
 
 
+def test_the_name_of_a_proxy(gateway, lab, wire, domestic, overseas):
+    """Likewise; what is asked of the proxy is told to it alone."""
+    domestic.set_zone({"proxy.test": ["60 A 10.99.0.2"], "*": ["60 A 10.99.0.10"]})
+    config = configured(lab, domestic, overseas, [{"name": "all", "answer": "fake", "egress": "proxy"}])
+    config["egress"]["proxy"] = {"type": "socks5", "server": "proxy.test:1080", "bootstrap": "domestic"}
+    with Socks5(lab) as proxy:
+        gw = gateway(config)
+        with lab.connect(addresses(gw.ask("far.example"))[0], tcp=True, port=7):
+            wait_for(lambda: proxy.requests == [("far.example", 7)], "the proxy is asked")
+    assert names_at(domestic) == {"proxy.test"} and overseas.queries() == []
+
+
+@pytest.mark.parametrize("labels, where", [
+    ([b"foreignx.inland", b"example"], OVERSEAS), ([b"foreignx", b"a.inland.example"], OVERSEAS),
+    ([b"foreignx.inland.example"], OVERSEAS), ([b"foreignx", b"inland\0", b"example"], OVERSEAS),
+    ([b"foreignx", b"inland.example", b"example"], OVERSEAS), ([b"a.b\0\xff\\", b"INLAND", b"Example"], DOMESTIC)])
+def test_labels_of_any_bytes(gateway, lab, wire, domestic, overseas, labels, where):
+    """A dot within a label begins no other."""
+    gateway(configured(lab, domestic, overseas))
+    name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    reply = lab.exchange_bytes(b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + name + b"\0\1\0\1")
+    assert reply[3] & 15 == 0
+    asked = {DOMESTIC: len(domestic.queries()), OVERSEAS: len(overseas.queries())}
+    assert asked == {DOMESTIC: 0, OVERSEAS: 0, where: 1}
+
+
 # --- while it changes ---
+
+def test_after_each_of_many_reloads(gateway, lab, wire, domestic, overseas):
+    """When `reload` has replied, every worker knows the new list."""
+    gw = gateway(configured(lab, domestic, overseas), "tun")
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(lab.connect("8.8.8.8")) for _ in range(8)]  # of both workers
+        for i in range(20):
+            (lab.dir / "inland.txt").write_text(LIST + ("moves.example\n" if i % 2 else ""))
+            gw.result("reload")
+            for k, sock in enumerate(socks):
+                sock.send(question(f"n{i}-{k}.moves.example").to_wire())
+            for sock in socks:
+                assert addresses(dns.message.from_wire(sock.recv(4096))) == ["10.99.0.10"]
+    for server, parity in ((domestic, 1), (overseas, 0)):
+        assert names_at(server) == {f"n{i}-{k}.moves.example" for i in range(parity, 20, 2) for k in range(8)}
+
 
 def test_a_reload_while_it_is_asked(gateway, lab, wire, domestic, overseas):
     """Whoever asks after the reload does not wait for what was asked before it, and does not get its answer."""
@@ -383,3 +427,45 @@ def test_a_subnet_of_the_configuration(gateway, lab, wire, domestic, overseas, s
     assert [(q["type"], q["edns"]["ecs"], set(q["edns"]["options"])) for q in domestic.queries()] == [
         ("A", sent, {"8"}), ("AAAA", sent, {"8"})]
     assert [q["edns"]["ecs"] for q in overseas.queries()] == [None]
+
+
+# --- what `check` says ---
+
+def test_rules_that_are_asked_in_the_clear(lab, gateway, domestic, overseas):
+    """A note for each rule whose names somebody on the way can read, and for no other."""
+    (lab.dir / "inland.txt").write_text(LIST)
+    upstreams = {
+        "plain": {"servers": [domestic.udp]}, "tcp": {"servers": [domestic.tcp]}, "dns": {"servers": [domestic.dns]},
+        "tls": {"servers": [overseas.tls], "ca": str(ca_of(lab))},
+        "https": {"servers": [overseas.https], "ca": str(ca_of(lab))},
+        "mixed": {"servers": [overseas.tls, domestic.udp], "ca": str(ca_of(lab))},
+        "proxied": {"servers": [domestic.udp], "via": "proxy"},
+        "falls": {"servers": [overseas.tls], "ca": str(ca_of(lab)), "fallback": "plain", "downgrade": True},
+        "strict": {"servers": [overseas.tls], "ca": str(ca_of(lab)), "leak": "strict", "lists": ["inland"],
+                   "strict_to": "plain"},
+        "safe": {"servers": [overseas.tls], "ca": str(ca_of(lab)), "leak": "strict", "lists": ["inland"],
+                 "strict_to": "https"}}
+    egress = {"proxy": {"type": "socks5", "server": "10.99.0.2:1080", "upstream": "tls"},
+              "open": {"type": "direct", "upstream": "plain"}, "closed": {"type": "direct", "upstream": "https"}}
+    told, quiet = ("plain", "tcp", "dns", "mixed", "falls", "strict"), ("tls", "https", "proxied", "safe")
+    rules = [{"name": f"r-{group}", "domain": [f"{group}.example"], "answer": "real", "upstream": group}
+             for group in (*told, *quiet)]
+    rules += [
+        {"name": "f-open", "domain": ["f1.example"], "answer": "fake", "egress": "open"},
+        {"name": "f-closed", "domain": ["f2.example"], "answer": "fake", "egress": "closed"},
+        {"name": "f-proxy", "domain": ["f3.example"], "answer": "fake", "egress": "proxy"},
+        {"name": "f-unless", "domain": ["f4.example"], "answer": "fake", "egress": "proxy",
+         "unless": {"resolves_in": "inland", "egress": "open"}},
+        {"name": "f-unless-closed", "domain": ["f5.example"], "answer": "fake", "egress": "proxy",
+         "unless": {"resolves_in": "inland", "egress": "closed"}},
+        {"name": "block", "domain": ["b.example"], "answer": "block"},
+        {"name": "local", "domain": ["l.example"], "answer": "local", "address": "192.0.2.1"},
+        {"name": "rest", "answer": "real", "upstream": "https"}]
+    gw = gateway({"upstreams": upstreams, "egress": egress, "lists": {"inland": ["inland.txt"]}, "rules": rules},
+                 wait=False)
+    checked = lab.run("gw", gw.program, "check", "-c", gw.config_file).stderr
+    print(checked)
+    noted = {rules[int(line.split("rules[")[1].split("]")[0])]["name"] for line in checked.splitlines()
+             if "neither encrypted" in line}
+    assert noted == {f"r-{group}" for group in told} | {"f-open", "f-unless"}
+    wait_for(lambda: gw.ready() or not gw.running(), "it is up")
