@@ -363,6 +363,8 @@ static int start_workers(struct daemon *d)
 			usleep(200);
 	}
 	daemon_set_workers_run(d, true);
+	free(d->hot.v); /* the first worker has a copy */
+	d->hot.v = NULL;
 	return 0;
 }
 

@@ -193,9 +193,9 @@ static void insert(struct shard *s, struct entry *e, uint32_t now_s, struct entr
 void cache_put(struct cache *c, const struct cache_key *key, const uint8_t *msg, size_t len,
 	uint32_t life_s, uint32_t now_s)
 {
-	struct entry *e = life_s && message_answers(msg, len, key->name, key->type)
-				  ? entry_new(key, msg, len, life_s)
-				  : NULL;
+	bool keeps = life_s && atomic_load_explicit(&c->entries, memory_order_relaxed) &&
+		     message_answers(msg, len, key->name, key->type);
+	struct entry *e = keeps ? entry_new(key, msg, len, life_s) : NULL;
 	struct shard *s = shard_lock(c, hash_upper(key->hash));
 	struct entry **at = table_find(s, key), *list = NULL;
 

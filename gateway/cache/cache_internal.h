@@ -79,7 +79,8 @@ struct cache {
 	struct shard shards[SHARDS_MAX];
 	_Atomic unsigned shard_bits;
 	pthread_mutex_t configure_lock;
-	size_t entries, bytes; /* as configured */
+	_Atomic size_t entries; /* as configured, like bytes; 0: nothing is kept */
+	size_t bytes;
 	uint64_t hash_key;
 };
 
