@@ -45,6 +45,7 @@ static void transports_soon_fired(struct loop_timer *timer)
 	}
 	(void)loop_timer_set(ts->loop, &ts->soon, TRANSPORT_NEVER_MS);
 	transports_hold(ts);
+	transport_udp_flush(ts);
 	conns_flush(ts);
 	transports_release(ts);
 }
@@ -63,9 +64,12 @@ int transports_new(const struct transports_config *config, struct transports **r
 	slab_init(&ts->udp_far_slab, sizeof(struct udp_far), TRANSPORT_UDP_MAX);
 	slab_init(&ts->conns, sizeof(struct conn), TRANSPORT_CONNS_MAX);
 	ts->soon.fire = transports_soon_fired;
-	error = loop_timer_set(ts->loop, &ts->soon, TRANSPORT_NEVER_MS);
+	error = transport_udp_init(ts);
 	if (error < 0)
 		goto fail;
+	error = loop_timer_set(ts->loop, &ts->soon, TRANSPORT_NEVER_MS);
+	if (error < 0)
+		goto fini;
 	error = loop_buffers_new(ts->loop, DATAGRAM_BYTES, DATAGRAMS, &ts->datagrams);
 	if (error < 0)
 		goto cancel;
@@ -78,6 +82,8 @@ buffers:
 	loop_buffers_free(ts->datagrams);
 cancel:
 	loop_timer_cancel(ts->loop, &ts->soon);
+fini:
+	transport_udp_fini(ts);
 fail:
 	free(ts);
 	return error;

@@ -50,6 +50,8 @@ struct transports {
 	struct slab udp_links, udp_tables, udp_far_slab, conns;
 	struct udp_link *udp_idle[2]; /* IPv4, IPv6 */
 	struct udp_link *udp_open;
+	struct udp_batch *udp_batch;
+	uint32_t udp_batches; /* that have left */
 	struct udp_far *udp_fars[TRANSPORT_POOLS];
 	unsigned udp_idle_count;
 	struct pool *pools[TRANSPORT_POOLS];
@@ -88,6 +90,8 @@ int transport_error(int error);
 /* Closes t and tells its owner. */
 void transport_fail(struct transport_try *t, int error);
 
+int transport_udp_init(struct transports *ts); /* -ENOMEM */
+void transport_udp_flush(struct transports *ts);
 void transport_udp_stop(struct transports *ts); /* closes the shared sockets */
 void transport_udp_fini(struct transports *ts); /* and the idle ones */
 /* Of those whose socket is dead. */

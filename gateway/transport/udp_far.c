@@ -120,13 +120,19 @@ static bool has_room(const struct udp_link *u, uint32_t mark)
 
 int udp_far_choose(struct udp_far *f, uint32_t mark, struct udp_link **ret, unsigned *ret_place)
 {
+	struct transports *ts = f->transports;
 	uint16_t random;
-	int error = transports_random(f->transports, &random);
+	int error;
 
-	if (error < 0)
-		return error;
-	*ret_place = random % UDP_SHARED;
-	*ret = f->shared[*ret_place];
+	if (!f->n_shared || f->batch != ts->udp_batches) {
+		error = transports_random(ts, &random);
+		if (error < 0)
+			return error;
+		f->place = random % UDP_SHARED;
+		f->batch = ts->udp_batches;
+	}
+	*ret_place = f->place;
+	*ret = f->shared[f->place];
 	if (*ret && !has_room(*ret, mark)) {
 		f->tries++;
 		udp_far_retire(*ret);
@@ -150,6 +156,7 @@ int udp_far_share(struct udp_far *f, struct udp_link *u, unsigned place)
 
 void transport_udp_stop(struct transports *ts)
 {
+	transport_udp_flush(ts);
 	for (size_t i = 0; i < TRANSPORT_POOLS; i++) {
 		struct udp_far *f, *next;
 

@@ -1,4 +1,5 @@
-/* What udp.c (sockets and tries) and udp_far.c (which socket takes a question) know of each other.
+/* What udp.c (sockets and tries), udp_far.c (which socket takes a question) and udp_batch.c (when
+ * it leaves) know of each other.
  */
 #ifndef TUNGATE_TRANSPORT_UDP_INTERNAL_H
 #define TUNGATE_TRANSPORT_UDP_INTERNAL_H
@@ -46,6 +47,8 @@ struct udp_far {
 	unsigned tries;
 	unsigned n_shared;
 	int64_t busy_until_ms;
+	uint32_t batch; /* for which place was drawn */
+	unsigned place;
 	struct loop_timer sweep; /* set while n_shared > 0 */
 	struct udp_link *shared[UDP_SHARED];
 };
@@ -58,15 +61,27 @@ int udp_far_get(struct transports *ts, const struct transport_try *t, struct udp
 void udp_far_settle(struct udp_far *f);
 /* Whether the next question shares a socket. */
 bool udp_far_is_busy(struct udp_far *f);
-/* A randomly chosen socket of the set that has room; *ret is NULL if a new one should take its
- * place, number *ret_place. Negative errno: no randomness. */
+/* A randomly chosen socket of the set that has room, the same for all of a batch; *ret is NULL if a
+ * new one should take its place, number *ret_place. Negative errno: no randomness. */
 int udp_far_choose(struct udp_far *f, uint32_t mark, struct udp_link **ret, unsigned *ret_place);
 /* -ENOMEM. */
 int udp_far_share(struct udp_far *f, struct udp_link *u, unsigned place);
 /* u takes no more questions; it may end here. */
 void udp_far_retire(struct udp_link *u);
 
+/* --- udp_batch.c --- */
+
+/* Asks for the question now; what send() tells of it comes by udp_link_failed(). */
+void udp_batch_add(struct udp_link *u, const struct transport_try *t);
+
 /* --- udp.c --- */
+
+/* A pinned one stays open. */
+void udp_link_pin(struct udp_link *u);
+void udp_link_unpin(struct udp_link *u);
+/* send() told error, which is returned. The kernel tells one of an earlier datagram to whoever
+ * comes first: of a shared socket it concerns all, and those hear it when the receive has ended. */
+int udp_link_failed(struct udp_link *u, int error);
 
 /* Ends u if nothing holds it open. */
 void udp_link_settle(struct udp_link *u);
