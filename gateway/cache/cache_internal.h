@@ -1,6 +1,7 @@
-/* What the files of this room share. table.c owns the buckets of a shard, queues.c the order in
- * which entries go, configure.c the bounds and the number of shards, cache.c the life of an entry,
- * copy.c copies for show.c and save.c; file.h is what save.c and load.c agree on.
+/* What the files of this room share. cache_table.c owns the buckets of a shard, cache_queues.c the
+ * order in which entries go, cache_configure.c the bounds and the number of shards, cache.c the
+ * life of an entry, cache_copy.c copies for cache_show.c and cache_save.c; cache_file.h is what
+ * cache_save.c and cache_load.c agree on.
  *
  * Everything in a shard is under its lock, but that cache_prefetch() reads where the buckets are.
  * shard_bits changes only while all locks are held, so who holds one sees it as it is. */
@@ -128,7 +129,7 @@ struct entry *entry_new(
 /* Those chained by `older`. Without a lock. Returns how many. */
 size_t entries_free(struct entry *list);
 
-/* --- table.c --- */
+/* --- cache_table.c --- */
 
 /* All of the key in 64 bits; a part of it is the tag, another the ghost. */
 static inline uint64_t key_mix(uint32_t hash, uint16_t type, uint8_t flags, uint64_t view)
@@ -164,7 +165,7 @@ static inline struct bucket *table_bucket(const struct shard *s, uint32_t hash)
 }
 bool entry_has_name(const struct entry *e, const struct dns_name *name);
 
-/* --- queues.c --- */
+/* --- cache_queues.c --- */
 
 size_t shard_entries(const struct shard *s);
 void queue_replace(struct shard *s, const struct entry *old, struct entry *e);
@@ -185,7 +186,7 @@ void shard_insert(
 /* Puts it in as the oldest if there is room; false: there is not. */
 bool shard_append(struct shard *s, struct entry *e, enum queue_id q);
 
-/* --- copy.c --- */
+/* --- cache_copy.c --- */
 
 /* Copies of a shard's entries, so that they are looked at without its lock. */
 struct entry_copies {
