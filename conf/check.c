@@ -270,7 +270,7 @@ static void cache_store_check(struct conf_reader *r, struct conf_node *store)
 		const char *key, *path;
 	} others[] = {{"fakeip.store", c->fakeip.store}, {"records.store", c->records.store}};
 
-	if (!conf_node_good(store) || !c->cache.store[0])
+	if (!conf_node_good(store) || !c->cache.store || !c->cache.store[0])
 		return;
 	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
 		if (others[i].path && strcmp(c->cache.store, others[i].path) == 0)

@@ -325,8 +325,8 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
 
 	if (!s)
 		return 0;
-	/* A server may take a few questions on each connection only: as long as it takes some, those
-	 * left over are asked again without counting. */
+	/* A server may take a few questions on each connection only: as long as it takes some,
+	 * those left over are asked again without counting. */
 	if (s->t && h2->last_taken > 0 && id > h2->last_taken)
 		s->t->again = false;
 	if (code == NGHTTP2_REFUSED_STREAM || s->refused) /* RFC 9113 8.7 */
