@@ -249,7 +249,7 @@ def test_identical_queries_share_one_flight(gateway, scripted, lab):
         socks = [stack.enter_context(lab.connect("8.8.8.8")) for _ in range(20)]
         for sock in socks:
             sock.send(question("shared.real.test", "A").to_wire())
-        wait_for(lambda: gw.status()["queries"]["total"] == 20, "all have come in")
+        wait_for(lambda: waiting and gw.status()["queries"]["total"] == 20, "all have come in")
         wire, send = waiting[0]
         send(answer_to(wire, "60 A 10.50.0.16"))
         for sock in socks:
