@@ -14,6 +14,13 @@
 
 #define BUSY 32 /* from so many on sockets are shared */
 
+/* In turns, not in time: the machine may be busy. */
+static void settle(struct stage *s)
+{
+	for (unsigned i = 0; i < 20; i++)
+		stage_turn(s);
+}
+
 static unsigned ports_seen(const struct peer *f, unsigned first, unsigned end)
 {
 	unsigned n = 0;
@@ -57,7 +64,7 @@ static void many_share_sockets(void **state)
 	f->hold = true;
 	for (unsigned i = 0; i < 1000; i++)
 		assert_true(transport_is_lossy(&ask(s, i)->try));
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(f->asked, 1000);
 	assert_in_range(ports_seen(f, 0, f->asked), BUSY + 4, BUSY + 20);
 	for (unsigned i = 0; i < 1000; i++) {
@@ -127,33 +134,33 @@ static void wrong_answers_to_sharers(void **state)
 	f->hold = true;
 	for (unsigned i = 0; i < n; i++)
 		ask(s, i);
-	stage_play(s, 20);
+	settle(s);
 	k = sharers(f, last, n, with);
 	assert_true(k > 2);
 	/* An id that nobody has: the oldest is told. */
 	forged = f->held[last];
 	f->held[last].id = unknown_id(f, n);
 	peer_answer(f, last);
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(told(s, n), 1);
 	assert_int_equal(s->askers[with[0]].told, 1);
 	/* Another's id: who has it is told. */
 	f->held[last].id = f->held[with[1]].id;
 	peer_answer(f, last);
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(told(s, n), 2);
 	assert_int_equal(s->askers[with[1]].told, 1);
 	/* No header at all. */
 	f->size = DNS_HEADER_SIZE;
 	f->held[last] = forged;
 	peer_answer(f, last);
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(s->askers[last].told, 1);
 	assert_int_equal(told(s, n), 3);
 	assert_int_equal(sendto(f->udp, "", 0, 0, (struct sockaddr *)&forged.from,
 				 sizeof(struct sockaddr_in)),
 		0);
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(told(s, n), 4);
 	/* The right one, and once more: late is not wrong. */
 	f->size = 0;
@@ -161,7 +168,7 @@ static void wrong_answers_to_sharers(void **state)
 	peer_answer(f, last);
 	transport_close(&s->askers[with[1]].try);
 	peer_answer(f, with[1]);
-	stage_play(s, 20);
+	settle(s);
 	assert_answered(s, last, 1);
 	assert_int_equal(told(s, n), 4);
 	assert_int_equal(s->askers[with[1]].answers, 0);
@@ -205,7 +212,7 @@ static void a_shared_port_lives_so_long(void **state)
 	before = ports_seen(f, 0, 200);
 	for (unsigned i = 200; i < 300; i++)
 		ask(s, i);
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(f->asked, 300);
 	after = ports_seen(f, 200, 300);
 	assert_in_range(after, 1, 16);
@@ -225,14 +232,14 @@ static void wrong_answers_are_told_and_waited_past(void **state)
 	(void)state;
 	s->peer->hold = true;
 	a = ask(s, 0);
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(s->peer->n_held, 1);
 	s->peer->held[0].id ^= 1;
 	peer_answer(s->peer, 0);
 	s->peer->size = DNS_HEADER_SIZE;
 	peer_answer(s->peer, 0);
 	s->peer->size = 0;
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(a->told, 2);
 	s->peer->held[0].id ^= 1;
 	peer_answer(s->peer, 0);
@@ -287,7 +294,7 @@ static void refused_ones_fail_whatever_they_share(void **state)
 		if (error < 0)
 			s->askers[i].failures = 1;
 	}
-	stage_play(s, 50);
+	settle(s);
 	for (unsigned i = 0; i < 300; i++) {
 		assert_int_equal(s->askers[i].failures, 1);
 		assert_false(transport_is_open(&s->askers[i].try));
@@ -307,7 +314,7 @@ static void an_error_is_all_sharers(void **state)
 	f->hold = true;
 	for (unsigned i = 0; i < n; i++)
 		ask(s, i);
-	stage_play(s, 20);
+	settle(s);
 	k = sharers(f, last, n, with);
 	assert_true(k > 2);
 	assert_true(dup2(other, f->udp) == f->udp); /* nobody listens any more */
@@ -316,7 +323,7 @@ static void an_error_is_all_sharers(void **state)
 	s->askers[with[0]].closes = &s->askers[with[1]];
 	assert_int_equal(transport_resend(&s->askers[last].try), 0);
 	assert_int_equal(transport_resend(&s->askers[with[1]].try), 0);
-	stage_play(s, 20);
+	settle(s);
 	for (unsigned i = 0; i < n; i++)
 		failed += s->askers[i].failures;
 	assert_int_equal(failed, k - 1);
@@ -335,7 +342,7 @@ static void callbacks_may_close_open_and_stop(unsigned others)
 	f->hold = true;
 	for (unsigned i = 0; i < first + 3; i++)
 		ask(s, i);
-	stage_play(s, 20);
+	settle(s);
 	a[0].closes = &a[1];
 	a[0].opens = &a[3];
 	for (unsigned i = first; i < first + 2; i++)
@@ -373,13 +380,13 @@ static void an_answer_closes_all_of_its_socket(void **state)
 	f->hold = true;
 	for (unsigned i = 0; i < 300; i++)
 		ask(s, i);
-	stage_play(s, 20);
+	settle(s);
 	k = sharers(f, 299, 300, with);
 	for (unsigned i = 0; i + 1 < k; i++)
 		s->askers[with[i]].closes = &s->askers[with[i + 1]];
 	for (unsigned i = 0; i < k; i += 2)
 		peer_answer(f, with[i]);
-	stage_play(s, 20);
+	settle(s);
 	for (unsigned i = 0; i < k; i++) {
 		assert_int_equal(s->askers[with[i]].answers, i % 2 == 0);
 		assert_false(transport_is_open(&s->askers[with[i]].try));
@@ -432,13 +439,13 @@ static void what_stands_on_a_lost_address_is_asked_again(unsigned n)
 	s->peer->hold = true;
 	for (unsigned i = 0; i < n; i++)
 		ask(s, i);
-	stage_play(s, 20);
+	settle(s);
 	transports_addresses_changed(s->transports, is_ours, &ours);
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(s->peer->asked, n);
 	ours = false;
 	transports_addresses_changed(s->transports, is_ours, &ours);
-	stage_play(s, 20);
+	settle(s);
 	assert_int_equal(s->peer->asked, 2 * n);
 	for (unsigned i = 0; i < 2 * n; i++)
 		peer_answer(s->peer, i);
