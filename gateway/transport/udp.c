@@ -258,7 +258,6 @@ static int link_add(struct udp_link *u, struct transport_try *t)
 	t->prev = u->end;
 	*u->end = t;
 	u->end = &t->next;
-	u->far->tries++;
 	u->given++;
 	if (u->table) {
 		u->table->slots[t->id % UDP_SLOTS] = t;
@@ -281,8 +280,7 @@ static void udp_close(struct transport_try *t)
 		u->table->used--;
 	}
 	udp_link_settle(u);
-	f->tries--;
-	udp_far_settle(f);
+	udp_far_give(f);
 }
 
 int udp_link_failed(struct udp_link *u, int error)
@@ -322,7 +320,7 @@ static int udp_open(struct transports *ts, struct transport_try *t)
 {
 	struct udp_link *u;
 	struct udp_far *f;
-	int error = udp_far_get(ts, t, &f);
+	int error = udp_far_take(ts, t, &f);
 
 	if (error < 0)
 		return error;
@@ -330,7 +328,7 @@ static int udp_open(struct transports *ts, struct transport_try *t)
 	if (u)
 		error = link_add(u, t);
 	if (!u || error < 0) {
-		udp_far_settle(f);
+		udp_far_give(f);
 		return error;
 	}
 	t->asked_us = clock_us();

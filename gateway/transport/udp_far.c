@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <stdlib.h>
 
 #include "gateway/transport/udp_internal.h"
 
@@ -29,7 +28,7 @@ static struct udp_far **far_find(
 
 static void far_swept(struct loop_timer *timer);
 
-int udp_far_get(struct transports *ts, const struct transport_try *t, struct udp_far **ret)
+int udp_far_take(struct transports *ts, const struct transport_try *t, struct udp_far **ret)
 {
 	struct udp_far **at = far_find(ts, t->server, &t->to), *f = *at;
 
@@ -43,11 +42,12 @@ int udp_far_get(struct transports *ts, const struct transport_try *t, struct udp
 			.sweep.fire = far_swept};
 		*at = f;
 	}
+	f->tries++;
 	*ret = f;
 	return 0;
 }
 
-void udp_far_settle(struct udp_far *f)
+static void far_settle(struct udp_far *f)
 {
 	struct transports *ts = f->transports;
 
@@ -59,11 +59,17 @@ void udp_far_settle(struct udp_far *f)
 	slab_give(&ts->udp_far_slab, f);
 }
 
+void udp_far_give(struct udp_far *f)
+{
+	f->tries--;
+	far_settle(f);
+}
+
 bool udp_far_is_busy(struct udp_far *f)
 {
 	int64_t now_ms = loop_now_ms(f->transports->loop);
 
-	if (f->tries >= BUSY_TRIES)
+	if (f->tries > BUSY_TRIES)
 		f->busy_until_ms = now_ms + BUSY_MS;
 	return now_ms < f->busy_until_ms;
 }
@@ -83,15 +89,15 @@ void udp_far_retire(struct udp_link *u)
 	u->in_set = false;
 	f->n_shared--;
 	udp_link_settle(u);
-	udp_far_settle(f);
+	far_settle(f);
 }
 
-/* Retires those of more than life_ms; f may be gone then. */
+/* f stays. */
 static void far_retire_older(struct udp_far *f, int64_t life_ms)
 {
 	int64_t now_ms = loop_now_ms(f->transports->loop);
 
-	f->tries++; /* so that f stays */
+	f->tries++;
 	for (size_t i = 0; i < UDP_SHARED; i++) {
 		if (f->shared[i] && now_ms - f->shared[i]->born_ms >= life_ms)
 			udp_far_retire(f->shared[i]);
@@ -107,7 +113,7 @@ static void far_swept(struct loop_timer *timer)
 	far_retire_older(f, udp_far_is_busy(f) ? LIFE_MS : 0);
 	if (f->n_shared && loop_timer_set(loop, &f->sweep, loop_now_ms(loop) + SWEEP_MS) < 0)
 		far_retire_older(f, 0);
-	udp_far_settle(f);
+	far_settle(f);
 }
 
 static bool has_room(const struct udp_link *u, uint32_t mark)
@@ -134,9 +140,7 @@ int udp_far_choose(struct udp_far *f, uint32_t mark, struct udp_link **ret, unsi
 	*ret_place = f->place;
 	*ret = f->shared[f->place];
 	if (*ret && !has_room(*ret, mark)) {
-		f->tries++;
 		udp_far_retire(*ret);
-		f->tries--;
 		*ret = NULL;
 	}
 	return 0;
@@ -163,7 +167,7 @@ void transport_udp_stop(struct transports *ts)
 		for (f = ts->udp_fars[i]; f; f = next) {
 			next = f->next;
 			far_retire_older(f, 0);
-			udp_far_settle(f);
+			far_settle(f);
 		}
 	}
 }

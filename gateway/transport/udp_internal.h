@@ -55,10 +55,9 @@ struct udp_far {
 
 /* --- udp_far.c --- */
 
-/* -ENOMEM. Whoever got it adds a try or calls udp_far_settle(). */
-int udp_far_get(struct transports *ts, const struct transport_try *t, struct udp_far **ret);
-/* Frees it if nothing is left of it. */
-void udp_far_settle(struct udp_far *f);
+/* Where t goes, for as long as t is open. -ENOMEM. */
+int udp_far_take(struct transports *ts, const struct transport_try *t, struct udp_far **ret);
+void udp_far_give(struct udp_far *f);
 /* Whether the next question shares a socket. */
 bool udp_far_is_busy(struct udp_far *f);
 /* A randomly chosen socket of the set that has room, the same for all of a batch; *ret is NULL if a
