@@ -106,6 +106,8 @@ static void conn_shut(struct conn *c)
 	c->state = CONN_CLOSING;
 	pool_remove(c);
 	loop_timer_cancel(c->transports->loop, &c->watch);
+	if (c->stalled)
+		way_abandon(c);
 	way_close(c);
 }
 
@@ -350,6 +352,7 @@ static void conn_visit_check(struct conn *c, void *arg)
 	if (c->fd < 0 || transport_stands(c->fd, k->is_ours, k->arg))
 		return;
 	conn_pin(c);
+	way_abandon(c);
 	conn_shut(c);
 	while (c->asked.first)
 		conn_move(c, c->asked.first);

@@ -94,8 +94,9 @@ void conns_check(
 /* --- way.c --- */
 
 int way_open(struct conn *c, const struct ip_port *to);
-int way_write(struct conn *c);	/* what is there, as far as it goes */
-void way_close(struct conn *c); /* its operations end later */
+int way_write(struct conn *c);	  /* what is there, as far as it goes */
+void way_abandon(struct conn *c); /* before way_close(): nobody is there to say goodbye to */
+void way_close(struct conn *c);	  /* its operations end later */
 bool way_is_busy(const struct conn *c);
 void way_free(struct conn *c); /* when it is not busy */
 

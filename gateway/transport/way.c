@@ -271,6 +271,16 @@ static void way_bid_farewell(struct conn *c)
 		(void)!send(c->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* Else the kernel would go on sending the end of it for a minute, from an address that is another
+ * host's now. */
+void way_abandon(struct conn *c)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	if (c->fd >= 0)
+		(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 void way_close(struct conn *c)
 {
 	way_bid_farewell(c);

@@ -175,6 +175,7 @@ static void peer_read(struct peer *f, unsigned conn)
 	ssize_t n = recv(c->fd, c->in + c->in_len, sizeof c->in - c->in_len, MSG_DONTWAIT);
 
 	if (n == 0 || (n < 0 && errno != EAGAIN)) {
+		f->got_resets += n < 0 && errno == ECONNRESET;
 		peer_close(f, conn);
 		return;
 	}

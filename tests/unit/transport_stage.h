@@ -39,6 +39,7 @@ struct peer {
 	unsigned closes_after; /* so many answers; 0: never */
 	size_t size;	       /* of an answer */
 	unsigned asked;	       /* questions that came, over all */
+	unsigned got_resets;
 	unsigned n_conns, n_held;
 	struct peer_conn conns[PEER_CONNS_MAX];
 	struct peer_question held[PEER_HELD_MAX];
