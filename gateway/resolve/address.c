@@ -125,6 +125,16 @@ void server_address_failed(struct server *s, const struct ip_addr *a)
 	pthread_mutex_unlock(&s->lock);
 }
 
+bool server_has_address(struct server *s)
+{
+	bool has;
+
+	pthread_mutex_lock(&s->lock);
+	has = s->host && !s->by_name && s->n_addresses && !(s->addresses_failed & 1U);
+	pthread_mutex_unlock(&s->lock);
+	return has;
+}
+
 void server_addresses_forgive(struct server *s)
 {
 	pthread_mutex_lock(&s->lock);

@@ -96,6 +96,8 @@ void server_addresses_forgive(struct server *s); /* failures of before are forgo
  * in the background. */
 int server_address(struct server *s, struct ip_port *ret, bool *ret_fresh);
 void server_address_failed(struct server *s, const struct ip_addr *a); /* goes last */
+/* It has a name, and an address that has not failed comes next. */
+bool server_has_address(struct server *s);
 
 /* Waits for the addresses of a server; one look-up for all that wait in this resolver. */
 struct server_wait {

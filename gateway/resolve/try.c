@@ -83,6 +83,20 @@ static void silent_or_broken(struct try *y, bool local)
 		server_address_failed(y->server, &y->t.to.addr);
 }
 
+static int try_open(struct try *y);
+
+/* The server may stand at another address that has not failed yet: it is asked there. */
+static bool try_moves(struct try *y, int error)
+{
+	const struct flight *f = y->flight;
+	bool fresh;
+
+	if (f->pinned || f->lingers || error_is_local(error) || y->t.to.addr.family == IP_NONE)
+		return false;
+	server_address_failed(y->server, &y->t.to.addr);
+	return server_has_address(y->server) && server_address(y->server, &y->t.to, &fresh) == 0;
+}
+
 /* y was no help: the next one. */
 static void try_next(struct try *y, int error)
 {
@@ -300,10 +314,20 @@ static bool try_take(struct transport_try *t, const uint8_t *msg, size_t len, ui
 static void try_failed(struct transport_try *t, int error)
 {
 	struct try *y = container_of(t, struct try, t);
+	struct flight *f = y->flight;
+	bool is_windowed = f->window && f->window->try == y;
 
+	if (!is_windowed && try_moves(y, error)) {
+		error = try_open(y);
+		if (error < 0)
+			try_next(y, error);
+		else if (flight_timer_set(f) < 0)
+			flight_fail(f, -ENOMEM);
+		return;
+	}
 	silent_or_broken(y, error_is_local(error));
-	if (y->flight->window && y->flight->window->try == y)
-		flight_answer_window(y->flight);
+	if (is_windowed)
+		flight_answer_window(f);
 	else
 		try_next(y, error);
 }
@@ -339,7 +363,10 @@ static int try_open(struct try *y)
 	server_asked(y->server);
 	f->asked = true;
 	y->end_ms = now_ms(y) + g->timeout_ms;
-	error = transport_open(f->resolver->transports, &y->t);
+	y->resent_us = 0;
+	do {
+		error = transport_open(f->resolver->transports, &y->t);
+	} while (error < 0 && try_moves(y, error));
 	if (error < 0) {
 		silent_or_broken(y, error_is_local(error));
 		y->state = TRY_FREE;

@@ -351,6 +351,7 @@ static void failing_ones_go_last(void **state)
 	assert_string_equal(all(s), "192.0.2.1 192.0.2.2 2001:db8::2 2001:db8::3 2001:db8::1");
 	failed(s, "192.0.2.1");
 	assert_string_equal(all(s), "2001:db8::2 2001:db8::3 2001:db8::1 192.0.2.2 192.0.2.1");
+	assert_true(server_has_address(s));
 	failed(s, "2001:db8::2");
 	failed(s, "192.0.2.2");
 	failed(s, "2001:db8::3");
@@ -359,6 +360,7 @@ static void failing_ones_go_last(void **state)
 	failed(s, first(s)); /* none is left: they may have moved */
 	assert_false(is_fresh(s));
 	assert_int_equal(s->addresses_failed, 0x1f);
+	assert_false(server_has_address(s));
 	server_addresses_forgive(s);
 	assert_int_equal(s->addresses_failed, 0);
 }
