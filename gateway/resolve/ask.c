@@ -195,6 +195,22 @@ static bool answer_found(
 	return true;
 }
 
+/* There is no room to ask: better an old answer than none (RFC 8767 5). False: it is gone. */
+static bool answer_unasked(
+	struct resolver *r, const struct cache_key *key, struct resolve_request *rq)
+{
+	uint8_t *buf = scratch_take(r);
+	size_t len = buf ? stale_answer(r, key, buf) : 0;
+
+	if (len) {
+		rq->stale = true;
+		rq->done(rq, buf, len, 0);
+	}
+	if (buf)
+		scratch_give(r);
+	return len > 0;
+}
+
 static int ask(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q,
 	struct resolve_request *rq)
 {
@@ -202,6 +218,7 @@ static int ask(struct resolver *r, struct resolve_groups *g, const struct resolv
 	struct cache_found found;
 	struct cache_key key;
 	bool answered; /* then rq may be gone */
+	int error;
 
 	if (!buf)
 		return -ENOMEM;
@@ -213,7 +230,8 @@ static int ask(struct resolver *r, struct resolve_groups *g, const struct resolv
 		resolve_refresh(r, g, q);
 	answered = answer_found(rq, &found, buf);
 	scratch_give(r);
-	return answered ? 0 : depart(r, g, q, rq);
+	error = answered ? 0 : depart(r, g, q, rq);
+	return error < 0 && found.state == CACHE_STALE && answer_unasked(r, &key, rq) ? 0 : error;
 }
 
 void resolve_ask(struct resolver *r, struct resolve_groups *g, const struct resolve_question *q,

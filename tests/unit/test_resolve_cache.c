@@ -200,6 +200,35 @@ static void test_stale_after_a_while(void **state)
 	stage_close(s);
 }
 
+/* Nor is there room for another question. */
+static void test_stale_when_nobody_can_be_asked(void **state)
+{
+	struct stage *s = open_cached(1);
+	struct asker a;
+
+	(void)state;
+	s->config.n_upstreams = 2;
+	groups_renew(s);
+	s->question.ttl = &one_second;
+	ask_now(s, &a, "a.test");
+	fake_answer(s->up[0], 1);
+	stage_play(s, 2100);
+	s->resolver->waiting[0] += RESOLVE_WAITING_MAX;
+	ask_now(s, &a, "b.test");
+	assert_int_equal(a.error, -ENOBUFS);
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.calls, 1);
+	assert_true(a.rq.stale);
+	assert_answered_by(&a, s->up[0]);
+	assert_int_equal(a.ttl_s, 30);
+	s->resolver->waiting[0] -= RESOLVE_WAITING_MAX;
+	ask_now(s, &a, "a.test");
+	assert_int_equal(a.calls, 0);
+	fake_answer(s->up[0], 2);
+	assert_int_equal(a.address[3], 2);
+	stage_close(s);
+}
+
 /* The refresh fails: the old answer at once, and without asking for a while. */
 static void test_stale_when_all_fail(void **state)
 {
@@ -687,6 +716,7 @@ int main(void)
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_failures_end_with_the_outage),
 		cmocka_unit_test(test_stale_after_a_while),
+		cmocka_unit_test(test_stale_when_nobody_can_be_asked),
 		cmocka_unit_test(test_stale_when_all_fail),
 		cmocka_unit_test(test_prefetch_once),
 		cmocka_unit_test(test_refreshes_are_bounded),
