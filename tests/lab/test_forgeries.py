@@ -8,8 +8,7 @@ import dns.message
 import pytest
 
 from asking import ask_all
-from lab import (Upstream, addresses, answer_to, has_soa, is_fake, question, rcode, rdata, read_message, framed, wait_for,
-                 split_address)
+from lab import Upstream, addresses, answer_to, has_soa, is_fake, question, rcode, rdata, wait_for
 from scripted import Scripted
 
 AT, OTHER, AT6 = "10.99.0.54", "10.99.0.55", "2001:db8:99::54"
@@ -62,9 +61,8 @@ def took(function):
 
 WRONG = {
     "id": lambda wire: struct.pack("!H", struct.unpack_from("!H", wire)[0] ^ 1) + answer_to(wire, f"60 A {FORGED}")[2:],
-    "name": lambda wire: answer_to(question("wrong.example").to_wire()[:0] + _asks(wire, "wrong.example"),
-                                   f"60 A {FORGED}"),
-    "type": lambda wire: answer_to(_asks(wire, None, rdtype=28), "60 AAAA 2001:db8::66"),
+    "name": lambda wire: answer_to(_asks(wire, "wrong.example"), f"60 A {FORGED}"),
+    "type": lambda wire: answer_to(_asks(wire, rdtype="AAAA"), "60 AAAA 2001:db8::66"),
     "class": lambda wire: _classed(answer_to(wire, f"60 A {FORGED}"), 3),
     "opcode": lambda wire: _flagged(answer_to(wire, f"60 A {FORGED}"), 0xa0),
     "not an answer": lambda wire: wire,
@@ -74,7 +72,7 @@ WRONG = {
 }
 
 
-def _asks(wire, name, rdtype=None):
+def _asks(wire, name=None, rdtype=None):
     """The question that wire would have been, had it asked for another name or type."""
     query = dns.message.from_wire(wire)
     old = query.question[0]
@@ -97,7 +95,7 @@ def _flagged(wire, byte):
 
 def _counted(wire):
     end = _end(wire) + 4
-    return wire[:4] + b"\0\2" + wire[6:end] + wire[12:end] + wire[end:]
+    return wire[:4] + b"\0\2" + wire[6:end] + wire[12:]
 
 
 @pytest.mark.parametrize("scheme", ["udp", "tcp"])
@@ -134,17 +132,13 @@ def test_a_server_that_answers_wrongly(gateway, lab, up, other, transport, kind)
     assert addresses(gw.ask("b.example")) == [RIGHT]  # it is still of use
 
 
-@pytest.mark.parametrize("source", [(OTHER, 5354), (AT, 5355), (AT, 53)])
+@pytest.mark.parametrize("source", [(OTHER, 5354), (AT, 5355)])
 def test_from_elsewhere(gateway, lab, up, source):
     """Right in all but where it comes from: not even 1,000 of them are believed."""
     up.fault("delay", ms=400)
     with lab.socket("wan", timeout_s=0.2) as forger:
-        forger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            forger.bind(source)
-        except OSError:
-            pytest.skip("unbound has that port")
-        gw = gateway(configured(up.udp))
+        forger.bind(source)
+        gateway(configured(up.udp))
         with lab.connect("8.8.8.8") as sock:
             query = question("a.example")
             sock.send(query.to_wire())
@@ -176,7 +170,7 @@ def assert_spread(values, low, high):
 
 def test_ids_and_ports(gateway, lab, up):
     low, high = map(int, lab.run("gw", "sysctl", "-n", "net.ipv4.ip_local_port_range").stdout.split())
-    gw = gateway(configured(up.udp))
+    gateway(configured(up.udp))
     with lab.connect("8.8.8.8") as sock:
         ask_all(sock, [(f"n{i}.example", "A") for i in range(300)], window=1)
     queries = up.queries()
@@ -187,7 +181,6 @@ def test_ids_and_ports(gateway, lab, up):
     assert all(a != b for a, b in zip(ports, ports[1:]))
     for bit in range(16):
         assert 90 < sum(one >> bit & 1 for one in ids) < 210, bit
-    assert gw.running()
 
 
 def test_ids_and_ports_under_load(gateway, lab, up):
@@ -390,8 +383,8 @@ def chain(wire, length, loop=False, address=RIGHT):
     return reply.to_wire(max_size=65535)
 
 
-CHAINS = [(1, False), (8, False), (15, False), (16, False), (17, False), (1000, False), (1, True), (2, True), (16, True),
-          (1000, True)]
+CHAINS = [(1, False), (8, False), (15, False), (16, False), (17, False), (1000, False),
+          (1, True), (2, True), (16, True), (1000, True)]
 
 
 @pytest.fixture
@@ -452,7 +445,8 @@ def test_chains_of_a_fake_name(gateway, lab, links, length, loop):
 def test_hints_are_addresses_too(gateway, lab, up):
     """They go into the sets, of both families."""
     up.set_zone({"*": ["60 HTTPS 1 . ipv4hint=192.0.2.1,192.0.2.2 ipv6hint=2001:db8:7::1", "60 A 192.0.2.3"]})
-    lab.nft("table inet t {\n set s4 { type ipv4_addr; flags timeout; }\n set s6 { type ipv6_addr; flags timeout; }\n}\n")
+    lab.nft("table inet t {\n set s4 { type ipv4_addr; flags timeout; }\n"
+            " set s6 { type ipv6_addr; flags timeout; }\n}\n")
     try:
         gw = gateway(configured(up.udp, rules=[{"name": "all", "answer": "real", "upstream": "wan",
                                                 "nftset": ["4#inet#t#s4", "6#inet#t#s6"]}]))

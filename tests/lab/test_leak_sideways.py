@@ -384,7 +384,7 @@ def nosy_question(name, rdtype="A"):
     query = dns.message.make_query(name, rdtype)
     options = [dns.edns.ECSOption("192.168.77.0", 24), dns.edns.GenericOption(10, b"housexck"),
                dns.edns.GenericOption(3, b""), dns.edns.GenericOption(11, b""), dns.edns.GenericOption(12, b"housex"),
-               dns.edns.GenericOption(65001, b"housex of the client"), dns.edns.GenericOption(65074, b"02:00:5e:housex")]
+               dns.edns.GenericOption(65001, b"housex of the client"), dns.edns.GenericOption(65074, b"02:5e:housex")]
     query.use_edns(0, ednsflags=0, payload=4096, options=options)
     return query
 
