@@ -248,14 +248,15 @@ static void fakeip_check(struct conf_reader *r)
 			"is smaller than pool4, the rest of which is not used");
 }
 
-const char *conf_upstream_names(struct conf_reader *r)
+const char *conf_upstream_names(struct conf_reader *r, const struct conf_upstream *but)
 {
 	const struct config *c = r->config;
 	char *text = NULL;
 
 	for (size_t i = 0; i < c->n_upstreams && i < 32; i++)
-		text = arena_printf(r->scratch, "%s%s%.40s", text ? text : "", text ? ", " : "",
-			c->upstreams[i].name);
+		if (&c->upstreams[i] != but)
+			text = arena_printf(r->scratch, "%s%s%.40s", text ? text : "",
+				text ? ", " : "", c->upstreams[i].name);
 	return text;
 }
 

@@ -9,8 +9,8 @@
 struct conf_node *conf_item_node(struct conf_reader *r, const char *section, size_t i);
 /* The node of the i-th value of an option that takes a list or one value. */
 struct conf_node *conf_value_node(struct conf_node *node, size_t i);
-/* "a, b, c", the names of the groups in upstreams; NULL: there is none. */
-const char *conf_upstream_names(struct conf_reader *r);
+/* "a, b, c", the names of the groups in upstreams, of all `but` one; NULL: there is none. */
+const char *conf_upstream_names(struct conf_reader *r, const struct conf_upstream *but);
 /* In a pool of fake addresses. */
 bool conf_in_pools(const struct config *c, const struct ip_addr *a);
 

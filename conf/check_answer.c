@@ -44,7 +44,7 @@ static void egress_resolves(
 		return;
 	seen[egress] = 1;
 	if (e->type == CONF_EGRESS_DIRECT && e->upstream < 0) {
-		conf_say(r, CONF_ERROR, node, "upstream", conf_upstream_names(r),
+		conf_say(r, CONF_ERROR, node, "upstream", conf_upstream_names(r, NULL),
 			"is missing; the rule %s answers fake with it",
 			conf_quote(r, rule->name ? rule->name : ""));
 		node->bad = true;
@@ -64,7 +64,7 @@ static void rewrite_check(
 		e->type == CONF_EGRESS_REJECT || conf_node_get(node, "upstream") || !at ||
 		conf_node_broken(at))
 		return;
-	conf_say(r, CONF_ERROR, at, "upstream", conf_upstream_names(r),
+	conf_say(r, CONF_ERROR, at, "upstream", conf_upstream_names(r, NULL),
 		"is missing; fakeip.https: rewrite needs it for the rule %s",
 		conf_quote(r, rule->name ? rule->name : ""));
 	at->bad = true;
@@ -106,7 +106,7 @@ static void unless_item_check(struct conf_reader *r, const struct conf_rule *rul
 		u->upstream = e->upstream;
 	if (u->upstream < 0) {
 		if (!conf_node_broken(conf_item_node(r, "egress", (size_t)u->egress)))
-			conf_say(r, CONF_ERROR, node, "upstream", conf_upstream_names(r),
+			conf_say(r, CONF_ERROR, node, "upstream", conf_upstream_names(r, NULL),
 				"is missing; the egress %s has none", conf_quote(r, e->name));
 		return;
 	}

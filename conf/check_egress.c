@@ -59,7 +59,7 @@ static void server_check(
 	if (!e->server.at.port)
 		e->server.at.port = e->type == CONF_EGRESS_HTTP ? HTTP_PORT : SOCKS5_PORT;
 	if (e->server.host && !bootstrap)
-		conf_say(r, CONF_ERROR, node, "bootstrap", conf_upstream_names(r),
+		conf_say(r, CONF_ERROR, node, "bootstrap", conf_upstream_names(r, NULL),
 			"is missing; it resolves the server's name %s",
 			conf_quote(r, e->server.host));
 	if (!e->server.host && conf_node_good(bootstrap))

@@ -117,7 +117,10 @@ static void bootstrap_check(
 	if (conf_node_broken(conf_node_get(node, "servers")) || (via && !conf_node_good(via)))
 		return;
 	if (host && !by_proxy && !bootstrap) {
-		conf_say(r, CONF_ERROR, node, "bootstrap", conf_upstream_names(r),
+		const char *others = conf_upstream_names(r, u);
+
+		conf_say(r, CONF_ERROR, node, "bootstrap",
+			others ? others : "a group of servers that are given by address",
 			"is missing; it resolves the server's name %s", conf_quote(r, host));
 		node->bad = true;
 	}

@@ -67,7 +67,7 @@ def test_what_we_ship_passes_check(path):
     ("fakeip: { pool6: 198.18.0.0/15 }\n", "1:18", "fakeip.pool6", []),
     ("fakeip: { store: '${TG_NOT_SET}' }\n", "1:18", "fakeip.store", ["TG_NOT_SET"]),
     ("upstreams: { wan: { servers: ['udp://dns.example'] } }\n", "1:19", "upstreams.wan.bootstrap",
-     ["'dns.example'", "allowed: wan"]),
+     ["'dns.example'", "allowed: a group of servers that are given by address"]),
     ("upstreams: { wan: { servers: ['quic://10.0.0.1'] } }\n", "1:31", "upstreams.wan.servers[0]",
      ["udp://", "tcp://", "dns://", "tls://", "https://"]),
     ("egress: { direct: { type: direct, upstream: none } }\n", "1:45", "egress.direct.upstream", ["'none'"]),
