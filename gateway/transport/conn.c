@@ -212,9 +212,12 @@ static bool conn_may_move(const struct conn *c, struct transport_try *t)
 	return true;
 }
 
+/* What more patience does not cure. */
 static void conn_complain(const struct conn *c, int error)
 {
-	if (error == -EKEYREJECTED && c->tls && log_gate_open(&c->server->complained, COMPLAIN_MS))
+	bool refused = error == -EKEYREJECTED || (error == -EPROTO && c->state == CONN_HANDSHAKE);
+
+	if (refused && c->tls && log_gate_open(&c->server->complained, COMPLAIN_MS))
 		log_warn("%s: %s", c->server->conf.url, tls_why(c->tls));
 }
 
