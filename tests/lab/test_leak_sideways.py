@@ -198,6 +198,45 @@ def test_fall_backs(gateway, lab, wire, domestic, overseas):
         assert names_at(spare) == names_at(domestic) == {HOME} and names_at(overseas) == {ABROAD}
 
 
+@pytest.mark.parametrize("trouble", ["rcode", "silence", "reset", "expired", "gone", "poisoned"])
+def test_an_encrypted_group_falls_back_on_encrypted_servers_only(gateway, lab, domestic, overseas, trouble):
+    """Without downgrade nothing is to be read on the way, whatever happens; with it, the other server is asked."""
+    def config(downgrade):
+        return {"upstreams": {"first": {"servers": [overseas.tls], "ca": str(ca_of(lab)), "fallback": "mixed",
+                                        "downgrade": downgrade, "timeout": "300ms", "ignore_ip": "203.0.113.66"},
+                              "mixed": {"servers": [domestic.udp, domestic.tcp, overseas.https],
+                                        "ca": str(ca_of(lab)), "timeout": "300ms"}},
+                "cache": {"failure_ttl": 0},
+                "rules": [{"name": "rest", "answer": "real", "upstream": "first"}]}
+    if trouble == "poisoned":
+        overseas.fault("answer", records=["60 A 203.0.113.66"])
+    elif trouble == "expired":
+        overseas.fault("certificate", which="expired")
+    elif trouble == "gone":
+        overseas.end()
+    else:
+        overseas.fault(trouble, **({"rcode": "REFUSED"} if trouble == "rcode" else {"at": "query"}))
+    gw = gateway(config(False))
+    with Capture(lab) as wire:
+        for i in range(12):
+            assert rcode(gw.ask(f"foreignx{i % 6}.example")) in ("SERVFAIL", "NOERROR", "REFUSED")
+    assert wire.told("foreignx") == {} and domestic.queries() == []
+    gw.rewrite(config(True))
+    gw.result("reload")
+    assert addresses(gw.ask("open.example")) == ["10.99.0.10"]
+    assert names_at(domestic) == {"open.example"}
+
+
+def test_a_list_that_is_not_there(gateway, lab, wire, domestic, overseas):
+    """Of no name is it known that it may be asked at home."""
+    config = configured(lab, domestic, overseas)
+    config["lists"]["inland"] = {"path": "nowhere.txt", "format": "plain", "optional": True}
+    gw = gateway(config)
+    for name in (HOME, ABROAD):
+        assert addresses(gw.ask(name)) == ["10.99.0.10"]
+    assert domestic.queries() == []
+
+
 @pytest.mark.parametrize("key, value", [("fallback", "domestic"), ("strict_to", "domestic2")])
 def test_a_strict_group_is_nobodys_way_out(gateway, lab, wire, domestic, overseas, key, value):
     config = configured(lab, domestic, overseas)
