@@ -257,6 +257,7 @@ def test_tls_1_1_is_refused(gateway, lab, up, transport):
     assert rcode(gw.ask("a.test")) == "SERVFAIL"
     assert not up.queries() and up.events("handshake_failed")
     assert numbers(gw, up)["failures"] >= 1
+    assert gw.log_lines("warn: ", up.address, "TLS 1.2"), gw.log()
 
 
 def test_alpn(gateway, lab, up):
@@ -269,6 +270,7 @@ def test_alpn(gateway, lab, up):
     gw = gateway(behind(server(up, "https"), lab=lab, timeout="1s"))
     assert rcode(gw.ask("a.test")) == "SERVFAIL"
     assert not up.queries()
+    assert gw.log_lines("warn: ", up.address, "ALPN"), gw.log()
 
 
 # --- where questions leave ---
