@@ -8,8 +8,7 @@ import dns.rcode
 import pytest
 
 from lab import Upstream, addresses, answer_to, rcode, wait_for
-from proxies import Socks5
-from test_carry import AT_ONCE_S, FAMILIES, REAL, fake, tcp_connect
+from test_carry import fake, tcp_connect
 from test_unless import HERE, Zone, configured, far, way  # noqa: F401: far is a fixture
 from test_upstreams import addresses_in_wan, answers, real_rules, scripted  # noqa: F401: fixtures
 
@@ -169,10 +168,11 @@ def test_connections_that_failed_without_a_route(gateway, lab, far_server):
 
 def test_names_that_failed_without_an_address(gateway, lab, far_server):
     gw = gateway(real_rules(f"udp://{FAR}:5354", timeout="300ms", total="600ms", health="off"))
-    with without(lab, "addr", "10.99.0.1/24", "dev", "wan0") as back:  # and the default route goes with it
+    with without(lab, "route", "default", "via", "10.99.0.2") as back, \
+            without(lab, "addr", "10.99.0.1/24", "dev", "wan0") as address_back:
         assert rcode(gw.ask("a.real.test", server="192.168.77.1")) == "SERVFAIL"
+        address_back()
         back()
-        lab.run("gw", "ip", "route", "add", "default", "via", "10.99.0.2")
         wait_for(lambda: is_answered(gw, "a.real.test", server="192.168.77.1"), "it is answered", 1)
 
 
