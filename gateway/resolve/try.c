@@ -249,6 +249,21 @@ static bool take_bogus(struct try *y)
 	return true;
 }
 
+/* Of two that differ the first is a forgery, whatever the second is. */
+static bool take_declined(struct try *y, const uint8_t *msg)
+{
+	struct flight *f = y->flight;
+
+	if (f->window && f->window->try == y) {
+		learn_forgery(y);
+		slab_give(&f->resolver->windows, f->window);
+		f->window = NULL;
+	}
+	f->rcode = msg[3] & 15 ? msg[3] & 15 : DNS_SERVFAIL;
+	try_next(y, -EREMOTEIO);
+	return true;
+}
+
 /* The numbers of a server. */
 static void note(struct try *y, enum judgement j, int64_t took_us)
 {
@@ -301,9 +316,7 @@ static bool try_take(struct transport_try *t, const uint8_t *msg, size_t len, ui
 	case JUDGE_TRUNCATED:
 		return take_truncated(y);
 	case JUDGE_DECLINED:
-		f->rcode = msg[3] & 15 ? msg[3] & 15 : DNS_SERVFAIL;
-		try_next(y, -EREMOTEIO);
-		return true;
+		return take_declined(y, msg);
 	case JUDGE_BROKEN:
 		try_next(y, -EBADMSG);
 		return true;

@@ -341,6 +341,18 @@ def test_window(gateway, lab, up):
     assert addresses(gw.ask("late.example")) == [FORGED]
 
 
+@pytest.mark.parametrize("later, expected", [("SERVFAIL", "NOERROR"), ("REFUSED", "NOERROR"),
+                                             ("NXDOMAIN", "NXDOMAIN")])
+def test_window_and_a_server_that_has_no_answer(gateway, lab, up, other, later, expected):
+    """What differs from it makes a forgery of the first, and need not be an answer itself."""
+    up.fault("twice", ms=100, opt=True)
+    up.fault("rcode", rcode=later)
+    gw = gateway(configured(up.udp, other.udp, window="300ms"))
+    reply = gw.ask("a.example")
+    assert rcode(reply) == expected and addresses(reply) == ([OTHERS] if expected == "NOERROR" else [])
+    assert guards(gw) == {**guards(gw), "forged": 1, "poisoned_names": 1}
+
+
 @pytest.mark.parametrize("how", [{"window": "200ms"}, {"ignore_ip": FORGED}], ids=["window", "ignore_ip"])
 def test_a_poisoned_name_is_learned(gateway, lab, up, other, how):
     """The next time it is asked where it was not forged."""
