@@ -17,6 +17,8 @@ from upstreams import STREAMS, answered, behind, numbers, server
 AT, FAR = "10.99.0.54", "203.0.113.54"
 OLD, NEW = "10.99.0.1", "10.99.0.77"
 KINDS = ["udp", "tcp", "tls", "https"]
+BOTH_WAYS = pytest.mark.parametrize("transport, intercept", [
+    ("udp", "tun"), ("tcp", "tproxy"), ("tls", "tproxy"), ("https", "tun")])
 ANSWER = "10.50.0.1"
 PERIOD_S = 0.05
 
@@ -203,10 +205,28 @@ def test_another_address_of_ipv6(gateway, lab, start, transport):
     assert all(is_fine(one) and took_s(one) < 2.5 for one in asking.all)
 
 
+@pytest.mark.parametrize("transport", KINDS)
+def test_an_address_to_bind_to_goes_and_comes(gateway, lab, start, transport):
+    """Meanwhile the next server helps out; the server is not held to be dead for what is our own fault."""
+    lab.run("gw", "ip", "addr", "add", NEW + "/24", "dev", "wan0")
+    up, other = start(), start("10.99.0.55")
+    gw = gateway(behind(server(up, transport, bind=NEW), server(other, transport), lab=lab, health="off"))
+    answered(lab.ask("a.test"), ANSWER)
+    lab.run("gw", "ip", "addr", "del", NEW + "/24", "dev", "wan0")
+    for name in itertools.islice(fresh(), 10):
+        began = time.monotonic()
+        answered(lab.ask(name), ANSWER)
+        assert time.monotonic() - began < 0.8
+    assert len(other.queries()) >= 10 and not connections_of(lab, NEW)
+    lab.run("gw", "ip", "addr", "add", NEW + "/24", "dev", "wan0")
+    names = fresh("back")
+    wait_for(lambda: lab.ask(next(names)) and up.queries()[-1]["name"].startswith("back"), "it is asked again", 2)
+    assert up.queries()[-1]["client"] == NEW and numbers(gw, up)["up"]
+
+
 # --- away and back ---
 
-@pytest.mark.parametrize("intercept", ["tun", "tproxy"])
-@pytest.mark.parametrize("transport", KINDS)
+@BOTH_WAYS
 def test_the_default_route_flaps(gateway, lab, start, transport, intercept):
     """The server is beyond it."""
     up = start(FAR)
@@ -311,8 +331,7 @@ def test_a_lost_nat_entry_under_load(gateway, lab, start, transport):
 
 # --- nothing goes for ten seconds ---
 
-@pytest.mark.parametrize("intercept", ["tun", "tproxy"])
-@pytest.mark.parametrize("transport", KINDS)
+@BOTH_WAYS
 def test_ten_seconds_without_a_wan(gateway, lab, start, transport, intercept):
     """Packets are lost somewhere beyond us, so no news of the kernel tells. What was known is answered; new names fail,
     soon; and a moment after the end all is well."""
