@@ -173,6 +173,7 @@ def test_the_proxys_name_is_resolved_by_its_bootstrap(gateway, lab, up):
     far_end = lab.dante()
     with Scripted(lab, zone={"proxy.test": ["60 A 10.99.0.2"]}, address="10.99.0.55") as boot:
         egress = {"proxy": {"type": "socks5", "server": f"proxy.test:{far_end.port}", "bootstrap": "boot"}}
-        gw = gateway(behind(up.tls_by_name, lab=lab, via="proxy", egress=egress, more={"boot": {"servers": [boot.udp]}}))
+        more = {"boot": {"servers": [boot.udp]}}
+        gw = gateway(behind(up.tls_by_name, lab=lab, via="proxy", egress=egress, more=more))
         answered(gw.ask("a.test"), GOOD)
         assert {q["name"] for q in boot.queries()} == {"proxy.test"}
