@@ -27,7 +27,7 @@ def told_stale(reply):
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 def test_silence_is_waited_for_1_8_s_then_the_old_answer_does(gateway, short, tcp):
-    gw = gateway(over(short))
+    gw = gateway(over(short, upstreams={"wan": {"servers": [short.udp], "timeout": "3s"}}))
     assert addresses(gw.ask("x.test", tcp=tcp)) == ["10.50.0.1"]
     wait_stale(gw, "x.test")
     assert state(gw, "x.test") == {"state": "stale", "ttl_s": 0}
@@ -142,7 +142,8 @@ def test_fresh_again_when_upstream_is_back(gateway, short):
     # Other names are asked at once; this one when 30 s have passed since its failure (RFC 8767 5).
     assert addresses(gw.ask("y.test")) == ["10.50.0.2"]
     short.forget()
-    wait_for(lambda: addresses(gw.ask("x.test")) == ["10.50.0.2"], "x.test is fresh", 32)
+    with taking(28, 31.5):
+        wait_for(lambda: addresses(gw.ask("x.test")) == ["10.50.0.2"], "x.test is fresh", 32)
     assert len(asked(short, "x.test")) == 1
     assert ede(gw.ask("x.test", edns=True)) == [] and ttls(gw.ask("x.test"))[0] > 30
 
