@@ -27,13 +27,17 @@ static uint64_t mix_text(uint64_t h, const char *text)
 	return text ? mix(h, text, strlen(text) + 1) : mix_number(h, 1);
 }
 
+static uint64_t mix_prefix(uint64_t h, const struct ip_prefix *p)
+{
+	h = mix_number(h, (uint64_t)p->addr.family << 8 | p->len);
+	return mix(h, p->addr.b, sizeof p->addr.b);
+}
+
 static uint64_t mix_prefixes(uint64_t h, const struct conf_prefixes *p)
 {
 	h = mix_number(h, p->n);
-	for (size_t i = 0; i < p->n; i++) {
-		h = mix_number(h, (uint64_t)p->v[i].addr.family << 8 | p->v[i].len);
-		h = mix(h, p->v[i].addr.b, sizeof p->v[i].addr.b);
-	}
+	for (size_t i = 0; i < p->n; i++)
+		h = mix_prefix(h, &p->v[i]);
 	return h;
 }
 
@@ -88,11 +92,10 @@ static uint64_t upstream_identity(const struct config *config, const struct conf
 	h = mix_prefixes(h, &u->ignore_ip);
 	h = mix_prefixes(h, &u->bogus_nxdomain);
 	h = mix_number(h, (uint64_t)u->min_rtt_ms << 32 | u->window_ms);
-	h = mix_number(h, (uint64_t)u->ecs.addr.family << 8 | u->ecs.len);
-	return mix(h, u->ecs.addr.b, sizeof u->ecs.addr.b);
+	return mix_prefix(h, &u->ecs);
 }
 
-/* An answer may be a fall-back's. */
+/* An answer may be a fall-back's. What lies in a pool today may have been kept before. */
 static uint64_t chain_identity(const struct config *config, size_t group)
 {
 	const struct conf_upstream *u = &config->upstreams[group];
@@ -102,7 +105,7 @@ static uint64_t chain_identity(const struct config *config, size_t group)
 		u = &config->upstreams[u->fallback];
 		h = mix_number(h, upstream_identity(config, u));
 	}
-	return h;
+	return mix_prefix(mix_prefix(h, &config->fakeip.pool4), &config->fakeip.pool6);
 }
 
 /* --- what outlives a configuration --- */

@@ -104,6 +104,22 @@ def test_a_reload_does_not_give_out_what_was_kept(gateway, up):
     assert addresses(gw.ask("a.example")) == []
 
 
+def test_a_pool_that_takes_what_was_kept(gateway, up, lab):
+    """A real answer of before does not become a fake address when the pools have changed, which takes a restart."""
+    up.set_zone({"*": ["600 A 203.0.113.5"]})
+    cache = {"store": str(lab.dir / "cache.db")}
+    gw = gateway(configured(up, cache=cache))
+    assert addresses(gw.ask("a.example")) == ["203.0.113.5"]
+    gw.rewrite(configured(up, cache=cache, fakeip={"pool4": "203.0.113.0/24"}))
+    gw.result("reload")
+    for name in ("a.example", "b.example"):
+        assert addresses(gw.ask(name)) == ["203.0.113.5"]
+    gw.stop()
+    gw.start()
+    for name in ("a.example", "b.example"):
+        assert addresses(gw.ask(name)) == []
+
+
 @pytest.mark.parametrize("rdtype", ["HTTPS", "SVCB"])
 def test_hints(gateway, up, rdtype):
     up.set_zone({
