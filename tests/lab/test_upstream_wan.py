@@ -6,12 +6,11 @@ import struct
 import threading
 import time
 
-import dns.message
 import pytest
 
 from asking import query
 from lab import addresses, rcode, wait_for
-from scripted import Scripted, ca_of
+from scripted import Scripted
 from upstreams import STREAMS, answered, behind, numbers, server
 
 AT, FAR = "10.99.0.54", "203.0.113.54"
