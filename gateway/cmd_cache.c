@@ -15,11 +15,15 @@ static struct json_object *request(const char *cmd, const struct cmd_args *a)
 	return q;
 }
 
-static const char *rcode_name(int64_t rcode)
+/* What it says, if that is not its addresses. */
+static const char *result_name(struct json_object *e)
 {
 	static const char *const names[] = {
 		"", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"};
+	int64_t rcode = screen_number(e, "rcode");
 
+	if (rcode == 0 && screen_number(e, "records") == 0)
+		return "NODATA";
 	return rcode >= 0 && (size_t)rcode < sizeof names / sizeof names[0] ? names[rcode] : "?";
 }
 
@@ -32,7 +36,7 @@ static void print_entry(struct json_object *e)
 	printf("%-40s %-6s %-8s %s", screen_text(e, "name"), screen_text(e, "type"),
 		is_fresh ? screen_duration(screen_number(e, "ttl_s"), text)
 			 : screen_text(e, "state"),
-		rcode_name(screen_number(e, "rcode")));
+		result_name(e));
 	for (size_t i = 0; i < screen_count(addresses); i++)
 		printf("%s%s", i ? " " : "", screen_value(json_object_array_get_idx(addresses, i)));
 	puts("");

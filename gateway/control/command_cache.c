@@ -31,6 +31,7 @@ static void add_entry(void *arg, const struct cache_shown *e)
 	reply_add_number(j, "ttl_s", e->ttl_s);
 	reply_add_number(j, "rcode", e->msg ? dns_message_rcode(e->msg) : DNS_SERVFAIL);
 	json_object_object_add(j, "addresses", addresses);
+	reply_add_number(j, "records", e->msg ? (uint64_t)(e->msg[6] << 8 | e->msg[7]) : 0);
 	reply_add_text(j, "state", state_name(e->state));
 	reply_add_number(j, "hits", e->hits);
 	json_object_array_add(arg, j);

@@ -31,15 +31,20 @@ static bool grow(struct parked_slab *s)
 	return true;
 }
 
-struct parked *parked_get(struct parked_slab *s)
+struct parked *parked_get(struct parked_slab *s, const struct ip_addr *client)
 {
+	uint16_t who = (uint16_t)(ip_addr_hash(client) % PARKED_CLIENTS);
 	struct parked *p;
 
+	if (s->used >= PARKED_MAX / 2 && s->clients[who] >= PARKED_SHARE)
+		return NULL;
 	if (!s->free && !grow(s))
 		return NULL;
 	p = s->free;
 	s->free = p->next_free;
 	s->used++;
+	s->clients[who]++;
+	p->client = who;
 	p->request = (struct resolve_request){0};
 	p->push_timer = (struct loop_timer){0};
 	p->pushing = p->replied = false;
@@ -64,6 +69,7 @@ void parked_put(struct parked_slab *s, struct parked *p)
 		free(p->response);
 	p->next_free = s->free;
 	s->free = p;
+	s->clients[p->client]--;
 	if (--s->used == 0 && s->total > PARKED_KEPT)
 		parked_slab_fini(s);
 }

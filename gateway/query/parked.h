@@ -6,9 +6,13 @@
 
 #include "gateway/query/query.h"
 
-#define PARKED_MAX   4096
-#define PARKED_KEPT  64 /* by a slab that is idle */
-#define PARKED_CHUNK 32
+#define PARKED_MAX 4096
+/* When half of them are taken, a client that has a quarter gets no more: a flood of one leaves
+ * room for others. Clients are told apart by a hash of their address. */
+#define PARKED_SHARE   (PARKED_MAX / 4)
+#define PARKED_CLIENTS 1024
+#define PARKED_KEPT    64 /* by a slab that is idle */
+#define PARKED_CHUNK   32
 
 struct parked {
 	struct parked *next_free;
@@ -23,7 +27,8 @@ struct parked {
 	uint64_t also; /* rules that add their sets */
 	uint64_t hash; /* of the name, for the table */
 	enum conf_filter filter;
-	bool carry; /* the addresses go into our own sets, too */
+	uint16_t client; /* its place in parked_slab.clients */
+	bool carry;	 /* the addresses go into our own sets, too */
 	bool pushing, replied;
 	size_t pushed; /* elements handed to the writer so far */
 	/* Upstream's response, kept while elements of it are pushed; and the answer made of it.
@@ -38,9 +43,11 @@ struct parked_slab {
 	struct parked *free;
 	struct parked_chunk *chunks;
 	size_t total, used;
+	uint16_t clients[PARKED_CLIENTS]; /* how many each has */
 };
 
-struct parked *parked_get(struct parked_slab *s);	  /* NULL: full, or no memory */
+/* NULL: full, for this client at least, or no memory. */
+struct parked *parked_get(struct parked_slab *s, const struct ip_addr *client);
 void parked_put(struct parked_slab *s, struct parked *p); /* p is gone */
 void parked_slab_fini(struct parked_slab *s);
 

@@ -161,7 +161,7 @@ struct resolve_question query_question(
 struct parked *query_park(const struct query *q, const struct policy_rule *rule, bool carry)
 {
 	struct query_engine *e = q->engine;
-	struct parked *p = parked_get(&e->parked);
+	struct parked *p = parked_get(&e->parked, &q->origin->client.addr);
 
 	if (!p) {
 		count_add(&e->counters.parked_full, 1);

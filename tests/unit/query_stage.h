@@ -6,7 +6,7 @@
 #include "gateway/dns/message.h"
 #include "gateway/query/query.h"
 
-#define STAGE_ASKED_MAX	    5000
+#define STAGE_ASKED_MAX	    6500
 #define STAGE_SETS_MAX	    16
 #define STAGE_REFRESHED_MAX 16
 

@@ -400,6 +400,7 @@ static void the_cache_is_shown_and_flushed(void **state)
 	assert_int_equal(number_at(r, "result.0.rcode"), 0);
 	assert_string_equal(text_at(r, "result.0.addresses.0"), "192.0.2.1");
 	assert_string_equal(text_at(r, "result.0.state"), "fresh");
+	assert_int_equal(number_at(r, "result.0.records"), 1);
 	assert_string_equal(text_at(r, "result.1.type"), "AAAA");
 	assert_int_equal(number_at(r, "result.1.rcode"), 2);
 	assert_string_equal(text_at(r, "result.1.state"), "failed");

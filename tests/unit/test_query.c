@@ -611,39 +611,50 @@ static void parking_is_bounded(void **state)
 {
 	struct stage *s = *state;
 
-	for (unsigned i = 0; i < PARKED_MAX; i++)
+	/* A client alone gets half of all places; the others are for others. */
+	for (unsigned i = 0; i < PARKED_MAX / 2; i++)
 		assert_int_equal(ask(s, "www.real.test", DNS_A), QUERY_PARKED);
 	ask(s, "www.real.test", DNS_A);
 	assert_int_equal(look_out().rcode, DNS_SERVFAIL);
 	assert_int_equal(COUNTER(s, parked_full), 1);
+	for (unsigned i = 0; i < PARKED_MAX / 2; i++)
+		assert_int_equal(hand_over(s, i % 2 ? "10.1.1.2" : "fd00::2", false), QUERY_PARKED);
+	hand_over(s, "10.1.1.3", false);
+	assert_int_equal(look_out().rcode, DNS_SERVFAIL);
+	assert_int_equal(COUNTER(s, parked_full), 2);
 	ask(s, "www.fake.test", DNS_A);
 	assert_int_equal(look_out().answers, 1);
 	for (unsigned i = 0; i < PARKED_MAX; i++)
 		stage_answer(s, NULL, 0, -ETIMEDOUT);
 	assert_int_equal(s->reply.n, PARKED_MAX);
 	assert_true(query_engine_idle(s->engine));
+	for (unsigned i = 0; i < PARKED_MAX / 2; i++)
+		assert_int_equal(ask(s, "www.real.test", DNS_A), QUERY_PARKED);
+	for (unsigned i = 0; i < PARKED_MAX / 2; i++)
+		stage_answer(s, NULL, 0, -ETIMEDOUT);
 	assert_int_equal(ask(s, "www.real.test", DNS_A), QUERY_PARKED);
 	stage_answer(s, NULL, 0, -ETIMEDOUT);
 }
 
 static void what_a_flood_took_is_given_back(void **state)
 {
+	const struct ip_addr client = ip_addr_v4((const uint8_t[]){10, 1, 1, 1});
 	struct parked_slab slab = {0};
 	struct parked *v[PARKED_KEPT + 1];
 
 	(void)state;
 	for (size_t i = 0; i < PARKED_KEPT; i++)
-		assert_non_null(v[i] = parked_get(&slab));
+		assert_non_null(v[i] = parked_get(&slab, &client));
 	for (size_t i = 0; i < PARKED_KEPT; i++)
 		parked_put(&slab, v[i]);
 	assert_int_equal(slab.total, PARKED_KEPT); /* usual: no more allocation */
 	for (size_t i = 0; i <= PARKED_KEPT; i++)
-		assert_non_null(v[i] = parked_get(&slab));
+		assert_non_null(v[i] = parked_get(&slab, &client));
 	assert_true(slab.total > PARKED_KEPT);
 	for (size_t i = 0; i <= PARKED_KEPT; i++)
 		parked_put(&slab, v[i]);
 	assert_int_equal(slab.total, 0);
-	assert_non_null(v[0] = parked_get(&slab));
+	assert_non_null(v[0] = parked_get(&slab, &client));
 	parked_put(&slab, v[0]);
 	parked_slab_fini(&slab);
 }
