@@ -52,9 +52,17 @@ def wait_gone(gw, name, rdtype="A"):
     wait_for(lambda: rdtype not in cached(gw, name), f"{name} is past its TTL")
 
 
+def questions(up, name=None):
+    """What upstream was asked, in order; what was sent again, because it was slow, counts once."""
+    first = {}
+    for query in up.queries(name=name):
+        first.setdefault((query["name"].lower(), query["type"], query["id"]), query)
+    return list(first.values())
+
+
 def asked(up, name):
     """The types that upstream was asked for by that name, in order."""
-    return [query["type"] for query in up.queries(name=name)]
+    return [query["type"] for query in questions(up, name)]
 
 
 @contextlib.contextmanager
