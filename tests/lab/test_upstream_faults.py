@@ -11,8 +11,9 @@ from scripted import Scripted
 from upstreams import STREAMS, TRANSPORTS, answered, behind, numbers, on_the_wire, server
 
 FIRST, SECOND = "10.50.0.1", "10.50.0.2"
-AT_ONCE_S, HEDGE_S = 0.45, 0.95  # the group's timeout is 2 s: the next server is asked after a quarter of it at most
 SLACK_S = 0.4  # a loaded machine, sanitizers
+# The group's timeout is 2 s: the next server is asked after a quarter of it, unless the fault is seen at once.
+AT_ONCE_S, HEDGE_S = 0.48, 0.5 + SLACK_S
 HTTPS = ["https", "https_get"]
 EACH = ["udp", "tcp", "tls", "https"]
 
@@ -84,7 +85,7 @@ def test_another_server_answers(gateway, lab, first, second, fault, transport):
     reply, took_s = timed(gw, "web.test")
     answered(reply, SECOND)
     print(f"took {took_s * 1000:.0f} ms")
-    assert took_s < within_s + SLACK_S
+    assert took_s < within_s
     wait_for(lambda: numbers(gw, first)[counted] >= 1, f"{counted} of the first", 4)
     if counted == "failures":
         assert numbers(gw, first)["wrong_answers"] == 0
