@@ -168,7 +168,7 @@ static bool flight_is_asking(const struct flight *f)
 	return flight_count(f, TRY_FREE) < FLIGHT_TRIES;
 }
 
-static struct try *flight_slot(struct flight *f)
+struct try *flight_slot(struct flight *f)
 {
 	for (size_t i = 0; i < FLIGHT_TRIES; i++)
 		if (f->tries[i].state == TRY_FREE)

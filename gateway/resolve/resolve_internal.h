@@ -175,6 +175,7 @@ struct flight *flight_find(
 struct flight *flight_new(
 	struct resolver *r, struct resolve_groups *g, const struct resolve_question *q);
 void flight_start(struct flight *f);
+struct try *flight_slot(struct flight *f); /* a free one, or NULL */
 /* Opens `more` further tries, or one if none is left; goes on to the fall-back; sets the timer. f
  * may be over after it. A lingering one ends when its last try has. */
 void flight_go_on(struct flight *f, unsigned more);

@@ -345,9 +345,27 @@ static void try_failed(struct transport_try *t, int error)
 		try_next(y, error);
 }
 
+/* The same server once more, over another connection; whichever answers first. */
+static void try_slow(struct transport_try *t)
+{
+	const struct try *y = container_of(t, const struct try, t);
+	struct flight *f = y->flight;
+	struct try *beside = f->lingers ? NULL : flight_slot(f);
+
+	if (!beside)
+		return;
+	beside->flight = f;
+	if (try_start(beside, y->group, y->server, t->stream) < 0)
+		return;
+	beside->t.again = true;
+	if (flight_timer_set(f) < 0)
+		flight_fail(f, -ENOMEM);
+}
+
 static const struct transport_owner owner = {
 	.question = try_question,
 	.take = try_take,
+	.slow = try_slow,
 	.fail = try_failed,
 };
 

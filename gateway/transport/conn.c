@@ -243,18 +243,21 @@ void conn_break(struct conn *c, int error)
 	conn_unpin(c);
 }
 
-void conn_move_tries(struct conn *c)
+void conn_move_tries(struct conn *c, bool slow)
 {
 	struct transport_try *t, *next;
 
 	conn_pin(c);
-	/* Nothing but a failure runs callbacks here; then all are looked at anew. */
+	/* Callbacks may run; then all are looked at anew. */
 	for (t = c->asked.first; t; t = next) {
 		next = t->next;
 		if (t->again)
 			continue;
 		t->again = true;
-		conn_move(c, t);
+		if (slow && t->owner->slow)
+			t->owner->slow(t);
+		else
+			conn_move(c, t);
 		next = c->asked.first;
 	}
 	while (c->waiting.first)

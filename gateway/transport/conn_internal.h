@@ -16,8 +16,11 @@
 #include "gateway/transport/conn.h"
 #include "gateway/transport/transport_internal.h"
 
-#define CONN_TRIES_MAX	128 /* then another connection is made */
-#define CONN_STALL_MS	700 /* at least; and three of its own round trips */
+#define CONN_TRIES_MAX 128 /* then another connection is made */
+/* Silence after a question: that of a way that is dead, whose far end has not even acknowledged the
+ * question, and that of a server that is slow or hangs. Three round trips of its own at least. */
+#define CONN_STALL_MS	700
+#define CONN_SLOW_MS	1000
 #define CONN_SET_UP_MS	3000
 #define CONN_USER_MS	5000	  /* TCP_USER_TIMEOUT */
 #define CONN_UNSENT_MAX 65536	  /* then no more is asked */
@@ -62,6 +65,7 @@ struct conn {
 	uint64_t serial;	  /* later ones are greater */
 	uint64_t moved_at_serial; /* tries that moved from here go to later ones; 0: none has */
 	int64_t born_ms, set_up_by_ms, idle_since_ms;
+	int64_t heard_since_ms;	 /* a silence during which the far end's kernel spoke */
 	int64_t silent_since_ms; /* of what was asked nothing has been heard; 0: nothing is to be */
 	int64_t heard_us, answered_us; /* clock_us(); 0: never */
 	int64_t rtt_us;		       /* 0: not known yet */
@@ -82,8 +86,9 @@ void conn_dirty(struct conn *c);  /* to be flushed */
 void conn_stands(struct conn *c); /* the way does: the codec starts */
 /* Closes it; its tries are asked again elsewhere or fail. */
 void conn_break(struct conn *c, int error);
-/* Those that may be asked elsewhere are, once; the others stay. */
-void conn_move_tries(struct conn *c);
+/* Those that may be asked elsewhere are, once; the others stay. slow: their owners are told
+ * instead, if they want to know. */
+void conn_move_tries(struct conn *c, bool slow);
 void conn_settle(struct conn *c); /* closes it if its last try is gone and it gets no more */
 
 void conns_flush(struct transports *ts);

@@ -1,5 +1,6 @@
 /* Which connection of a server takes a question, and how long one is kept. */
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 
 #include "gateway/transport/conn_internal.h"
@@ -197,11 +198,23 @@ int pool_give(struct transports *ts, struct transport_try *t, uint64_t after)
 
 /* --- watching --- */
 
+/* When the silence has been long enough. */
 static int64_t conn_stall_ms(const struct conn *c)
 {
 	int64_t three_ms = 3 * c->rtt_us / 1000;
+	int64_t least_ms = c->heard_since_ms == c->silent_since_ms ? CONN_SLOW_MS : CONN_STALL_MS;
 
-	return three_ms > CONN_STALL_MS ? three_ms : CONN_STALL_MS;
+	return c->silent_since_ms + (three_ms > least_ms ? three_ms : least_ms);
+}
+
+/* All that was sent has been acknowledged: somebody is there (RFC 9293 3.4). Through a proxy that
+ * is the proxy. */
+static bool conn_is_heard(const struct conn *c)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof info;
+
+	return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_unacked == 0;
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -218,7 +231,7 @@ static int64_t conn_due_ms(const struct conn *c)
 	if (c->state != CONN_OPEN)
 		return c->set_up_by_ms;
 	if (c->silent_since_ms && !c->stalled)
-		due = c->silent_since_ms + conn_stall_ms(c);
+		due = conn_stall_ms(c);
 	if (!conn_load(c))
 		due = earlier(due, c->idle_since_ms + conf->idle_ms);
 	if (conf->max_life_ms && !c->retired)
@@ -243,9 +256,11 @@ static void conn_look(struct conn *c, int64_t now)
 			conn_break(c, -ETIMEDOUT);
 		return;
 	}
-	if (c->silent_since_ms && !c->stalled && now >= c->silent_since_ms + conn_stall_ms(c)) {
+	if (c->silent_since_ms && !c->stalled && now >= conn_stall_ms(c) && conn_is_heard(c))
+		c->heard_since_ms = c->silent_since_ms;
+	if (c->silent_since_ms && !c->stalled && now >= conn_stall_ms(c)) {
 		c->stalled = true;
-		conn_move_tries(c);
+		conn_move_tries(c, c->heard_since_ms == c->silent_since_ms);
 	} else if (conn_life_is_over(c) ||
 		   (!conn_load(c) && now >= c->idle_since_ms + c->server->conf.idle_ms)) {
 		c->retired = true;

@@ -10,9 +10,10 @@
  *
  * Connections: one or a few to each server (pool.c), kept for the server's `idle`, retired after
  * `max_queries` and `max_life`; answers in any order (RFC 7766 6.2.1.1). A question on a connection
- * that was used before and breaks, or that has told nothing for STALL_MS since the question went
- * out, is asked again once on a new connection; the silent one gets no other question. So a
- * half-open connection costs one query and at most 1.5 s. */
+ * that was used before and breaks, or that has told nothing for a while since the question went
+ * out, is asked again once on a new connection (by its owner, if the old one's answer may still
+ * come); the silent one gets no other question. So a half-open connection costs one query and at
+ * most 1.5 s. */
 #ifndef TUNGATE_TRANSPORT_TRANSPORT_H
 #define TUNGATE_TRANSPORT_TRANSPORT_H
 
@@ -69,6 +70,10 @@ struct transport_owner {
 	/* False: this is not t's answer (told with t->id as the message has it, if any); go on.
 	 * True: t has been closed. age_s: RFC 8484 5.1. msg is valid until this returns. */
 	bool (*take)(struct transport_try *t, const uint8_t *msg, size_t len, uint32_t age_s);
+	/* There has been no word for long on the connection that t was asked on, though somebody is
+	 * there: the server is slow, or hangs. t stays as it is; a new try goes another way. Once,
+	 * may be NULL: then t is asked again there, as one is whose connection is dead. */
+	void (*slow)(struct transport_try *t);
 	/* t has been given up by the transport and is closed already. -ETIMEDOUT, -ECONNREFUSED,
 	 * -ECONNRESET, -EHOSTUNREACH, -EKEYREJECTED (certificate), -EPROTO (nonsense in TLS or
 	 * HTTP), -EREMOTEIO (HTTP status, content type), -EMSGSIZE, -EMFILE, -ENOMEM, -ENOBUFS. */

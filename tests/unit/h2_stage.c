@@ -110,7 +110,8 @@ static void try_fail(struct transport_try *t, int error)
 	one->error = error;
 }
 
-static const struct transport_owner owner = {try_question, try_take, try_fail};
+static const struct transport_owner owner = {
+	.question = try_question, .take = try_take, .fail = try_fail};
 
 int h2_stage_ask(struct stage *st, unsigned number, size_t question_len)
 {

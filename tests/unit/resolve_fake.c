@@ -217,6 +217,14 @@ void fake_error(const struct upstream *u, unsigned flags)
 	deliver(t, msg, response(t, flags, msg));
 }
 
+void fake_slow(const struct upstream *u)
+{
+	struct transport_try *t = fake_try(u);
+
+	assert_non_null(t);
+	t->owner->slow(t);
+}
+
 void fake_fail(const struct upstream *u, int error)
 {
 	struct transport_try *t = fake_try(u);

@@ -16,6 +16,7 @@ void fake_answer_address(const struct upstream *u, const char *address);
 /* Letters of the question in lower case. */
 void fake_answer_lower(const struct upstream *u, uint8_t last);
 void fake_error(const struct upstream *u, unsigned flags); /* rcode, TC */
+void fake_slow(const struct upstream *u);
 void fake_fail(const struct upstream *u, int error);
 
 #endif

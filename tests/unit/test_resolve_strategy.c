@@ -87,6 +87,28 @@ static void test_race_survives_failures(void **state)
 	stage_close(s);
 }
 
+/* Its connection is slow: it is asked once more, and the first answer of the two counts. */
+static void test_slow(void **state)
+{
+	struct stage *s = open_with(1, CONF_STRATEGY_SEQUENTIAL);
+	struct asker a;
+
+	(void)state;
+	ask_now(s, &a, "a.test");
+	fake_slow(s->up[0]);
+	assert_int_equal(fake_asked(s->up[0]), 2);
+	assert_int_equal(a.calls, 0);
+	fake_answer(s->up[0], 1);
+	assert_answered_by(&a, s->up[0]);
+	assert_true(is_open(s, 0)); /* the other is waited for, for what it tells of the server */
+	fake_slow(s->up[0]);	    /* nobody needs more of it */
+	assert_int_equal(fake_asked(s->up[0]), 2);
+	fake_answer(s->up[0], 1);
+	assert_false(is_open(s, 0));
+	assert_int_equal(server_info(s, 0).failures, 0);
+	stage_close(s);
+}
+
 /* The second is asked beside the first when that is slower than it uses to be; the first one's
  * answer still counts, and the second's time is learned. */
 static void test_hedge(void **state)
@@ -501,6 +523,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_race),
 		cmocka_unit_test(test_race_survives_failures),
+		cmocka_unit_test(test_slow),
 		cmocka_unit_test(test_hedge),
 		cmocka_unit_test(test_hedge_after_p95),
 		cmocka_unit_test(test_three_at_once),

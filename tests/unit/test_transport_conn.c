@@ -215,7 +215,7 @@ static void a_silent_one_costs_its_questions_a_second(void **state)
 	play_until_over(s, 0, 10);
 	assert_answered(s, 0, 10);
 	for (unsigned i = 0; i < 10; i++)
-		assert_in_range(s->askers[i].over_ms - s->askers[i].asked_ms, CONN_STALL_MS, 1500);
+		assert_in_range(s->askers[i].over_ms - s->askers[i].asked_ms, CONN_SLOW_MS, 1500);
 	assert_int_equal(s->peer->n_conns, 2);
 	for (unsigned i = 0; i < 10; i++)
 		ask(s, i);
@@ -236,7 +236,7 @@ static void a_silent_one_is_found_out_when_its_owner_gave_up(void **state)
 	ask(s, 0);
 	stage_play(s, 50);
 	transport_close(&s->askers[0].try);
-	stage_play(s, 1000);
+	stage_play(s, CONN_SLOW_MS + 300);
 	assert_int_equal(conns_now(s), 0);
 	ask(s, 1);
 	play_until_over(s, 1, 1);
@@ -267,6 +267,29 @@ static void a_silent_server_keeps_its_questions(void **state)
 	stage_close(s);
 }
 
+/* Its owner asks again beside, over another connection, and takes what comes first. */
+static void a_slow_one_still_answers(void **state)
+{
+	struct stage *s = stage_open_used();
+
+	(void)state;
+	s->peer->hold = true;
+	s->askers[1].patient = true;
+	s->askers[1].opens = &s->askers[2];
+	ask(s, 1);
+	stage_play(s, CONN_SLOW_MS + 300);
+	assert_int_equal(s->askers[1].slow, 1);
+	assert_int_equal(s->peer->n_held, 2);
+	assert_int_equal(s->peer->n_conns, 2);
+	peer_answer(s->peer, 0);
+	play_until_over(s, 1, 1);
+	assert_answered(s, 1, 1);
+	peer_answer(s->peer, 1);
+	play_until_over(s, 2, 1);
+	assert_answered(s, 2, 1);
+	stage_close(s);
+}
+
 static void silence_is_bounded(void **state)
 {
 	struct stage *s = stage_open(CONF_TCP);
@@ -275,7 +298,7 @@ static void silence_is_bounded(void **state)
 	s->peer->hold = true;
 	for (unsigned i = 0; i < 14; i++) {
 		ask(s, i);
-		stage_play(s, 2 * CONN_STALL_MS / 3);
+		stage_play(s, 2 * CONN_SLOW_MS / 3);
 		assert_in_range(conns_now(s), 1, POOL_STALLED_MAX + 1);
 	}
 	stage_close(s);
@@ -288,7 +311,7 @@ static void one_that_speaks_again_is_used_again(void **state)
 	(void)state;
 	s->peer->hold = true;
 	ask(s, 0);
-	stage_play(s, 1600);
+	stage_play(s, CONN_SLOW_MS + 300);
 	assert_int_equal(s->peer->n_conns, 2);
 	peer_answer(s->peer, 1);
 	play_until_over(s, 0, 1);
@@ -647,6 +670,7 @@ int main(void)
 		cmocka_unit_test(a_silent_one_costs_its_questions_a_second),
 		cmocka_unit_test(a_silent_one_is_found_out_when_its_owner_gave_up),
 		cmocka_unit_test(a_silent_server_keeps_its_questions),
+		cmocka_unit_test(a_slow_one_still_answers),
 		cmocka_unit_test(silence_is_bounded),
 		cmocka_unit_test(one_that_speaks_again_is_used_again),
 		cmocka_unit_test(so_many_questions_and_no_more),

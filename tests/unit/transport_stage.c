@@ -347,7 +347,19 @@ static void asker_fail(struct transport_try *t, int error)
 	asker_over(a);
 }
 
-static const struct transport_owner asker = {asker_question, asker_take, asker_fail};
+static void asker_slow(struct transport_try *t)
+{
+	struct asker *a = container_of(t, struct asker, try);
+
+	a->slow++;
+	ask(a->stage, (unsigned)(a->opens - a->stage->askers));
+	a->opens = NULL;
+}
+
+static const struct transport_owner asker = {
+	.question = asker_question, .take = asker_take, .fail = asker_fail};
+static const struct transport_owner patient = {
+	.question = asker_question, .take = asker_take, .slow = asker_slow, .fail = asker_fail};
 
 int ask_try(struct stage *s, unsigned i)
 {
@@ -358,7 +370,7 @@ int ask_try(struct stage *s, unsigned i)
 	a->tag = i;
 	a->answers = a->failures = 0;
 	a->asked_ms = clock_ms();
-	a->try.owner = &asker;
+	a->try.owner = a->patient ? &patient : &asker;
 	a->try.server = s->server;
 	a->try.to = s->conf.at;
 	error = transport_open(s->transports, &a->try);

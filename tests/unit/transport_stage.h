@@ -58,6 +58,8 @@ struct asker {
 	size_t len;
 	int64_t asked_ms, over_ms;
 	bool picky;	      /* takes nothing */
+	bool patient;	      /* wants to know of slow servers; asks `opens` then */
+	unsigned slow;	      /* how often it was told */
 	struct asker *closes; /* that one, from its callback */
 	struct asker *opens;
 	bool stops;
