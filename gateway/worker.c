@@ -20,8 +20,6 @@
 #define TUN_BUFFERS	 256
 #define TUN_BUFFER_BYTES 2048
 #define TUN_BUFFER_JUMBO 16384 /* for an MTU above what fits the other */
-#define UDP_BUFFERS	 256
-#define UDP_BUFFER_BYTES 2048
 #define TCP_BUFFERS	 32
 #define TCP_BUFFER_BYTES 2048
 #define UDP_SOCKETS_MAX	 16
@@ -32,7 +30,8 @@ struct worker {
 	struct worker_config c;
 	pthread_t thread;
 	struct loop *loop;
-	struct loop_buffers *tun_buffers, *udp_buffers, *tcp_buffers;
+	struct loop_buffers *tun_buffers, *tcp_buffers;
+	struct serve_in *in;
 	struct resolver *resolver;
 	struct writer_client *writer_client;
 	struct query_engine *engine;
@@ -322,7 +321,7 @@ static int make_buffers(struct worker *w)
 	int error = loop_buffers_new(w->loop, tun_bytes, TUN_BUFFERS, &w->tun_buffers);
 
 	if (!error)
-		error = loop_buffers_new(w->loop, UDP_BUFFER_BYTES, UDP_BUFFERS, &w->udp_buffers);
+		error = serve_in_new(&w->in);
 	if (!error)
 		error = loop_buffers_new(w->loop, TCP_BUFFER_BYTES, TCP_BUFFERS, &w->tcp_buffers);
 	return error;
@@ -343,7 +342,7 @@ static int open_sockets(struct worker *w)
 		else if (w->n_udp == UDP_SOCKETS_MAX)
 			error = -ENOSPC;
 		else
-			error = serve_udp_start(w->loop, w->udp_buffers, w->engine, w->out, s->fd,
+			error = serve_udp_start(w->loop, w->in, w->engine, w->out, s->fd,
 				s->listener, &w->udp[w->n_udp]);
 		if (error)
 			close(s->fd);
@@ -383,8 +382,7 @@ static void worker_free(struct worker *w)
 		resolver_stop(w->resolver, resolver_is_stopped, w);
 	if (w->tun_buffers)
 		loop_buffers_free(w->tun_buffers);
-	if (w->udp_buffers)
-		loop_buffers_free(w->udp_buffers);
+	serve_in_free(w->in);
 	if (w->tcp_buffers)
 		loop_buffers_free(w->tcp_buffers);
 	loop_free(w->loop);

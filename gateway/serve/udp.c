@@ -2,17 +2,19 @@
 #include "gateway/base/container.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define RETRY_MS 100
+#define RETRY_MS    100
+#define BATCHES_MAX 4
 
 struct serve_udp {
 	struct loop_op op;
-	struct loop_timer retry;
+	struct loop_timer retry, more;
 	struct loop *loop;
-	struct loop_buffers *buffers;
+	struct serve_in *in;
 	struct query_engine *engine;
 	struct serve_out *out;
 	int fd;
@@ -57,8 +59,9 @@ static void read_asked(const struct loop_datagram *d, struct route *route)
 	}
 }
 
-static void handle(struct serve_udp *u, const struct loop_datagram *d)
+static void take(void *arg, const struct loop_datagram *d)
 {
+	struct serve_udp *u = arg;
 	struct query_origin origin = {.listener = u->listener, .reply = reply_later};
 	struct route route = {.udp = u};
 	uint8_t *slot;
@@ -77,27 +80,51 @@ static void handle(struct serve_udp *u, const struct loop_datagram *d)
 		serve_out_datagram(u->out, u->fd, &origin.client, &route.asked, route.scope, n);
 }
 
-static void received(struct loop_op *op, int32_t res, uint8_t *data, bool last)
+/* Some batches, then others have their turn. */
+static void read_all(struct serve_udp *u)
+{
+	for (unsigned i = 0; i < BATCHES_MAX; i++)
+		if (serve_in_read(u->in, u->fd, take, u))
+			return;
+	(void)loop_timer_set(u->loop, &u->more, loop_now_ms(u->loop));
+}
+
+static void more_due(struct loop_timer *t)
+{
+	read_all(container_of(t, struct serve_udp, more));
+}
+
+static void readable(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 {
 	struct serve_udp *u = container_of(op, struct serve_udp, op);
 
 	(void)res;
-	if (data)
-		handle(u, (const struct loop_datagram *)data);
+	(void)data;
+	if (u->stopping)
+		return;
+	read_all(u);
 	/* Out of memory or the like: the socket stays, but does not spin. */
-	if (last && !u->stopping)
+	if (last)
 		loop_timer_set(u->loop, &u->retry, loop_now_ms(u->loop) + RETRY_MS);
 }
 
-static void receive_again(struct loop_timer *t)
+static void listen_again(struct loop_timer *t)
 {
 	struct serve_udp *u = container_of(t, struct serve_udp, retry);
 
-	if (loop_recvmsg_start(u->loop, &u->op, u->fd, u->buffers, received))
+	if (loop_poll_start(u->loop, &u->op, u->fd, POLLIN, readable))
 		loop_timer_set(u->loop, t, loop_now_ms(u->loop) + RETRY_MS);
 }
 
-int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct query_engine *engine,
+/* Timers that are set need no memory when they are set again. */
+static int make_timers(struct serve_udp *u)
+{
+	int error = loop_timer_set(u->loop, &u->more, INT64_MAX);
+
+	return error ? error : loop_timer_set(u->loop, &u->retry, INT64_MAX);
+}
+
+int serve_udp_start(struct loop *loop, struct serve_in *in, struct query_engine *engine,
 	struct serve_out *out, int fd, enum query_listener listener, struct serve_udp **ret)
 {
 	struct serve_udp *u = calloc(1, sizeof *u);
@@ -106,14 +133,19 @@ int serve_udp_start(struct loop *loop, struct loop_buffers *buffers, struct quer
 	if (!u)
 		return -ENOMEM;
 	u->loop = loop;
-	u->buffers = buffers;
-	u->retry.fire = receive_again;
+	u->in = in;
+	u->retry.fire = listen_again;
+	u->more.fire = more_due;
 	u->engine = engine;
 	u->out = out;
 	u->fd = fd;
 	u->listener = listener;
-	error = loop_recvmsg_start(loop, &u->op, fd, buffers, received);
+	error = make_timers(u);
+	if (!error)
+		error = loop_poll_start(loop, &u->op, fd, POLLIN, readable);
 	if (error) {
+		loop_timer_cancel(loop, &u->more);
+		loop_timer_cancel(loop, &u->retry);
 		free(u);
 		return error;
 	}
@@ -127,6 +159,7 @@ void serve_udp_stop(struct serve_udp *u)
 		return;
 	u->stopping = true;
 	loop_timer_cancel(u->loop, &u->retry);
+	loop_timer_cancel(u->loop, &u->more);
 	loop_op_cancel(&u->op);
 }
 

@@ -4,7 +4,7 @@ foreach(name test_serve_tcp test_serve_udp test_serve_tun)
   if(TARGET ${name})
     target_sources(${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/serve_stage.c
       ${CMAKE_SOURCE_DIR}/gateway/serve/socket.c ${CMAKE_SOURCE_DIR}/gateway/serve/out.c
-      ${CMAKE_SOURCE_DIR}/gateway/serve/udp.c ${CMAKE_SOURCE_DIR}/gateway/serve/tcp.c
+      ${CMAKE_SOURCE_DIR}/gateway/serve/in.c ${CMAKE_SOURCE_DIR}/gateway/serve/udp.c ${CMAKE_SOURCE_DIR}/gateway/serve/tcp.c
       ${CMAKE_SOURCE_DIR}/gateway/serve/tun.c)
   endif()
 endforeach()
