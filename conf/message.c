@@ -38,6 +38,17 @@ const char *conf_quote(struct conf_reader *r, const char *text)
 	return quoted ? quoted : "";
 }
 
+/* Names of sections stand in what is allowed, and may be anything. */
+static const char *allowed_text(struct conf_reader *r, const char *text)
+{
+	size_t size = 4 * strlen(text) + 9;
+	char *clean = arena_alloc(r->scratch, size);
+
+	if (clean)
+		escape(clean, size, text);
+	return clean ? clean : "";
+}
+
 static size_t path_write(const struct conf_node *node, char *buf, size_t size)
 {
 	char key[KEY_MAX / 2];
@@ -84,7 +95,8 @@ static void message_add(struct conf_reader *r, enum conf_severity severity, unsi
 		return;
 	}
 	m->text = arena_printf(r->scratch, "%s:%u:%u: %s%s: %s%s%s", r->path, line, column,
-		prefix[severity], key, text, allowed ? "; allowed: " : "", allowed ? allowed : "");
+		prefix[severity], key, text, allowed ? "; allowed: " : "",
+		allowed ? allowed_text(r, allowed) : "");
 }
 
 static void say(struct conf_reader *r, enum conf_severity severity, const struct conf_node *node,
