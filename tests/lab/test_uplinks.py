@@ -1,5 +1,6 @@
 """Item 6: what clients send to a fake address leaves by the uplink that the mark of its egress picks."""
 import socket
+import time
 
 import pytest
 
@@ -80,6 +81,7 @@ def test_two_uplinks_at_a_time(gateway, lab, second_uplink, intercept):
     gw = gateway({"egress": MARKED["egress"], "rules": rules}, intercept)
     with lab.watch("gw", "wan1") as marked, lab.watch("gw", "wan0") as usual:
         for name, busy, quiet in (("v4only.test", marked, usual), ("web.test", usual, marked)) * 2:
+            time.sleep(0.2)  # the last packets of the connection before are through
             before = [len([p for p in w.packets() if p.target_port == 80]) for w in (busy, quiet)]
             assert "hello" in lab.curl(f"http://{name}/", "-4").stdout
             after = [len([p for p in w.packets() if p.target_port == 80]) for w in (busy, quiet)]
