@@ -81,7 +81,7 @@ def test_each_worker_works(gateway, lab, sockets, workers, intercept):
                 result[task] = sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
         return result
     before = switches()
-    for i in range(10):
+    for i in range(40):
         ask_everywhere(sockets, [f"s{i}.spread.test"])
     after = switches()
     busy = [task for task in after if after[task] - before.get(task, 0) >= 30]
