@@ -31,7 +31,7 @@ configure_carry() { # workers
 	cat > "$dir/tungate.yaml" <<EOT
 gateway: { lan: [lan0], workers: $1 }
 fakeip: { store: $dir/fakeip.db }
-upstreams: { wan: { servers: ["udp://10.99.0.53:53"] } }
+upstreams: { wan: { servers: ["udp://10.99.0.53:53"], rebind: allow } }
 egress:
   direct: { type: direct, upstream: wan }
   bulk: { type: socks5, server: "10.99.0.2:1080", upstream: wan }

@@ -43,7 +43,7 @@ configure_rules() { # lists, one a line; rules before the last, one a line
 gateway: { lan: [lan0], intercept: off, workers: 1, watch: 0 }
 listen: ["udp://$rules_at:53"]
 fakeip: { store: "", except: { builtin: no } }
-upstreams: { wan: { servers: ["udp://10.99.0.54:5300"] } }
+upstreams: { wan: { servers: ["udp://10.99.0.54:5300"], rebind: allow } }
 egress: { direct: { type: direct, upstream: wan } }
 ${1:+lists:}
 $1
