@@ -296,24 +296,58 @@ enum conf_listener { /* bits of conf_rule.listeners; tls and https come with the
 	CONF_LISTENER_TCP = 8
 };
 
-struct conf_set { /* one nftset or ipset of a rule, dnsmasq's form */
+struct conf_set_ttl {
+	bool permanent;
+	uint32_t fixed_s;	 /* 0: max(TTL, min_s) + grace_s */
+	uint32_t min_s, grace_s; /* 600, 60 */
+};
+
+struct conf_set { /* one nftset, ipset or nftmap of a rule, dnsmasq's form */
 	bool is_ipset;
 	uint8_t family;	 /* IP_V4, IP_V6; IP_NONE: the family of the set's key */
 	uint8_t nfproto; /* NFPROTO_*; of the table, nft only */
 	char *table;	 /* nft only */
 	char *name;
+	/* What of an element is written, fields joined by " . ": "$addr", "$client", literals; NULL:
+	 * the address alone. Blanks are single here, whatever was written. */
+	char *key;
+	char *value;	/* nftmap: what the address maps to; NULL: a set */
+	bool has_ttl;	/* this set's own time in place of the rule's set_ttl */
+	struct conf_set_ttl ttl;
 };
 
-/* A set as it is written in the configuration: "4#inet#fw4#cn4", "6#cn6". Returns buf; 512 bytes
+/* A set as it is written in the configuration: "4#inet#fw4#cn4", "6#cn6", "4#inet#t#s = $addr .
+ * 443", "4#inet#t#m = 0x10". The same text is the same set. Returns buf; CONF_SET_TEXT_MAX bytes
  * hold any. */
+#define CONF_SET_TEXT_MAX 768
 const char *conf_set_format(const struct conf_set *set, char *buf, size_t size);
+/* The fields of `key` or `value`; text points into them. At most CONF_SET_FIELDS_MAX, which the
+ * reader has made sure of; NULL has none. Returns their number. */
+#define CONF_SET_FIELDS_MAX 16
+enum conf_set_field_kind { CONF_FIELD_ADDR, CONF_FIELD_CLIENT, CONF_FIELD_LITERAL };
+struct conf_set_field {
+	enum conf_set_field_kind kind;
+	const char *text;
+	size_t len;
+};
+size_t conf_set_fields(const char *text, struct conf_set_field ret[CONF_SET_FIELDS_MAX]);
 
 enum conf_on_error { CONF_ON_ERROR_ANSWER, CONF_ON_ERROR_SERVFAIL };
+enum conf_push { CONF_PUSH_BEFORE, CONF_PUSH_ASYNC };
+enum conf_conntrack { CONF_CONNTRACK_KEEP, CONF_CONNTRACK_FORGET };
 
-struct conf_set_ttl {
-	bool permanent;
-	uint32_t fixed_s;	 /* 0: max(TTL, min_s) + grace_s */
-	uint32_t min_s, grace_s; /* 600, 60 */
+enum conf_check_answers { CONF_CHECK_IN, CONF_CHECK_OUT };
+enum conf_check_match { CONF_CHECK_ANY, CONF_CHECK_ALL };
+struct conf_check { /* addresses of a real answer that are in lists, or out: another rule instead */
+	enum conf_check_answers answers;
+	int *lists;
+	size_t n_lists;
+	enum conf_check_match match;
+	int rule;    /* index of another rule without `also` */
+	char *learn; /* path of the file of learned names; NULL: nothing is learned */
+	uint32_t capacity, max_age_s, verify_s; /* 10000, 30d, 1d; max_age_s 0: never old, verify_s
+						   0: never looked at again */
+	unsigned line, column;
 };
 
 struct conf_unless { /* an address of the name in one of the lists: this egress instead */
@@ -357,7 +391,12 @@ struct conf_rule {
 	struct conf_set *sets;
 	size_t n_sets;
 	struct conf_set_ttl set_ttl;
+	enum conf_push push;
+	unsigned push_timeout_ms; /* 50 */
 	enum conf_on_error on_error;
+	enum conf_conntrack conntrack;
+	struct conf_check *checks; /* of a real answer */
+	size_t n_checks;
 	bool carry; /* a real answer whose egress is a proxy or has a mark */
 	struct conf_ttl ttl;
 	bool cache;

@@ -3,8 +3,8 @@
  * sent again; so one bad set never hurts another. Every round settles or changes something, and
  * their number is bounded.
  *
- * Two elements of one target with the same address become one item: the later operation wins, of
- * two additions the longer life. Writer's thread. */
+ * Two elements of one target with the same key become one item: the later operation wins, of two
+ * additions with the same value the longer life and the longer need. One thread's. */
 #ifndef TUNGATE_NETLINK_COMMIT_H
 #define TUNGATE_NETLINK_COMMIT_H
 
@@ -12,9 +12,14 @@
 #include "netlink/features.h"
 
 #define COMMIT_ITEMS_MAX 1024
+#define COMMIT_KEY_MAX	 64
 
 enum commit_op {
-	COMMIT_ADD,    /* into a set, or renew */
+	/* Into a set or map where, as far as we know, it is not. What is there already is left as
+	 * it is if it stays for need_ms at least (a permanent one always does) and has the same
+	 * value; else it is renewed, or replaced. So a user's own element is never shortened. */
+	COMMIT_ADD,
+	COMMIT_RENEW,  /* is there, or was, and is ours: lives timeout_ms from now on */
 	COMMIT_MAP,    /* into a map, replacing what is there */
 	COMMIT_DELETE, /* not there: fine */
 };
@@ -22,9 +27,11 @@ enum commit_op {
 /* A set or map that items go to. Lives longer than the commit. */
 struct commit_target {
 	struct element_set at;
+	uint8_t key_size, value_size;
 	bool has_timeout;
-	/* Reads the set's description into `at` and has_timeout: 0, or the errno of all its
-	 * elements. NULL: the set is ours, there is nothing to read. */
+	/* Reads the set's description into the fields above: 0; or the errno of all its elements;
+	 * -ESTALE: it is another kind of set now, its items must be made anew. NULL: the set is
+	 * ours, there is nothing to read. */
 	int (*look)(struct commit_target *t);
 	/* The outcome of one commit, once. error: the first of its items. NULL: not of interest. */
 	void (*settled)(struct commit_target *t, unsigned n_done, unsigned n_failed, int error);
@@ -38,21 +45,34 @@ struct commit_target {
 	uint8_t failed_step;
 };
 
+/* What an item is made of. The key's size is the target's. */
+struct commit_element {
+	uint8_t key[COMMIT_KEY_MAX];
+	bool has_value;		    /* of a map */
+	struct element_value value; /* its bytes are borrowed until the commit has run */
+	uint64_t timeout_ms; /* 0: permanent; ELEMENT_NO_TIMEOUT: the set has none */
+	uint64_t need_ms;    /* COMMIT_ADD: what is there and stays so long is enough */
+};
+
 struct commit_item {
 	struct commit_target *target;
-	struct ip_addr key, data;
-	uint64_t timeout_ms;
+	struct commit_element e;
 	enum commit_op op;
 	enum {
 		ITEM_FRESH,
+		ITEM_RENEWS, /* of a COMMIT_ADD: it is there, and too short */
 		ITEM_REPLACES,
 		ITEM_PLAIN
-	} way; /* how a map's element is written, see commit.c */
+	} way; /* how it is written, see commit.c */
 	bool settled;
 	int result;
+	/* Result 0: how long the kernel has it for from the commit on, if that is not timeout_ms
+	 * (found there, not by us); COMMIT_FOREVER: permanent; 0: timeout_ms it is. */
+	uint64_t found_ms;
 	int failure; /* of this round */
 	int next;    /* of the same target, -1: none */
 };
+#define COMMIT_FOREVER UINT64_MAX
 
 struct commit_owner {		      /* of one message of the batch */
 	struct commit_target *target; /* NULL: the heartbeat */
@@ -90,9 +110,9 @@ void commit_fini(struct commit *c);
 void commit_forget(struct commit *c);
 
 void commit_begin(struct commit *c);
-/* The item's index, or -ENOSPC. data: COMMIT_MAP only. */
+/* The item's index, or -ENOSPC. */
 int commit_add(struct commit *c, struct commit_target *t, enum commit_op op,
-	const struct ip_addr *key, const struct ip_addr *data, uint64_t timeout_ms);
+	const struct commit_element *e);
 /* beat: renew the heartbeat (set `alive` of our table) too; *ret_beaten tells whether it was. Every
  * item has its result afterwards. */
 void commit_run(struct commit *c, bool beat, bool *ret_beaten);

@@ -14,8 +14,16 @@
 struct element_set { /* where elements go; the strings are borrowed */
 	const char *table, *name;
 	uint8_t nfproto; /* of the table */
-	uint8_t family;	 /* of the key: enum ip_family */
-	bool interval;
+	bool interval;	 /* an element is [key, key]: its end is written, too (not at the last key) */
+	bool concat;	 /* of an interval set: its end is NFTA_SET_ELEM_KEY_END */
+};
+
+/* The value that a map gives for a key; size 0: a verdict. */
+struct element_value {
+	const uint8_t *b;
+	uint8_t size;
+	int32_t code;	   /* of a verdict */
+	const char *chain; /* of jump and goto; else NULL */
 };
 
 /* type: NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM or ELEMENTS_DESTROY; flags: NLM_F_CREATE,
@@ -25,11 +33,11 @@ void elements_open(
 	struct nft_batch *b, const struct element_set *set, uint16_t type, uint16_t flags);
 uint32_t elements_close(struct nft_batch *b);
 
-/* timeout_ms 0: permanent. renew: also set how much of it is left, which renews an element that is
- * there (Linux 6.12; older kernels look at it for a new element only). data NULL: a set. In an
- * interval set the element is the address alone. */
-void elements_put(struct nft_batch *b, const struct element_set *set, const struct ip_addr *key,
-	const struct ip_addr *data, uint64_t timeout_ms, bool renew);
+/* timeout_ms 0: permanent. left_ms: how much of it is left, which renews an element that is there
+ * (Linux 6.12; older kernels look at it for a new element only); 0: say nothing. value NULL: a set,
+ * or a deletion. */
+void elements_put(struct nft_batch *b, const struct element_set *set, const uint8_t *key,
+	uint8_t key_size, const struct element_value *value, uint64_t timeout_ms, uint64_t left_ms);
 /* A raw key of up to 16 bytes. */
 void elements_put_raw(
 	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, bool renew);

@@ -1,16 +1,33 @@
-/* The kernel's news: nft tables, chains, rules and sets that come and go (NFNLGRP_NFTABLES,
- * elements and our own commits filtered out in the kernel by a classic BPF program, facts/kernel.md
- * d5), and links, addresses, routes and rules (rtnetlink). Two descriptors for the main thread's
- * loop; nothing here blocks. */
+/* The kernel's news: nft tables, chains, rules, sets and elements that come and go
+ * (NFNLGRP_NFTABLES; what our own sockets commit is filtered out in the kernel by a classic BPF
+ * program, which knows them by their port, facts/kernel.md d5), and links, addresses, routes and
+ * rules (rtnetlink). Two descriptors for the main thread's loop; nothing here blocks. */
 #ifndef TUNGATE_NETLINK_MONITOR_H
 #define TUNGATE_NETLINK_MONITOR_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct monitor;
 
+/* Of a set or map of somebody else's table. */
+struct monitor_set_event {
+	enum {
+		MONITOR_SET_CAME, /* or was told again */
+		MONITOR_SET_WENT,
+		MONITOR_TABLE_WENT, /* or came: set NULL; all that stood in it is another */
+		MONITOR_ELEMENT_WENT, /* deleted or flushed; what expires is not told (Linux 6.18) */
+	} what;
+	uint8_t nfproto;
+	const char *table, *set; /* valid in the callback */
+	const uint8_t *key;	 /* of an element, raw */
+	size_t key_size;
+};
+typedef void monitor_set_visit(void *arg, const struct monitor_set_event *event);
+
 struct monitor_news {	/* what happened since the last read; several may be true */
-	bool nft_sets;	/* a table or set came or went */
+	bool nft_sets;	/* a table or set came or went; visit was told which */
 	bool nft_rules; /* a chain or rule of another table came or went: the firewall's, perhaps */
 	bool links;	/* an interface came, went or changed its flags */
 	bool addresses;
@@ -19,7 +36,12 @@ struct monitor_news {	/* what happened since the last read; several may be true 
 	bool lost;	   /* the socket overflowed: anything may have happened */
 };
 
-int monitor_open(struct monitor **ret);
+/* visit (may be NULL) is called from monitor_read(), in the order of the kernel. */
+int monitor_open(monitor_set_visit *visit, void *arg, struct monitor **ret);
+/* The netlink ports of our own sockets that commit: their news are not told. At most
+ * MONITOR_OWN_MAX. */
+#define MONITOR_OWN_MAX 4
+int monitor_set_own(struct monitor *m, const uint32_t *ports, size_t n);
 void monitor_close(struct monitor *m);
 int monitor_nft_fd(const struct monitor *m);
 int monitor_route_fd(const struct monitor *m);

@@ -1,18 +1,25 @@
-/* The netlink writer: one thread that owns the socket of our nft table (netlink/table.h) and
- * everything that is written into nft and ipset while the daemon runs. Workers hand it jobs; it
- * commits what has gathered in one batch (group commit), waits for the kernel's acknowledgement and
- * hands the jobs back with their outcome. It never blocks in recv longer than its deadline, and
- * renews the heartbeat first in each batch, every 0.5 s at least, while pulse() says that the
- * workers live.
+/* The netlink writer: the threads that own everything that is written into nft and ipset while the
+ * daemon runs. Workers hand it jobs; what has gathered is committed in one batch (group commit),
+ * and the jobs come back with the kernel's acknowledgement. Three lanes, each a thread with a socket
+ * of its own, so that none waits for another's sets: nft's hash sets with our own table and the
+ * heartbeat; nft's interval and concatenated sets, which take the kernel long; ipsets. The last two
+ * begin with the first set that needs them.
+ *
+ * The first lane never blocks in recv longer than its deadline, and renews the heartbeat first in
+ * each batch, every 0.5 s at least, while pulse() says that the workers live.
  *
  * One bad set never hurts another: when a batch fails, the elements of the set that failed are
- * taken out with their error and the rest is sent again. EEXIST is success. */
+ * taken out with their error and the rest is sent again. EEXIST is success. What was put in is
+ * remembered with its time (shadow.h); what the kernel loses of it is put in again. */
 #ifndef TUNGATE_NETLINK_WRITER_H
 #define TUNGATE_NETLINK_WRITER_H
 
 #include "conf/config.h"
 #include "gateway/base/addr.h"
+#include "netlink/monitor.h"
 #include "netlink/table.h"
+
+#include <stdatomic.h>
 
 struct writer;
 struct nl_set; /* a user's nft set or ipset, interned for the life of the writer */
@@ -46,16 +53,21 @@ int writer_table_drop(struct writer *w);
 int writer_counter(struct writer *w, const char *name, uint64_t *ret_packets);
 
 /* --- users' sets --- */
-/* The handle of a set; the same for the same names. Reads the set's type and flags at once (a set
- * that is not there is told through set_changed and looked for again when it is used, at most once
- * a second, or when the monitor says so). -ENOSPC beyond 4096 sets. Main thread. */
+/* The handle of a set with its template; the same for the same conf_set_format(). Reads the set's
+ * kind at once (a set that is not there is told through set_changed and looked for again when it is
+ * used, at most once a second, or when the monitor says so). -ENOSPC beyond 4096 sets. Main thread.
+ */
 int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set **ret);
-void writer_sets_changed(
-	struct writer *w); /* the monitor saw sets come or go: read them again. Any thread. */
+/* The monitor's news of sets: what is live and lost is put in again. Any thread. */
+void writer_set_event(struct writer *w, const struct monitor_set_event *event);
+/* The monitor missed news: every set is read and filled again. Any thread. */
+void writer_sets_lost(struct writer *w);
+/* The ports of our sockets that commit, for monitor_set_own(). Returns how many. */
+size_t writer_ports(const struct writer *w, uint32_t ret[MONITOR_OWN_MAX]);
 struct writer_set_info {
-	char text[256];	   /* "4#inet#fw4#cn4" */
+	char text[CONF_SET_TEXT_MAX]; /* "4#inet#fw4#cn4" */
 	const char *state; /* "ok", "missing", "wrong type", "no timeout", "full", "error" */
-	uint64_t elements; /* that we added */
+	uint64_t elements; /* of ours, live, in the kernel */
 	uint64_t errors;
 };
 size_t writer_set_list(struct writer *w, struct writer_set_info *ret, size_t max);
@@ -73,17 +85,36 @@ enum writer_op {
 };
 struct writer_element {
 	enum writer_op op;
+	uint8_t lane; /* the writer's */
+	bool fresh;   /* set by the writer: it was not there before, as far as was known */
 	struct nl_set *set;
 	unsigned number;
 	uint32_t timeout_s;
+	uint32_t need_s; /* SET_ADD, REAL_SET: what is there for so long is left as it is */
 	struct ip_addr addr; /* for NAT and EGRESS: the fake address */
 	struct ip_addr real;
 };
+/* SET_ADD and REAL_SET: nothing has to be done: the address is there for need_s more seconds as far
+ * as we know, or is none for this set. client: who asks, for templates. A hash look-up, no
+ * allocation. Any thread. */
+bool writer_holds(struct writer *w, const struct writer_element *e, const struct ip_addr *client,
+	int64_t now_ms);
+
 #define WRITER_JOB_ELEMENTS 64
+#define WRITER_LANES	    3
 struct writer_client;
+struct writer_job;
+struct writer_part { /* of a job, in one lane */
+	struct writer_part *next;
+	struct writer_job *job;
+};
 struct writer_job {
-	struct writer_job *next;      /* the writer's, then the client's */
+	struct writer_job *next; /* the client's */
+	struct writer_part parts[WRITER_LANES];
+	_Atomic unsigned n_parts;     /* that are not done */
+	_Atomic int error;	      /* the first of any lane */
 	struct writer_client *client; /* set before writer_submit() */
+	struct ip_addr asker;	      /* whom the answer is for, IP_NONE: nobody; for templates */
 	void (*done)(
 		struct writer_job *job); /* called by writer_client_run(), in the client's thread */
 	int result; /* 0, or the first negative errno of an element; -ETIMEDOUT */
@@ -101,6 +132,7 @@ void writer_client_run(struct writer_client *c); /* calls done() of all finished
 
 struct writer_stats {
 	uint64_t batches, elements, errors, timeouts;
+	uint64_t refilled; /* elements that the kernel had lost */
 	uint64_t beats; /* heartbeats committed */
 };
 void writer_stats(struct writer *w, struct writer_stats *ret);

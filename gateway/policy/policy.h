@@ -20,6 +20,8 @@
 #define POLICY_ALSO_MAX 64 /* rules with `also: yes` */
 
 struct policy;
+struct learned;
+struct learned_files;
 struct leases;
 struct records;
 
@@ -47,6 +49,17 @@ struct policy_unless {
 	size_t n_lists;
 };
 
+/* One `check` of a rule: the addresses of a real answer lie in its lists, or outside, and another
+ * rule takes the name. */
+struct policy_check {
+	enum conf_check_answers answers;
+	enum conf_check_match match;
+	const uint16_t *lists; /* of the policy */
+	size_t n_lists;
+	const struct policy_rule *owner, *rule; /* that has the check; that takes the name */
+	struct learned *learned; /* NULL: nothing is learned */
+};
+
 /* What a rule decides. Lives as long as its policy. The rule-less default is one of these too:
  * name NULL, answer real. */
 struct policy_rule {
@@ -67,7 +80,12 @@ struct policy_rule {
 	const struct conf_set *sets;	    /* owned by the policy */
 	size_t n_sets;
 	struct conf_set_ttl set_ttl;
+	enum conf_push push;
+	unsigned push_timeout_ms;
 	enum conf_on_error on_error;
+	bool conntrack_forget;
+	const struct policy_check *checks; /* real rules only; owned by the policy */
+	size_t n_checks;
 	/* How real answers are asked for and kept. */
 	struct conf_ttl ttl;
 	bool cache;
@@ -101,6 +119,7 @@ struct policy_question {
 	/* Destination of real traffic; NULL: a query, or a fake address. */
 	const struct ip_addr *to;
 	const struct matcher_look *look; /* of policy_begin() with this name; NULL: none */
+	int64_t now_s; /* wall clock, for learned names; 0: only looked at, nothing is noted */
 };
 
 /* Names with an answer of their own (RFC 6761, 6762, 7686, 8375, 8880, 9462, 9476 and what vendors
@@ -126,6 +145,9 @@ struct policy_build_config {
 	const struct policy *previous;
 	/* A list with errors is taken from `previous`, too, and says so in its info. */
 	bool keep_failed;
+	/* Where tables of learned names come from; NULL (`check`): files are only read for errors.
+	 */
+	struct learned_files *learned;
 	policy_report *report;
 	void *report_arg;
 };
@@ -146,6 +168,10 @@ struct policy_decision {
 	enum policy_builtin builtin;
 	const char *builtin_zone;
 	uint64_t also; /* bit i: policy_also(p, i) adds its sets */
+	/* The rule wins because this check has learned the name: it is not checked again. NULL: for
+	 * another reason. */
+	const struct policy_check *learned;
+	bool verify_due; /* and it has to be verified: by this caller, see learned_holds() */
 };
 /* The first half of the name's look-up, see matcher_begin(). */
 void policy_begin(const struct policy *p, const struct dns_name *name, struct matcher_look *ret);
@@ -165,6 +191,18 @@ bool policy_asks_who(const struct policy *p);
 /* One of the lists holds the address, the longest prefix or any. No allocation, no lock. */
 bool policy_unless_holds(
 	const struct policy *p, const struct policy_unless *u, const struct ip_addr *a);
+/* The first check of the rule that holds for the addresses of an answer, and whose rule takes the
+ * question by its other conditions (client, type, listener); NULL: none, or no addresses. *ret_list
+ * (may be NULL): the list that decided. v4-mapped addresses are taken as v4. No allocation, no
+ * lock. */
+const struct policy_check *policy_check_find(const struct policy *p, const struct policy_rule *rule,
+	const struct policy_question *question, const struct ip_addr *addresses, size_t n,
+	const char **ret_list);
+/* Does this one hold for them, whatever the question? For verifying. */
+bool policy_check_holds(const struct policy *p, const struct policy_check *c,
+	const struct ip_addr *addresses, size_t n, const char **ret_list);
+/* All checks that learn, of all rules, in their order. Returns how many there are. */
+size_t policy_learning(const struct policy *p, const struct policy_check *const **ret);
 /* The list's name that holds it, for explain; NULL: none. */
 const char *policy_unless_list(
 	const struct policy *p, const struct policy_unless *u, const struct ip_addr *a);
