@@ -1,12 +1,14 @@
 #include "netlink/elements.h"
 
-#include <endian.h>
 #include <arpa/inet.h>
+#include <endian.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <string.h>
 
 #define MESSAGE_BYTES_MAX 65000
+/* With its end, a value or the name of a chain, and times. */
+#define ELEMENT_BYTES_MAX 512
 
 void elements_open(
 	struct nft_batch *b, const struct element_set *set, uint16_t type, uint16_t flags)
@@ -16,6 +18,11 @@ void elements_open(
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, set->table);
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, set->name);
 	b->nest = mnl_attr_nest_start(h, NFTA_SET_ELEM_LIST_ELEMENTS);
+}
+
+bool elements_full(const struct nft_batch *b)
+{
+	return b->open->nlmsg_len > MESSAGE_BYTES_MAX - ELEMENT_BYTES_MAX;
 }
 
 uint32_t elements_close(struct nft_batch *b)
@@ -84,24 +91,39 @@ void elements_put_raw(
 	elements_put_raw_left(b, key, size, timeout_ms, renew ? timeout_ms : 0);
 }
 
-void elements_put(struct nft_batch *b, const struct element_set *set, const struct ip_addr *key,
-	const struct ip_addr *data, uint64_t timeout_ms, bool renew)
+static void put_verdict(struct nlmsghdr *h, const struct element_value *value)
 {
-	size_t size = ip_addr_size(key);
-	struct nlattr *nest = mnl_attr_nest_start(b->open, NFTA_LIST_ELEM);
-	uint8_t end[16];
+	struct nlattr *data = mnl_attr_nest_start(h, NFTA_SET_ELEM_DATA);
+	struct nlattr *verdict = mnl_attr_nest_start(h, NFTA_DATA_VERDICT);
 
-	put_value(b->open, NFTA_SET_ELEM_KEY, key->b, size);
-	if (data)
-		put_value(b->open, NFTA_SET_ELEM_DATA, data->b, ip_addr_size(data));
-	put_timeout(b->open, timeout_ms, renew ? timeout_ms : 0);
+	mnl_attr_put_u32(h, NFTA_VERDICT_CODE, htonl((uint32_t)value->code));
+	if (value->chain)
+		mnl_attr_put_strz(h, NFTA_VERDICT_CHAIN, value->chain);
+	mnl_attr_nest_end(h, verdict);
+	mnl_attr_nest_end(h, data);
+}
+
+void elements_put(struct nft_batch *b, const struct element_set *set, const uint8_t *key,
+	uint8_t key_size, const struct element_value *value, uint64_t timeout_ms, uint64_t left_ms)
+{
+	struct nlattr *nest = mnl_attr_nest_start(b->open, NFTA_LIST_ELEM);
+	uint8_t end[ELEMENT_KEY_MAX];
+
+	put_value(b->open, NFTA_SET_ELEM_KEY, key, key_size);
+	if (set->interval && set->concat)
+		put_value(b->open, NFTA_SET_ELEM_KEY_END, key, key_size);
+	if (value && value->size)
+		put_value(b->open, NFTA_SET_ELEM_DATA, value->b, value->size);
+	else if (value)
+		put_verdict(b->open, value);
+	put_timeout(b->open, timeout_ms, left_ms);
 	mnl_attr_nest_end(b->open, nest);
-	if (!set->interval)
+	if (!set->interval || set->concat)
 		return;
 	/* Without its end the element would mean all addresses from here on. */
-	memcpy(end, key->b, sizeof end);
-	if (advance(end, (unsigned)size * 8 - 1))
-		put_end(b->open, end, size);
+	memcpy(end, key, key_size);
+	if (advance(end, key_size * 8U - 1))
+		put_end(b->open, end, key_size);
 }
 
 void elements_put_prefix(struct nft_batch *b, const struct ip_prefix *prefix)

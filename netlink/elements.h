@@ -6,16 +6,16 @@
 #include "gateway/base/addr.h"
 #include "netlink/batch.h"
 
-/* An attribute's length is 16 bits; the largest element (IPv6 interval with its end) takes under
- * 100 bytes. */
-#define ELEMENTS_PER_MESSAGE 600
-#define ELEMENT_NO_TIMEOUT   UINT64_MAX /* the set has no timeouts: say nothing */
+#define ELEMENT_KEY_MAX	   64
+#define ELEMENT_NO_TIMEOUT UINT64_MAX /* the set has no timeouts: say nothing */
 
 struct element_set { /* where elements go; the strings are borrowed */
 	const char *table, *name;
 	uint8_t nfproto; /* of the table */
-	bool interval;	 /* an element is [key, key]: its end is written, too (not at the last key) */
-	bool concat;	 /* of an interval set: its end is NFTA_SET_ELEM_KEY_END */
+	/* An element is [key, key]: its end is written, too (but not behind the last key that there
+	 * is). */
+	bool interval;
+	bool concat; /* of an interval set: its end is NFTA_SET_ELEM_KEY_END */
 };
 
 /* The value that a map gives for a key; size 0: a verdict. */
@@ -27,10 +27,12 @@ struct element_value {
 };
 
 /* type: NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM or ELEMENTS_DESTROY; flags: NLM_F_CREATE,
- * NLM_F_EXCL. At most ELEMENTS_PER_MESSAGE until the close, which returns the message's sequence
+ * NLM_F_EXCL. Elements are put until it is full, at most; the close returns the message's sequence
  * number. */
 void elements_open(
 	struct nft_batch *b, const struct element_set *set, uint16_t type, uint16_t flags);
+/* No further element may fit: lengths of messages' attributes have 16 bits. */
+bool elements_full(const struct nft_batch *b);
 uint32_t elements_close(struct nft_batch *b);
 
 /* timeout_ms 0: permanent. left_ms: how much of it is left, which renews an element that is there

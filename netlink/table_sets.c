@@ -89,14 +89,12 @@ static void fill_exempt(struct table_plan *p, const struct table_family *f)
 {
 	const struct conf_prefixes *to = &p->c->exempt->to;
 	struct ip_prefix *sorted = malloc(to->n * sizeof *sorted);
-	struct element_set set = {.nfproto = NFPROTO_INET,
-		.table = TABLE_NAME,
-		.name = f->exempt,
-		.family = f->family,
-		.interval = true};
+	struct element_set set = {
+		.nfproto = NFPROTO_INET, .table = TABLE_NAME, .name = f->exempt, .interval = true};
 	struct nft_batch *b = p->rules.batch;
 	const struct ip_prefix *last = NULL;
-	size_t n = 0, in_message = 0;
+	size_t n = 0;
+	bool open = false;
 
 	if (!sorted) {
 		p->rules.error = -ENOMEM;
@@ -111,15 +109,14 @@ static void fill_exempt(struct table_plan *p, const struct table_family *f)
 		if (last && ip_prefix_contains(last, &sorted[i].addr))
 			continue;
 		last = &sorted[i];
-		if (in_message == 0)
+		if (!open)
 			elements_open(b, &set, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
 		elements_put_prefix(b, last);
-		if (++in_message == ELEMENTS_PER_MESSAGE) {
+		open = !elements_full(b);
+		if (!open)
 			elements_close(b);
-			in_message = 0;
-		}
 	}
-	if (in_message)
+	if (open)
 		elements_close(b);
 	free(sorted);
 }
