@@ -57,7 +57,7 @@ struct policy_check {
 	const uint16_t *lists; /* of the policy */
 	size_t n_lists;
 	const struct policy_rule *owner, *rule; /* that has the check; that takes the name */
-	struct learned *learned; /* NULL: nothing is learned */
+	struct learned *learned;		/* NULL: nothing is learned */
 };
 
 /* What a rule decides. Lives as long as its policy. The rule-less default is one of these too:
@@ -198,6 +198,10 @@ bool policy_unless_holds(
 const struct policy_check *policy_check_find(const struct policy *p, const struct policy_rule *rule,
 	const struct policy_question *question, const struct ip_addr *addresses, size_t n,
 	const char **ret_list);
+/* What the check's rule says of the question, as if the check had learned the name; `also` is left
+ * out. */
+struct policy_decision policy_check_decide(const struct policy *p, const struct policy_check *c,
+	const struct policy_question *question);
 /* Does this one hold for them, whatever the question? For verifying. */
 bool policy_check_holds(const struct policy *p, const struct policy_check *c,
 	const struct ip_addr *addresses, size_t n, const char **ret_list);

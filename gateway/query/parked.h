@@ -29,6 +29,7 @@ struct parked {
 	enum conf_filter filter;
 	uint16_t client; /* its place in parked_slab.clients */
 	bool carry;	 /* the addresses go into our own sets, too */
+	bool checked;	 /* see struct query */
 	bool pushing, replied;
 	size_t pushed; /* elements handed to the writer so far */
 	/* Upstream's response, kept while elements of it are pushed; and the answer made of it.

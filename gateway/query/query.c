@@ -4,12 +4,15 @@
  * - answer: block, local, built-in and fake answers (local.c, lease.c, fake.c) are written at once;
  *   a real one (real.c), or a rewritten one (https.c), parks the query until upstream has answered.
  *   Behind a CNAME of ours the same begins again with its target (chase.c).
+ * - check: the addresses of a real answer may send the name to another rule, once (check.c); that
+ *   one answers as if it had won.
  * - push: the addresses of a real answer go into the sets (push.c); the query stays parked until
  *   the kernel has them.
  * - reply: on the way it came.
  *
  * query_handle() is at the end; what it calls stands above it. */
 #include "gateway/query/query_internal.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 
 #include <errno.h>
@@ -38,6 +41,7 @@ void query_engine_free(struct query_engine *e)
 	if (!e)
 		return;
 	warm_stop(e);
+	verify_stop(e);
 	generation_unref(e->gen);
 	parked_slab_fini(&e->parked);
 	chase_fini(e);
@@ -48,6 +52,7 @@ void query_engine_stop(struct query_engine *e)
 {
 	e->stopped = true;
 	warm_stop(e);
+	verify_stop(e);
 }
 
 void query_engine_set_lame(struct query_engine *e)
@@ -102,7 +107,8 @@ struct query query_of_parked(struct parked *p)
 		.limit = p->answer_size,
 		.also = p->also,
 		.filter = p->filter,
-		.hash = p->hash};
+		.hash = p->hash,
+		.checked = p->checked};
 }
 
 /* With a SOA that says how long that may be remembered. */
@@ -174,6 +180,7 @@ struct parked *query_park(const struct query *q, const struct policy_rule *rule,
 	p->also = q->also;
 	p->hash = q->hash;
 	p->filter = q->filter;
+	p->checked = q->checked;
 	p->origin = *q->origin;
 	p->q = *q->dns;
 	return p;
@@ -243,20 +250,30 @@ static size_t answer_exhausted(const struct query *q, const struct policy_rule *
 		    : query_answer_failed(q, DNS_EDE_OTHER);
 }
 
-static struct policy_decision decide(const struct query *q, const struct matcher_look *look)
+struct policy_question query_policy_question(const struct query *q, struct policy_who *who)
 {
 	const struct ip_addr *client = &q->origin->client.addr;
-	struct policy_who who;
-	const struct policy_question question = {
+
+	return (struct policy_question){
 		.name = &q->dns->name,
 		.type = q->dns->type,
 		.client = *client,
-		.who = generation_who(q->gen, q->engine->c.neighbours, client, &who),
+		.who = generation_who(q->gen, q->engine->c.neighbours, client, who),
 		.listener = 1u << q->origin->listener,
-		.look = look,
 	};
+}
 
-	return policy_decide(q->gen->policy, &question);
+static struct policy_decision decide(const struct query *q, const struct matcher_look *look)
+{
+	const struct policy *policy = q->gen->policy;
+	const struct policy_check *const *learning;
+	struct policy_who who;
+	struct policy_question question = query_policy_question(q, &who);
+
+	question.look = look;
+	if (policy_learning(policy, &learning) > 0)
+		question.now_s = clock_wall_s();
+	return policy_decide(policy, &question);
 }
 
 /* Zones of the house give way to who knows the house. What else is asked about a name that records
@@ -287,15 +304,11 @@ static size_t answer_fake(struct query *q, const struct policy_decision *d)
 	return n ? n : answer_exhausted(q, rule);
 }
 
-static size_t answer_by_rule(struct query *q, const struct matcher_look *look)
+size_t query_answer_as(struct query *q, const struct policy_decision *d)
 {
-	struct policy_decision d = decide(q, look);
-	const struct policy_rule *rule = d.rule;
-	enum policy_builtin builtin = builtin_of(q, &d);
+	const struct policy_rule *rule = d->rule;
 
-	if (builtin != POLICY_BUILTIN_NONE)
-		return local_answer_builtin(q, builtin);
-	q->also = d.also;
+	q->checked = d->learned;
 	q->filter = query_filter(rule, q->engine->c.ways);
 	if (rule->answer == CONF_ANSWER_BLOCK)
 		return block_answer(q, rule);
@@ -305,7 +318,22 @@ static size_t answer_by_rule(struct query *q, const struct matcher_look *look)
 		return local_answer_rule(q, rule);
 	if (rule->answer == CONF_ANSWER_REAL)
 		return real_answer(q, rule, rule->upstream, rule->carry);
-	return answer_fake(q, &d);
+	return answer_fake(q, d);
+}
+
+static size_t answer_by_rule(struct query *q, const struct matcher_look *look)
+{
+	struct policy_decision d = decide(q, look);
+	enum policy_builtin builtin = builtin_of(q, &d);
+	size_t n;
+
+	if (builtin != POLICY_BUILTIN_NONE)
+		return local_answer_builtin(q, builtin);
+	q->also = d.also;
+	n = query_answer_as(q, &d);
+	if (d.verify_due)
+		verify_begin(q, d.learned);
+	return n;
 }
 
 /* What the rules, the table of fake addresses and the cache will be asked is far from the

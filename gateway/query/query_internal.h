@@ -9,6 +9,9 @@
 
 #include <string.h>
 
+/* Of an answer that are checked; no datagram holds as many. */
+#define CHECK_ADDRESSES_MAX 1024
+
 struct query_engine {
 	struct query_engine_config c;
 	struct generation *gen;
@@ -17,9 +20,12 @@ struct query_engine {
 	unsigned n_chased;
 	struct query_counters counters;
 	bool commit_due, stopped, lame;
-	uint8_t scratch[2][DNS_MESSAGE_MAX]; /* of chase.c */
-	uint8_t cached[DNS_MESSAGE_MAX];     /* of real.c */
-	struct warm *warm;		     /* NULL: nothing to warm up */
+	uint8_t scratch[2][DNS_MESSAGE_MAX];	       /* of chase.c */
+	uint8_t cached[DNS_MESSAGE_MAX];	       /* of real.c */
+	struct warm *warm;			       /* NULL: nothing to warm up */
+	struct ip_addr addresses[CHECK_ADDRESSES_MAX]; /* of check.c and verify.c */
+	uint8_t rerouted[DNS_MESSAGE_MAX];	       /* of check.c */
+	struct verify *verifying;		       /* NULL: nothing was verified yet */
 };
 
 /* A query that is being answered now. What it points to lives as long as the step. */
@@ -33,10 +39,15 @@ struct query {
 	uint64_t also;		 /* rules that add sets, see policy_also() */
 	enum conf_filter filter; /* that is in force: none, ipv4 or ipv6 */
 	uint64_t hash;		 /* of the name, for the table */
+	bool checked;		 /* the rule was chosen by addresses: its answer is not checked */
 };
 
 /* Answers a question, whoever asked it: 0, a length or QUERY_PARKED. */
 size_t query_answer(struct query *q);
+/* The last part of it: as the rule of the decision says. */
+size_t query_answer_as(struct query *q, const struct policy_decision *d);
+/* What the policy is asked about q; points into who and q. */
+struct policy_question query_policy_question(const struct query *q, struct policy_who *who);
 size_t query_limit(const struct query_origin *o, const struct dns_query *dns);
 /* A parked query, to be answered into p->answer. */
 struct query query_of_parked(struct parked *p);
@@ -101,6 +112,19 @@ void warm_stop(struct query_engine *e);
 size_t real_answer(const struct query *q, const struct policy_rule *rule, int upstream, bool carry);
 void real_reply(struct parked *p, const uint8_t *response, size_t response_len);
 void real_reply_failed(struct parked *p, enum dns_ede ede);
+
+/* check.c: a real answer is there. If a check of its rule holds for it, the check's rule answers
+ * instead, and what is there goes nowhere. 0: none holds; else as query_answer(). */
+size_t check_cached(
+	const struct query *q, const struct policy_rule *rule, const uint8_t *msg, size_t len);
+/* The same for p->rule. True: p has ended. */
+bool check_parked(struct parked *p, const uint8_t *msg, size_t len);
+/* The addresses of an answer, into e->addresses. Returns how many. */
+size_t check_addresses(struct query_engine *e, const uint8_t *msg, size_t len);
+
+/* verify.c: does what the check has learned about q's name still hold? In the background. */
+void verify_begin(const struct query *q, const struct policy_check *check);
+void verify_stop(struct query_engine *e);
 
 /* push.c: hands the addresses of p->response to the writer; real_reply() or real_reply_failed()
  * follow. False: there is nothing to push. */

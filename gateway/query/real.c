@@ -76,7 +76,7 @@ static void resolved(struct resolve_request *rq, const uint8_t *msg, size_t len,
 
 	if (error || dns_message_rcode(msg) == DNS_SERVFAIL)
 		real_reply_failed(p, ede_of_error(error));
-	else
+	else if (!check_parked(p, msg, len))
 		deliver(p, msg, len, rq->stale);
 }
 
@@ -112,11 +112,14 @@ static size_t look(const struct query *q, const struct policy_rule *rule, bool c
 	struct query_engine *e = q->engine;
 	struct parked *p;
 	bool stale = false;
-	size_t len = resolve_look(
-		e->c.resolver, q->gen->groups, question, e->cached, sizeof e->cached, &stale);
+	size_t n, len = resolve_look(e->c.resolver, q->gen->groups, question, e->cached,
+			  sizeof e->cached, &stale);
 
 	if (!len || dns_message_rcode(e->cached) == DNS_SERVFAIL)
 		return 0;
+	n = check_cached(q, rule, e->cached, len);
+	if (n)
+		return n;
 	if (!rule_pushes(q, rule, carry))
 		return answer_cached(q, e->cached, len, stale);
 	p = query_park(q, rule, carry);

@@ -1,0 +1,122 @@
+/* What checks have learned is verified from time to time: the name is asked again where the rule
+ * with the check would ask, in the background, and forgotten when the check does not hold any more.
+ * An upstream that is silent, or says that there is no address, unlearns nothing: it may be what
+ * the name was sent elsewhere for. */
+#include "gateway/query/query_internal.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/container.h"
+#include "gateway/learned/learned.h"
+
+#include <stdlib.h>
+
+#define VERIFYING_MAX 16
+#define DEADLINE_MS   10000
+
+struct verify {
+	struct query_engine *engine;
+	struct generation *gen; /* a reference; NULL: this one is free */
+	const struct policy_check *check;
+	struct dns_name name;
+	uint64_t hash;
+	uint16_t type;
+	bool changed; /* it has addresses for which the check does not hold */
+	struct resolve_request request;
+};
+
+static void end(struct verify *v)
+{
+	generation_unref(v->gen);
+	v->gen = NULL;
+}
+
+static void settle(struct verify *v)
+{
+	if (v->changed)
+		(void)learned_remove(v->check->learned, &v->name);
+	else
+		learned_put_off(v->check->learned, &v->name, clock_wall_s());
+	end(v);
+}
+
+static bool still_holds(struct verify *v, size_t n)
+{
+	struct learned_why why = {.addresses = v->engine->addresses, .n_addresses = n};
+
+	if (!policy_check_holds(
+		    v->gen->policy, v->check, why.addresses, why.n_addresses, &why.list))
+		return false;
+	(void)learned_add(v->check->learned, &v->name, &why, clock_wall_s());
+	return true;
+}
+
+static void ask(struct verify *v, uint16_t type);
+
+/* It may have been learned from either family. */
+static void answered(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
+{
+	struct verify *v = container_of(rq, struct verify, request);
+	bool silent = error || rq->stale || dns_message_rcode(msg) == DNS_SERVFAIL;
+	size_t n = silent ? 0 : check_addresses(v->engine, msg, len);
+
+	if (n > 0 && still_holds(v, n)) {
+		end(v);
+		return;
+	}
+	v->changed |= n > 0;
+	if (silent || v->type == DNS_AAAA)
+		settle(v);
+	else
+		ask(v, DNS_AAAA);
+}
+
+static void ask(struct verify *v, uint16_t type)
+{
+	const struct policy_rule *owner = v->check->owner;
+	const struct query_engine_config *c = &v->engine->c;
+	const struct resolve_question question = {.group = owner->upstream,
+		.name = &v->name,
+		.hash = v->hash,
+		.type = type,
+		.flags = (uint8_t)generation_flags(owner),
+		.ttl = &owner->ttl};
+
+	v->type = type;
+	generation_ask(v->gen, c->resolver, &question, loop_now_ms(c->loop) + DEADLINE_MS,
+		&v->request, answered);
+}
+
+/* NULL: too many at once, or no memory. The table tells another query that it is due. */
+static struct verify *take(struct query_engine *e)
+{
+	if (!e->verifying)
+		e->verifying = calloc(VERIFYING_MAX, sizeof *e->verifying);
+	for (size_t i = 0; e->verifying && i < VERIFYING_MAX; i++)
+		if (!e->verifying[i].gen)
+			return &e->verifying[i];
+	return NULL;
+}
+
+void verify_begin(const struct query *q, const struct policy_check *check)
+{
+	struct verify *v = q->engine->stopped ? NULL : take(q->engine);
+
+	if (!v)
+		return;
+	*v = (struct verify){.engine = q->engine,
+		.gen = generation_ref(q->gen),
+		.check = check,
+		.name = q->dns->name,
+		.hash = q->hash};
+	ask(v, DNS_A);
+}
+
+void verify_stop(struct query_engine *e)
+{
+	for (size_t i = 0; e->verifying && i < VERIFYING_MAX; i++)
+		if (e->verifying[i].gen) {
+			resolve_cancel(&e->verifying[i].request);
+			end(&e->verifying[i]);
+		}
+	free(e->verifying);
+	e->verifying = NULL;
+}
