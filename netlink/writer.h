@@ -1,9 +1,9 @@
 /* The netlink writer: the threads that own everything that is written into nft and ipset while the
  * daemon runs. Workers hand it jobs; what has gathered is committed in one batch (group commit),
- * and the jobs come back with the kernel's acknowledgement. Three lanes, each a thread with a socket
- * of its own, so that none waits for another's sets: nft's hash sets with our own table and the
- * heartbeat; nft's interval and concatenated sets, which take the kernel long; ipsets. The last two
- * begin with the first set that needs them.
+ * and the jobs come back with the kernel's acknowledgement. Three lanes, each a thread with a
+ * socket of its own, so that none waits for another's sets: nft's hash sets with our own table and
+ * the heartbeat; nft's interval and concatenated sets, which take the kernel long; ipsets. The last
+ * two begin with the first set that needs them.
  *
  * The first lane never blocks in recv longer than its deadline, and renews the heartbeat first in
  * each batch, every 0.5 s at least, while pulse() says that the workers live.
@@ -90,7 +90,7 @@ struct writer_element {
 	struct nl_set *set;
 	unsigned number;
 	uint32_t timeout_s;
-	uint32_t need_s; /* SET_ADD, REAL_SET: what is there for so long is left as it is */
+	uint32_t need_s;     /* SET_ADD, REAL_SET: what is there for so long is left as it is */
 	struct ip_addr addr; /* for NAT and EGRESS: the fake address */
 	struct ip_addr real;
 };
@@ -107,6 +107,7 @@ struct writer_job;
 struct writer_part { /* of a job, in one lane */
 	struct writer_part *next;
 	struct writer_job *job;
+	bool again; /* it is tried a second time */
 };
 struct writer_job {
 	struct writer_job *next; /* the client's */
@@ -133,7 +134,7 @@ void writer_client_run(struct writer_client *c); /* calls done() of all finished
 struct writer_stats {
 	uint64_t batches, elements, errors, timeouts;
 	uint64_t refilled; /* elements that the kernel had lost */
-	uint64_t beats; /* heartbeats committed */
+	uint64_t beats;	   /* heartbeats committed */
 };
 void writer_stats(struct writer *w, struct writer_stats *ret);
 

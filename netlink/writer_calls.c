@@ -31,7 +31,7 @@ void writer_call(struct writer *w, void (*run)(struct writer *w, void *arg), voi
 	for (end = &w->calls; *end; end = &(*end)->next)
 		;
 	*end = &c;
-	writer_wake(w);
+	lane_wake(&w->lanes[LANE_HASH]);
 	while (!c.done)
 		pthread_cond_wait(&w->called, &w->lock);
 	pthread_mutex_unlock(&w->lock);
@@ -92,15 +92,17 @@ static void run_table_set(struct writer *w, void *arg)
 
 	c->w = w;
 	if (r == 0) {
-		nft_batch_begin(&c->batch, &w->socket);
+		nft_batch_begin(&c->batch, &w->lanes[LANE_HASH].socket);
 		r = table_build(&c->batch, &w->table, c->config, w->config.set_changed,
 			w->config.arg, &next);
 	}
 	if (r == 0)
-		r = nft_batch_commit(&c->batch, &w->socket, TABLE_TIMEOUT_MS, table_error, c);
+		r = nft_batch_commit(
+			&c->batch, &w->lanes[LANE_HASH].socket, TABLE_TIMEOUT_MS, table_error, c);
 	if (r == 0) {
 		w->table = next;
-		commit_forget(&w->commit);
+		commit_forget(w->lanes[LANE_HASH].commit);
+		own_sets_forget(w);
 		writer_open_gate(w); /* before anybody is told that the table is in force */
 	}
 	nft_batch_fini(&c->batch);
@@ -151,12 +153,12 @@ static void run_table_check(struct writer *w, void *arg)
 	struct sockaddr_nl own = {0};
 	socklen_t len = sizeof own;
 
-	if (getsockname(w->socket.fd, (struct sockaddr *)&own, &len)) {
+	if (getsockname(w->lanes[LANE_HASH].socket.fd, (struct sockaddr *)&own, &len)) {
 		c->result = -errno;
 		return;
 	}
-	c->result = nft_request(&w->socket, NFT_MSG_GETTABLE, NFPROTO_INET, 0, fill_table, NULL,
-		take_table, c, GET_TIMEOUT_MS);
+	c->result = nft_request(&w->lanes[LANE_HASH].socket, NFT_MSG_GETTABLE, NFPROTO_INET, 0,
+		fill_table, NULL, take_table, c, GET_TIMEOUT_MS);
 	if (c->result == -ENOENT)
 		c->result = 0;
 	else if (c->result == 0 && c->owner && c->owner != own.nl_pid)
@@ -179,12 +181,14 @@ static void run_table_drop(struct writer *w, void *arg)
 	*result = w->table.exists ? nft_batch_init(&batch, TABLE_BYTES) : 0;
 	if (*result || !w->table.exists)
 		return;
-	nft_batch_begin(&batch, &w->socket);
+	nft_batch_begin(&batch, &w->lanes[LANE_HASH].socket);
 	table_drop_build(&batch);
-	*result = nft_batch_commit(&batch, &w->socket, TABLE_TIMEOUT_MS, NULL, NULL);
+	*result =
+		nft_batch_commit(&batch, &w->lanes[LANE_HASH].socket, TABLE_TIMEOUT_MS, NULL, NULL);
 	if (*result == 0) {
 		w->table = (struct table_state){0};
-		commit_forget(&w->commit);
+		commit_forget(w->lanes[LANE_HASH].commit);
+		own_sets_forget(w);
 	}
 	nft_batch_fini(&batch);
 }
@@ -242,8 +246,8 @@ static void run_counter(struct writer *w, void *arg)
 {
 	struct counter_call *c = arg;
 
-	c->result = nft_request(&w->socket, NFT_MSG_GETOBJ, NFPROTO_INET, 0, fill_counter, c,
-		take_counter, c, GET_TIMEOUT_MS);
+	c->result = nft_request(&w->lanes[LANE_HASH].socket, NFT_MSG_GETOBJ, NFPROTO_INET, 0,
+		fill_counter, c, take_counter, c, GET_TIMEOUT_MS);
 	if (c->result == 0 && !c->found)
 		c->result = -EBADMSG;
 }
@@ -283,29 +287,17 @@ int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set *
 	return c.result;
 }
 
-void writer_sets_changed(struct writer *w)
+void writer_set_event(struct writer *w, const struct monitor_set_event *event)
 {
-	atomic_store(&w->sets_changed, true);
-	writer_wake(w);
+	sets_event(&w->sets, event);
 }
 
-struct list_call {
-	struct writer_set_info *ret;
-	size_t max, n;
-};
-
-static void run_set_list(struct writer *w, void *arg)
+void writer_sets_lost(struct writer *w)
 {
-	struct list_call *c = arg;
-
-	for (c->n = 0; c->n < w->sets.n && c->n < c->max; c->n++)
-		sets_info(w->sets.v[c->n], &c->ret[c->n]);
+	sets_lost(&w->sets);
 }
 
 size_t writer_set_list(struct writer *w, struct writer_set_info *ret, size_t max)
 {
-	struct list_call c = {.ret = ret, .max = max};
-
-	writer_call(w, run_set_list, &c);
-	return c.n;
+	return sets_list(&w->sets, ret, max);
 }

@@ -1,0 +1,299 @@
+/* Putting elements into the users' sets: those of answers, and again those that the kernel has
+ * lost. */
+#include "gateway/base/clock.h"
+#include "gateway/base/count.h"
+#include "netlink/writer_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define FILL_ELEMENTS	64 /* of one commit: answers that come meanwhile wait for it */
+#define SAMPLE_ELEMENTS 2  /* of an ipset that are asked for in one look */
+#define IPSET_TEXT_MAX	256
+
+static int add_failed(struct nl_set *h, int error)
+{
+	sets_note(h, error);
+	return error;
+}
+
+/* --- ipset --- */
+
+static int64_t until_of(uint32_t timeout_s, int64_t now_ms)
+{
+	return timeout_s ? now_ms + (int64_t)timeout_s * 1000 : SHADOW_FOREVER;
+}
+
+static int put_ipset(struct kernel_set *set, const char *text, uint32_t timeout_s)
+{
+	struct sets *s = set->owner;
+	int r;
+
+	pthread_mutex_lock(&s->ipset_lock);
+	r = s->ipset ? ipset_writer_add(s->ipset, set->name, text, timeout_s, set->kind.timeout)
+		     : -EPROTONOSUPPORT;
+	if (r == -ENOENT)
+		set->known = false;
+	pthread_mutex_unlock(&s->ipset_lock);
+	return r;
+}
+
+static int add_ipset(struct lane *lane, struct writer_element *e, const struct ip_addr *client)
+{
+	struct nl_set *h = e->set;
+	struct kernel_set *set = h->set;
+	const struct kept_form *k = atomic_load(&h->form);
+	uint8_t key[SET_KEY_MAX];
+	char text[IPSET_TEXT_MAX];
+	int64_t now_ms = clock_ms();
+	uint32_t mark;
+	int r;
+
+	if (!k || !set->known || (e->timeout_s && !k->form.has_timeout)) {
+		set_look_if_due(set, lane);
+		k = atomic_load(&h->form);
+	}
+	if (!k || !set->known)
+		return add_failed(h, atomic_load(&h->state) ? atomic_load(&h->state) : -ENOENT);
+	if (!set_form_key(&k->form, &e->addr, client, key) ||
+		!set_form_text(&h->conf, &e->addr, client, text, sizeof text))
+		return 0;
+	if (e->timeout_s && !k->form.has_timeout)
+		return add_failed(h, -EOPNOTSUPP);
+	mark = shadow_mark(&set->shadow);
+	r = put_ipset(set, text, e->timeout_s);
+	sets_note(h, r);
+	if (r == 0)
+		shadow_put(&set->shadow, key, k->form.key_size, NULL,
+			until_of(e->timeout_s, now_ms), false, mark, now_ms, &e->fresh);
+	return r;
+}
+
+/* The element's text from what is remembered of it. */
+static bool text_of(const struct kernel_set *set, const struct shadow_element *e, char *text)
+{
+	const struct nl_set *h = atomic_load(&set->handles);
+	const struct set_form *form = set_any_form(set);
+	struct ip_addr addr = {.family = IP_NONE}, client = {.family = IP_NONE};
+
+	if (!form)
+		return false;
+	addr = form->family == IP_V4 ? ip_addr_v4(e->key) : ip_addr_v6(e->key);
+	if (form->client_at > 0)
+		client = form->family == IP_V4 ? ip_addr_v4(e->key + form->client_at)
+					       : ip_addr_v6(e->key + form->client_at);
+	return set_form_text(&h->conf, &addr, &client, text, IPSET_TEXT_MAX);
+}
+
+static uint32_t seconds_left(const struct shadow_element *e, int64_t now_ms)
+{
+	return e->until_ms == SHADOW_FOREVER ? 0 : (uint32_t)((e->until_ms - now_ms + 999) / 1000);
+}
+
+static int fill_ipset(struct kernel_set *set, const struct shadow_element *v, size_t n)
+{
+	char text[IPSET_TEXT_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		uint32_t mark = shadow_mark(&set->shadow);
+		int64_t now_ms = clock_ms();
+		int r = text_of(set, &v[i], text)
+				? put_ipset(set, text, seconds_left(&v[i], now_ms))
+				: -ENOENT;
+
+		if (r < 0)
+			return r;
+		shadow_put(&set->shadow, v[i].key, set_any_form(set)->key_size, NULL, v[i].until_ms,
+			false, mark, now_ms, NULL);
+	}
+	return 0;
+}
+
+/* Has it still what we put in? */
+static bool ipset_is_whole(struct kernel_set *set)
+{
+	struct shadow_element v[SAMPLE_ELEMENTS];
+	size_t n = shadow_sample(&set->shadow, &set->sample_cursor, clock_ms(), v, SAMPLE_ELEMENTS);
+	char text[IPSET_TEXT_MAX];
+	bool whole = true;
+
+	for (size_t i = 0; i < n && whole; i++) {
+		if (!text_of(set, &v[i], text))
+			continue;
+		pthread_mutex_lock(&set->owner->ipset_lock);
+		whole = ipset_writer_test(set->owner->ipset, set->name, text) == 1;
+		pthread_mutex_unlock(&set->owner->ipset_lock);
+	}
+	return whole;
+}
+
+void sets_look_at_ipsets(struct sets *s, struct lane *lane)
+{
+	for (size_t i = 0; i < atomic_load(&s->n); i++) {
+		struct kernel_set *set = s->v[i];
+
+		if (!set->is_ipset)
+			continue;
+		if (set_look(set, lane) < 0 || !ipset_is_whole(set))
+			shadow_lose_all(&set->shadow);
+	}
+}
+
+/* --- nft --- */
+
+static void element_of(const struct set_form *form, struct commit_element *ret)
+{
+	ret->has_value = form->map;
+	if (form->map)
+		ret->value = (struct element_value){.b = form->value,
+			.size = form->value_size,
+			.code = form->code,
+			.chain = form->chain[0] ? form->chain : NULL};
+}
+
+static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_addr *client,
+	struct lane_element *ret)
+{
+	struct nl_set *h = e->set;
+	struct kernel_set *set = h->set;
+	struct set_view *view = &set->views[lane->kind];
+	const struct kept_form *k = atomic_load(&h->form);
+	struct commit_element element = {.timeout_ms = ELEMENT_NO_TIMEOUT};
+	int64_t need_ms;
+
+	if (!view->known || !k || (e->timeout_s && !k->form.has_timeout)) {
+		set_look_if_due(set, lane);
+		k = atomic_load(&h->form);
+	}
+	if (!view->known || !k)
+		return add_failed(h, atomic_load(&h->state) ? atomic_load(&h->state) : -ENOENT);
+	if (!set_form_key(&k->form, &e->addr, client, element.key))
+		return 0;
+	if (e->timeout_s && !k->form.has_timeout)
+		return add_failed(h, -EOPNOTSUPP);
+	element_of(&k->form, &element);
+	if (k->form.has_timeout)
+		element.timeout_ms = (uint64_t)e->timeout_s * 1000;
+	element.need_ms = e->timeout_s ? (uint64_t)e->need_s * 1000 : COMMIT_FOREVER;
+	need_ms = e->timeout_s ? clock_ms() + (int64_t)e->need_s * 1000 : SHADOW_FOREVER;
+	/* Another job may just have brought it. */
+	if (shadow_holds(&set->shadow, element.key, k->form.key_size,
+		    k->form.value_size ? k->form.value : NULL, need_ms))
+		return 0;
+	ret->shadow = &set->shadow;
+	ret->mark = shadow_mark(&set->shadow);
+	ret->item = (int16_t)commit_add(lane->commit, &view->target,
+		shadow_owns(&set->shadow, element.key, k->form.key_size) ? COMMIT_RENEW
+									 : COMMIT_ADD,
+		&element);
+	return ret->item < 0 ? ret->item : 0;
+}
+
+int set_add(struct lane *lane, struct writer_element *e, const struct ip_addr *client,
+	struct lane_element *ret)
+{
+	return lane->kind == LANE_IPSET ? add_ipset(lane, e, client)
+					: add_nft(lane, e, client, ret);
+}
+
+static int fill_nft(
+	struct lane *lane, struct kernel_set *set, const struct shadow_element *v, size_t n)
+{
+	struct commit *c = lane->commit;
+	struct commit_target *t = &set->views[lane->kind].target;
+	const struct set_form *form = set_any_form(set);
+	uint32_t mark = shadow_mark(&set->shadow);
+	int64_t now_ms = clock_ms();
+	int items[FILL_ELEMENTS], error = 0;
+	bool beaten;
+
+	if (!form)
+		return -ENOENT;
+	commit_begin(c);
+	for (size_t i = 0; i < n; i++) {
+		struct commit_element e = {.timeout_ms = ELEMENT_NO_TIMEOUT};
+
+		memcpy(e.key, v[i].key, t->key_size);
+		element_of(form, &e);
+		if (t->value_size)
+			e.value.b = v[i].value;
+		if (t->has_timeout)
+			e.timeout_ms = v[i].until_ms == SHADOW_FOREVER
+					       ? 0
+					       : (uint64_t)(v[i].until_ms - now_ms);
+		items[i] = commit_add(c, t, COMMIT_RENEW, &e);
+	}
+	commit_run(c, false, &beaten);
+	for (size_t i = 0; i < n; i++) {
+		int r = items[i] < 0 ? items[i] : c->items[items[i]].result;
+
+		if (r == 0)
+			shadow_put(&set->shadow, v[i].key, t->key_size,
+				t->value_size ? v[i].value : NULL, v[i].until_ms, false, mark,
+				now_ms, NULL);
+		error = error ? error : r;
+	}
+	return error;
+}
+
+/* --- both --- */
+
+static bool is_known(const struct kernel_set *set, const struct lane *lane)
+{
+	return set->is_ipset ? set->known : set->views[lane->kind].known;
+}
+
+/* Some of what it has lost. True: there may be more. */
+static bool fill(struct kernel_set *set, struct lane *lane)
+{
+	struct shadow_element v[FILL_ELEMENTS];
+	size_t n = shadow_next_lost(&set->shadow, &set->fill_cursor, clock_ms(), v, FILL_ELEMENTS);
+	int r;
+
+	if (n == 0)
+		return false;
+	r = set->is_ipset ? fill_ipset(set, v, n) : fill_nft(lane, set, v, n);
+	count_add_shared(&lane->w->n_refilled, r == 0 ? n : 0);
+	/* A set of another kind is looked at first; one that is gone, or full, is filled when it is
+	 * told again. */
+	if (r == -ESTALE)
+		atomic_store(&set->look_due, true);
+	else if (r < 0)
+		for (struct nl_set *h = atomic_load(&set->handles); h; h = h->next)
+			sets_note(h, r);
+	return r == 0 || r == -ESTALE;
+}
+
+bool sets_fill(struct sets *s, struct lane *lane)
+{
+	bool more = false;
+
+	for (size_t i = 0; i < atomic_load(&s->n); i++) {
+		struct kernel_set *set = s->v[i];
+
+		if (atomic_load_explicit(&set->lane, memory_order_relaxed) != lane->kind)
+			continue;
+		if (atomic_load_explicit(&set->look_due, memory_order_relaxed) &&
+			atomic_exchange(&set->look_due, false))
+			(void)set_look(set, lane);
+		if (!atomic_load_explicit(&set->fill_due, memory_order_relaxed) ||
+			!atomic_exchange(&set->fill_due, false))
+			continue;
+		if (!is_known(set, lane))
+			(void)set_look(set, lane);
+		if (is_known(set, lane) && fill(set, lane)) {
+			atomic_store(&set->fill_due, true);
+			more = true;
+		} else {
+			set->fill_cursor = 0;
+		}
+	}
+	return more;
+}
+
+void sets_sweep(struct sets *s, const struct lane *lane, int64_t now_ms)
+{
+	for (size_t i = 0; i < atomic_load(&s->n); i++)
+		if (atomic_load(&s->v[i]->lane) == lane->kind)
+			shadow_sweep(&s->v[i]->shadow, now_ms);
+}
