@@ -30,12 +30,12 @@ struct commit_target {
 	uint8_t key_size, value_size;
 	bool has_timeout;
 	/* Reads the set's description into the fields above: 0; or the errno of all its elements;
-	 * -ESTALE: it is another kind of set now, its items must be made anew. NULL: the set is
-	 * ours, there is nothing to read. */
+	 * -ESTALE: it is another kind of set now, its items must be made anew (which new sizes say,
+	 * too). NULL: the set is ours, there is nothing to read. */
 	int (*look)(struct commit_target *t);
 	/* The outcome of one commit, once. error: the first of its items. NULL: not of interest. */
 	void (*settled)(struct commit_target *t, unsigned n_done, unsigned n_failed, int error);
-	/* commit.c's */
+	/* The commit's own. */
 	struct commit_target *next;
 	int first, last; /* items */
 	unsigned n;
@@ -50,8 +50,8 @@ struct commit_element {
 	uint8_t key[COMMIT_KEY_MAX];
 	bool has_value;		    /* of a map */
 	struct element_value value; /* its bytes are borrowed until the commit has run */
-	uint64_t timeout_ms; /* 0: permanent; ELEMENT_NO_TIMEOUT: the set has none */
-	uint64_t need_ms;    /* COMMIT_ADD: what is there and stays so long is enough */
+	uint64_t timeout_ms;	    /* 0: permanent; ELEMENT_NO_TIMEOUT: the set has none */
+	uint64_t need_ms;	    /* COMMIT_ADD: what is there and stays so long is enough */
 };
 
 struct commit_item {
@@ -63,14 +63,16 @@ struct commit_item {
 		ITEM_RENEWS, /* of a COMMIT_ADD: it is there, and too short */
 		ITEM_REPLACES,
 		ITEM_PLAIN
-	} way; /* how it is written, see commit.c */
+	} way; /* how it is written, see commit_write.c */
 	bool settled;
 	int result;
 	/* Result 0: how long the kernel has it for from the commit on, if that is not timeout_ms
-	 * (found there, not by us); COMMIT_FOREVER: permanent; 0: timeout_ms it is. */
+	 * (found there, not by us; a range that holds it, however short it stays); COMMIT_FOREVER:
+	 * permanent; 0: timeout_ms it is. */
 	uint64_t found_ms;
-	int failure; /* of this round */
-	int next;    /* of the same target, -1: none */
+	int failure;		  /* of this round */
+	int next;		  /* of the same target, -1: none */
+	uint32_t message, offset; /* where the last round wrote it */
 };
 #define COMMIT_FOREVER UINT64_MAX
 

@@ -1,14 +1,11 @@
 #include "netlink/features.h"
-#include "netlink/elements.h"
+#include "netlink/element_read.h"
 
 #include <arpa/inet.h>
-#include <endian.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #define TRIAL_MS      1000
@@ -47,45 +44,9 @@ static void set_message(struct nft_batch *b, const struct trial *t)
 	nft_batch_close(b);
 }
 
-static void fill_get(struct nlmsghdr *h, const void *arg)
-{
-	const struct trial *t = arg;
-
-	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, t->table);
-	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, t->set.name);
-}
-
-/* arg: uint64_t, how much of its life the element has left, ms */
-static int take_attr(const struct nlattr *attr, void *arg)
-{
-	uint16_t type = mnl_attr_get_type(attr);
-
-	if (type == NFTA_SET_ELEM_EXPIRATION && mnl_attr_get_payload_len(attr) == 8)
-		*(uint64_t *)arg = be64toh(mnl_attr_get_u64(attr));
-	return MNL_CB_OK;
-}
-
-static int take_element(const struct nlattr *attr, void *arg)
-{
-	return mnl_attr_parse_nested(attr, take_attr, arg);
-}
-
-static int take_list(const struct nlattr *attr, void *arg)
-{
-	if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_LIST_ELEMENTS)
-		return mnl_attr_parse_nested(attr, take_element, arg);
-	return MNL_CB_OK;
-}
-
-static int take_answer(void *arg, const struct nlmsghdr *answer)
-{
-	mnl_attr_parse(answer, sizeof(struct nfgenmsg), take_list, arg);
-	return 0;
-}
-
 static bool try_renew(struct nft_socket *s, struct nft_batch *b, const struct trial *t)
 {
-	uint64_t left_ms = LIFE_MS;
+	struct element_found found;
 
 	nft_batch_begin(b, s);
 	elements_open(b, &t->set, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
@@ -94,10 +55,8 @@ static bool try_renew(struct nft_socket *s, struct nft_batch *b, const struct tr
 	elements_close(b);
 	if (nft_batch_commit(b, s, TRIAL_MS, NULL, NULL) < 0)
 		return false;
-	if (nft_request(s, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, fill_get, t, take_answer,
-		    &left_ms, TRIAL_MS) < 0)
-		return false;
-	return left_ms <= SHORT_LIFE_MS;
+	return element_read(s, &t->set, &key, 1, &found, TRIAL_MS) == 0 &&
+	       found.left_ms <= SHORT_LIFE_MS;
 }
 
 static bool try_destroy(struct nft_socket *s, struct nft_batch *b, const struct trial *t)

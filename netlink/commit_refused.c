@@ -1,0 +1,243 @@
+#include "netlink/commit_internal.h"
+#include "netlink/element_read.h"
+
+#include <errno.h>
+
+/* --- what the kernel says --- */
+
+/* The item whose bytes the error points at; NULL: none of them. */
+static struct commit_item *blamed_item(
+	struct commit *c, const struct commit_target *t, uint32_t message, uint32_t offset)
+{
+	struct commit_item *found = NULL;
+
+	for (int i = t->first; i >= 0; i = c->items[i].next) {
+		struct commit_item *item = &c->items[i];
+
+		if (!item->settled && item->message == message && item->offset <= offset &&
+			(!found || found->offset < item->offset))
+			found = item;
+	}
+	return found;
+}
+
+void commit_take_error(void *arg, const struct nft_error *error)
+{
+	struct commit *c = arg;
+	uint32_t index = error->seq - c->batch.first_seq;
+	struct commit_owner *owner;
+	struct commit_item *item;
+
+	if (error->seq == 0 || index >= c->n_owners) {
+		c->whole_error = error->error;
+		return;
+	}
+	owner = &c->owners[index];
+	if (!owner->target) {
+		c->beat_failed = true;
+		return;
+	}
+	if (!owner->target->failure) {
+		owner->target->failure = error->error;
+		owner->target->failed_step = owner->step;
+	}
+	item = owner->item >= 0 ? &c->items[owner->item]
+				: blamed_item(c, owner->target, index, error->offset);
+	if (item && !item->failure)
+		item->failure = error->error;
+}
+
+/* --- looking at the set --- */
+
+static void settle_target(struct commit *c, struct commit_target *t, int result)
+{
+	for (int i = t->first; i >= 0; i = c->items[i].next)
+		commit_settle(&c->items[i], result);
+}
+
+/* The items were made for an older description of their set. */
+static void fit_items(struct commit *c, struct commit_target *t)
+{
+	for (int i = t->first; i >= 0; i = c->items[i].next) {
+		struct commit_item *item = &c->items[i];
+
+		if (t->has_timeout || item->e.timeout_ms == ELEMENT_NO_TIMEOUT)
+			continue;
+		if (item->e.timeout_ms)
+			commit_settle(item, -EOPNOTSUPP);
+		item->e.timeout_ms = ELEMENT_NO_TIMEOUT;
+	}
+}
+
+/* Reads the description of a set; one that is not usable settles its items. */
+static void look_at(struct commit *c, struct commit_target *t)
+{
+	uint8_t key_size = t->key_size, value_size = t->value_size;
+	int r = t->look(t);
+
+	if (r == 0 && (t->key_size != key_size || t->value_size != value_size))
+		r = -ESTALE;
+	if (r < 0)
+		settle_target(c, t, r);
+	else
+		fit_items(c, t);
+	t->seen = c->epoch;
+}
+
+/* The second look, once a commit, when the kernel's refusal is not clear. */
+static void look_again(struct commit *c, struct commit_target *t)
+{
+	t->looked = true;
+	look_at(c, t);
+}
+
+bool commit_check_descriptions(struct commit *c)
+{
+	bool relied_on = false;
+
+	for (struct commit_target *t = c->targets; t; t = t->next)
+		relied_on |= t->look != NULL;
+	if (!relied_on)
+		return false;
+	if (!c->generation) {
+		if (nft_generation(c->socket, &c->generation, COMMIT_ACK_MS) < 0)
+			c->generation = 0;
+		c->epoch++;
+	}
+	for (struct commit_target *t = c->targets; t; t = t->next) {
+		if (t->look && t->seen != c->epoch)
+			look_at(c, t);
+	}
+	return c->generation != 0;
+}
+
+/* --- looking at an element --- */
+
+static void settle_found(struct commit_item *item, uint64_t left_ms)
+{
+	uint64_t timeout_ms = item->e.timeout_ms;
+
+	commit_settle(item, 0);
+	if (left_ms != ELEMENT_FOREVER)
+		item->found_ms = left_ms ? left_ms : 1;
+	else if (timeout_ms != 0 && timeout_ms != ELEMENT_NO_TIMEOUT)
+		item->found_ms = COMMIT_FOREVER;
+}
+
+/* The next way to write what was refused as being there, though it is not, or not so. */
+static bool write_otherwise(struct commit_item *item)
+{
+	switch (item->way) {
+	case ITEM_FRESH:
+		item->way = ITEM_RENEWS;
+		return true;
+	case ITEM_RENEWS:
+		item->way = ITEM_REPLACES;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* EEXIST of an addition. False: that is not explained by what is there. */
+static bool is_there(struct commit *c, struct commit_item *item)
+{
+	const struct commit_target *t = item->target;
+	struct element_found found;
+	int r = element_read(c->socket, &t->at, item->e.key, t->key_size, &found, COMMIT_ACK_MS);
+
+	if (r == -ENOENT) {
+		/* It is over by now; or it was put in by another target of this very batch. */
+		return write_otherwise(item);
+	}
+	if (r < 0) {
+		/* Who does not answer now will not for the other elements: this is waited for
+		 * once. */
+		if (r == -ETIMEDOUT || r == -ENOBUFS)
+			c->whole_error = -ETIMEDOUT;
+		commit_settle(item, r);
+	} else if (found.wider) {
+		settle_found(item, found.left_ms); /* somebody's range, which is left alone */
+	} else if (!element_has_value(&found, item->e.has_value ? &item->e.value : NULL)) {
+		if (item->way == ITEM_FRESH || item->way == ITEM_RENEWS)
+			item->way = ITEM_REPLACES;
+		else
+			return false;
+	} else if (found.left_ms >= item->e.need_ms && item->op == COMMIT_ADD) {
+		settle_found(item, found.left_ms);
+	} else {
+		return write_otherwise(item);
+	}
+	return true;
+}
+
+/* An item was refused: it is settled or written in another way in the next round. False: nothing
+ * that is known here explains it. */
+static bool refused_item(struct commit *c, struct commit_item *item)
+{
+	bool is_added = item->op == COMMIT_ADD || item->op == COMMIT_RENEW;
+
+	if (item->failure == -EEXIST && is_added)
+		return is_there(c, item);
+	if (item->failure == -EEXIST && item->op == COMMIT_MAP && item->way == ITEM_FRESH)
+		item->way = ITEM_REPLACES;
+	else if (item->failure == -ENOENT && item->way == ITEM_REPLACES)
+		item->way = ITEM_PLAIN; /* it expired in between */
+	else if (item->failure == -ENOENT && item->op == COMMIT_DELETE)
+		commit_settle(item, 0);
+	else if (item->failure == -ENFILE)
+		commit_settle(item, -ENFILE);
+	else
+		return false;
+	return true;
+}
+
+/* --- deciding --- */
+
+/* Settles what is refused without a reason that is known, after a second look at the set. */
+static void refused_for_no_reason(struct commit *c, struct commit_target *t)
+{
+	if (t->look && !t->looked) {
+		look_again(c, t);
+		return;
+	}
+	for (int i = t->first; i >= 0; i = c->items[i].next) {
+		if (c->items[i].failure)
+			commit_settle(&c->items[i], c->items[i].failure);
+	}
+}
+
+static void refused_items(struct commit *c, struct commit_target *t)
+{
+	bool unexplained = false;
+
+	for (int i = t->first; i >= 0 && !c->whole_error; i = c->items[i].next) {
+		struct commit_item *item = &c->items[i];
+
+		if (!item->failure || item->settled)
+			continue;
+		if (refused_item(c, item))
+			item->failure = 0;
+		else
+			unexplained = true;
+	}
+	if (unexplained)
+		refused_for_no_reason(c, t);
+	/* Of a message the kernel tells one refusal only, and an old one not whose. */
+	t->single = true;
+}
+
+void commit_refused(struct commit *c, struct commit_target *t, bool last)
+{
+	bool missing = t->failure == -ENOENT && t->failed_step != STEP_DELETE;
+
+	if (last || (missing && (!t->look || t->looked)))
+		settle_target(c, t, t->failure);
+	else if (missing)
+		look_again(c, t); /* the set itself */
+	else
+		refused_items(c, t);
+	t->failure = 0;
+	for (int i = t->first; i >= 0; i = c->items[i].next)
+		c->items[i].failure = 0;
+}

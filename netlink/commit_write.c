@@ -1,0 +1,135 @@
+#include "netlink/commit_internal.h"
+#include "netlink/table.h"
+
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netlink.h>
+
+#define BEAT_TIMEOUT_MS 2500
+/* A target with no more items than this has a message for each at once: then all that are refused
+ * are told of in the first round. A message costs a quarter of what an element does, so more have
+ * one message for all, and of that the kernel tells the first that it refused. */
+#define ALONE_MAX 2
+
+/* Where the kernel has no deletion that may find nothing, most are taken to be fresh; it says
+ * EEXIST of the others, and the next round replaces them. */
+static bool replaces(const struct commit *c, enum commit_step step)
+{
+	return step == STEP_NEW_AGAIN || step == (c->features.destroy ? STEP_DESTROY : STEP_DELETE);
+}
+
+static bool takes_step(
+	const struct commit *c, const struct commit_item *item, enum commit_step step)
+{
+	if (item->settled)
+		return false;
+	if (item->op == COMMIT_DELETE)
+		return step == (c->features.destroy ? STEP_DESTROY : STEP_DELETE);
+	if (item->op == COMMIT_MAP && c->features.destroy)
+		return replaces(c, step);
+	switch (item->way) {
+	case ITEM_FRESH:
+		return step == STEP_NEW_EXCL;
+	case ITEM_RENEWS:
+		/* Without the renewal an element that is there keeps its old life; so it is taken
+		 * out in between. What is added first makes sure that there is something to take
+		 * out, and that it is no range of somebody else's: those it is refused for. */
+		return step == STEP_NEW ||
+		       (!c->features.renew && (step == STEP_DELETE || step == STEP_NEW_AGAIN));
+	case ITEM_REPLACES:
+		return replaces(c, step);
+	case ITEM_PLAIN:
+		return step == STEP_NEW_AGAIN;
+	}
+	return false;
+}
+
+static void put_item(struct commit *c, struct commit_item *item, bool adds)
+{
+	const struct commit_target *t = item->target;
+	const struct commit_element *e = &item->e;
+
+	item->message = c->batch.next_seq - c->batch.first_seq;
+	item->offset = c->batch.open->nlmsg_len;
+	elements_put(&c->batch, &t->at, e->key, t->key_size,
+		adds && e->has_value ? &e->value : NULL, adds ? e->timeout_ms : ELEMENT_NO_TIMEOUT,
+		c->features.renew ? e->timeout_ms : 0);
+}
+
+static void open_step(struct commit *c, const struct commit_target *t, enum commit_step step)
+{
+	switch (step) {
+	case STEP_DELETE:
+		elements_open(&c->batch, &t->at, NFT_MSG_DELSETELEM, 0);
+		break;
+	case STEP_DESTROY:
+		elements_open(&c->batch, &t->at, ELEMENTS_DESTROY, 0);
+		break;
+	case STEP_NEW_EXCL:
+		elements_open(&c->batch, &t->at, NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL);
+		break;
+	default:
+		elements_open(&c->batch, &t->at, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
+		break;
+	}
+}
+
+static void close_step(struct commit *c, struct commit_target *t, int item, enum commit_step step)
+{
+	uint32_t index = elements_close(&c->batch) - c->batch.first_seq;
+
+	if (index < COMMIT_MESSAGES) {
+		c->owners[index] =
+			(struct commit_owner){.target = t, .item = item, .step = (uint8_t)step};
+		c->n_owners = index + 1;
+	}
+}
+
+/* All items of a target that take this step, in as few messages as it may be. */
+static void write_step(struct commit *c, struct commit_target *t, enum commit_step step)
+{
+	bool alone = t->single || t->n <= ALONE_MAX, open = false;
+	bool adds = step != STEP_DELETE && step != STEP_DESTROY;
+
+	for (int i = t->first; i >= 0; i = c->items[i].next) {
+		if (!takes_step(c, &c->items[i], step))
+			continue;
+		if (!open)
+			open_step(c, t, step);
+		put_item(c, &c->items[i], adds);
+		open = !alone && !elements_full(&c->batch);
+		if (!open)
+			close_step(c, t, alone ? i : -1, step);
+	}
+	if (open)
+		close_step(c, t, -1, step);
+}
+
+static void write_beat(struct commit *c)
+{
+	static const struct element_set alive = {
+		.table = TABLE_NAME, .name = "alive", .nfproto = NFPROTO_INET};
+	static const uint8_t families[] = {NFPROTO_IPV4, NFPROTO_IPV6};
+
+	for (int step = 0; step < (c->features.renew ? 1 : 3); step++) {
+		bool adds = step != 1;
+
+		elements_open(&c->batch, &alive, adds ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
+			adds ? NLM_F_CREATE : 0);
+		for (size_t i = 0; i < sizeof families; i++)
+			elements_put_raw(&c->batch, &families[i], 1,
+				adds ? BEAT_TIMEOUT_MS : ELEMENT_NO_TIMEOUT,
+				adds && c->features.renew);
+		close_step(c, NULL, -1, STEP_NEW);
+	}
+}
+
+void commit_write(struct commit *c, bool beat)
+{
+	if (beat)
+		write_beat(c);
+	for (struct commit_target *t = c->targets; t; t = t->next) {
+		for (enum commit_step step = 0; step < STEPS; step++)
+			write_step(c, t, step);
+	}
+}
