@@ -1,125 +1,46 @@
 #include "netlink/monitor.h"
+#include "netlink/monitor_internal.h"
 #include "netlink/rt.h"
-#include "netlink/table.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/fib_rules.h>
-#include <linux/filter.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
-	READ_BYTES = 32768,
-	READS_MAX = 64, /* of one descriptor in one call; it stays readable if there is more */
-	QUEUE_BYTES = 1 << 20,
-	/* Default routes, also in parts (two /1, 2000::/3): shorter than any network's own. */
-	ROUTE_SHORT_MAX = 7,
+	PIECES = 16,	     /* that one read takes */
+	PIECE_BYTES = 32768, /* nf_tables: two pages at most; a link may tell much */
+	READS_MAX = 8,	     /* of one descriptor in one call; it stays readable if there is more */
+	/* Only what waits takes memory. Nothing of nf_tables waits but what others remove or build,
+	 * and a flush tells every element. */
+	QUEUE_NFT_BYTES = 4 << 20,
+	QUEUE_ROUTE_BYTES = 1 << 20,
 };
 
 struct monitor {
 	int nft, route;
-	uint8_t buf[READ_BYTES];
+	monitor_set_visit *visit;
+	void *arg;
+	struct mmsghdr messages[PIECES];
+	struct iovec at[PIECES];
+	_Alignas(struct nlmsghdr) uint8_t pieces[PIECES][PIECE_BYTES];
 };
 
-#define NFT_TYPE(message) (NFNL_SUBSYS_NFTABLES << 8 | (message))
-
-/* Netlink keeps in host order what the program loads in network order. */
-static struct sock_filter drop_if_type(unsigned type, uint8_t to_drop)
-{
-	return (struct sock_filter)BPF_JUMP(
-		BPF_JMP | BPF_JEQ | BPF_K, htons((uint16_t)type), to_drop, 0);
-}
-
-static int attach(int fd, struct sock_filter *code, size_t len)
-{
-	struct sock_fprog program = {.len = (unsigned short)len, .filter = code};
-	int r = setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
-
-	return r < 0 ? -errno : 0;
-}
-
-static uint32_t four_letters(const char *text)
-{
-	uint32_t letters;
-
-	memcpy(&letters, text, sizeof letters);
-	return ntohl(letters);
-}
-
-/* A transaction's news come together, and the program sees the first of them. Ours, thousands in a
- * second, begin with new elements, or are elements of our own table alone. A foreign one may remove
- * elements first and the set with them. */
-static int filter_nft(int fd)
-{
-	_Static_assert(sizeof TABLE_NAME == 8, "two loads compare it");
-	enum {
-		FAMILY = MNL_NLMSG_HDRLEN + offsetof(struct nfgenmsg, nfgen_family),
-		/* Of element messages the table's name is the first attribute. */
-		NAME = MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg) + sizeof(struct nlattr),
-	};
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
-		drop_if_type(NFT_TYPE(NFT_MSG_NEWSETELEM), 9),
-		drop_if_type(NFT_TYPE(NFT_MSG_NEWGEN), 8),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(NFT_TYPE(NFT_MSG_DELSETELEM)), 0, 6),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FAMILY),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NFPROTO_INET, 0, 4),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NAME),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, four_letters(TABLE_NAME), 0, 2),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NAME + 4),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, four_letters(&TABLE_NAME[4]), 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-	};
-
-	return attach(fd, code, sizeof code / sizeof code[0]);
-}
-
-/* Of the routes the removal of ours counts, and of others' the short ones: a router with a full
- * table must not wake us for each of its own. */
-static int filter_route(int fd)
-{
-	enum {
-		PROTOCOL = MNL_NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_protocol),
-		LENGTH = MNL_NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_dst_len),
-	};
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 2),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, PROTOCOL),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RT_PROTOCOL, 5, 3),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 0, 4),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, PROTOCOL),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RT_PROTOCOL, 3, 0),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, LENGTH),
-		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, ROUTE_SHORT_MAX, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-	};
-
-	return attach(fd, code, sizeof code / sizeof code[0]);
-}
-
-static int subscribe(int bus, int (*filter)(int fd), const int *groups, size_t n, int *ret_fd)
+static int subscribe(int bus, int size, const int *groups, size_t n, int *ret_fd)
 {
 	struct sockaddr_nl local = {.nl_family = AF_NETLINK};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, bus);
-	int size = QUEUE_BYTES, r;
+	int r;
 
 	if (fd < 0)
 		return -errno;
 	/* Needs a right that a subscriber may lack; a short queue is told by ENOBUFS. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
-	r = filter(fd);
+	r = bus == NETLINK_NETFILTER ? monitor_filter_nft(fd, NULL, 0) : monitor_filter_route(fd);
 	if (r < 0)
 		goto fail;
 	if (bind(fd, (struct sockaddr *)&local, sizeof local) < 0) {
@@ -140,7 +61,7 @@ fail:
 	return r;
 }
 
-int monitor_open(struct monitor **ret)
+int monitor_open(monitor_set_visit *visit, void *arg, struct monitor **ret)
 {
 	static const int nft_groups[] = {NFNLGRP_NFTABLES};
 	static const int route_groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
@@ -151,9 +72,15 @@ int monitor_open(struct monitor **ret)
 	if (!m)
 		return -ENOMEM;
 	m->nft = m->route = -1;
-	r = subscribe(NETLINK_NETFILTER, filter_nft, nft_groups, 1, &m->nft);
+	m->visit = visit;
+	m->arg = arg;
+	for (size_t i = 0; i < PIECES; i++) {
+		m->at[i] = (struct iovec){m->pieces[i], PIECE_BYTES};
+		m->messages[i].msg_hdr = (struct msghdr){.msg_iov = &m->at[i], .msg_iovlen = 1};
+	}
+	r = subscribe(NETLINK_NETFILTER, QUEUE_NFT_BYTES, nft_groups, 1, &m->nft);
 	if (r == 0)
-		r = subscribe(NETLINK_ROUTE, filter_route, route_groups,
+		r = subscribe(NETLINK_ROUTE, QUEUE_ROUTE_BYTES, route_groups,
 			sizeof route_groups / sizeof route_groups[0], &m->route);
 	if (r < 0) {
 		monitor_close(m);
@@ -161,6 +88,11 @@ int monitor_open(struct monitor **ret)
 	}
 	*ret = m;
 	return 0;
+}
+
+int monitor_set_own(struct monitor *m, const uint32_t *ports, size_t n)
+{
+	return monitor_filter_nft(m->nft, ports, n);
 }
 
 void monitor_close(struct monitor *m)
@@ -182,61 +114,6 @@ int monitor_nft_fd(const struct monitor *m)
 int monitor_route_fd(const struct monitor *m)
 {
 	return m->route;
-}
-
-static int see_name(const struct nlattr *attr, void *data)
-{
-	const char **name = data;
-
-	/* The table's name has this number in every message of nf_tables. */
-	if (mnl_attr_get_type(attr) == NFTA_TABLE_NAME &&
-		mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
-		*name = mnl_attr_get_str(attr);
-	return MNL_CB_OK;
-}
-
-static bool in_our_table(const struct nlmsghdr *h)
-{
-	const struct nfgenmsg *g = mnl_nlmsg_get_payload(h);
-	const char *name = NULL;
-
-	if (mnl_nlmsg_get_payload_len(h) < sizeof *g || g->nfgen_family != NFPROTO_INET)
-		return false;
-	(void)mnl_attr_parse(h, sizeof *g, see_name, &name);
-	return name && strcmp(name, TABLE_NAME) == 0;
-}
-
-static void take_nft(const struct nlmsghdr *h, struct monitor_news *news)
-{
-	bool sets, rules;
-
-	if (h->nlmsg_type >> 8 != NFNL_SUBSYS_NFTABLES)
-		return;
-	switch (h->nlmsg_type & 0xff) {
-	case NFT_MSG_NEWTABLE:
-	case NFT_MSG_DELTABLE:
-		/* An owner's death takes a table with its chains and tells the table alone. */
-		sets = rules = true;
-		break;
-	case NFT_MSG_NEWSET:
-	case NFT_MSG_DELSET:
-		sets = true;
-		rules = false;
-		break;
-	case NFT_MSG_NEWCHAIN:
-	case NFT_MSG_DELCHAIN:
-	case NFT_MSG_NEWRULE:
-	case NFT_MSG_DELRULE:
-		sets = false;
-		rules = true;
-		break;
-	default:
-		return;
-	}
-	if (in_our_table(h))
-		return;
-	news->nft_sets |= sets;
-	news->nft_rules |= rules;
 }
 
 static int see_rule_protocol(const struct nlattr *attr, void *data)
@@ -273,7 +150,7 @@ static void take_route(const struct nlmsghdr *h, struct monitor_news *news)
 		/* A datagram may hold several, and the filter saw the first. */
 		ours = route->rtm_protocol == RT_PROTOCOL;
 		news->ours_removed |= ours && h->nlmsg_type == RTM_DELROUTE;
-		news->routes |= !ours && route->rtm_dst_len <= ROUTE_SHORT_MAX;
+		news->routes |= !ours && route->rtm_dst_len <= MONITOR_ROUTE_SHORT_MAX;
 		break;
 	case RTM_NEWRULE:
 	case RTM_DELRULE:
@@ -286,34 +163,41 @@ static void take_route(const struct nlmsghdr *h, struct monitor_news *news)
 	}
 }
 
-static int read_all(struct monitor *m, int fd,
-	void (*take)(const struct nlmsghdr *h, struct monitor_news *news),
-	struct monitor_news *news)
+static void take(
+	struct monitor *m, int fd, const struct mmsghdr *message, struct monitor_news *news)
+{
+	const struct nlmsghdr *h = message->msg_hdr.msg_iov->iov_base;
+	int left = (int)message->msg_len;
+
+	news->lost |= (message->msg_hdr.msg_flags & MSG_TRUNC) != 0;
+	for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+		if (fd == m->nft)
+			monitor_nft_take(h, m->visit, m->arg, news);
+		else
+			take_route(h, news);
+	}
+}
+
+static int read_all(struct monitor *m, int fd, struct monitor_news *news)
 {
 	for (int i = 0; i < READS_MAX; i++) {
-		const struct nlmsghdr *h = (const struct nlmsghdr *)m->buf;
-		ssize_t n = recv(fd, m->buf, sizeof m->buf, MSG_DONTWAIT | MSG_TRUNC);
-		int left;
+		int n = recvmmsg(fd, m->messages, PIECES, MSG_DONTWAIT, NULL);
 
 		if (n < 0 && errno == EAGAIN)
 			return 0;
 		if (n < 0 && errno != EINTR && errno != ENOBUFS)
 			return -errno;
-		if (n > (ssize_t)sizeof m->buf || (n < 0 && errno == ENOBUFS))
-			news->lost = true;
-		if (n < 0)
-			continue;
-		left = n > (ssize_t)sizeof m->buf ? (int)sizeof m->buf : (int)n;
-		for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left))
-			take(h, news);
+		news->lost |= n < 0 && errno == ENOBUFS;
+		for (int j = 0; j < n; j++)
+			take(m, fd, &m->messages[j], news);
 	}
 	return 0;
 }
 
 int monitor_read(struct monitor *m, struct monitor_news *news)
 {
-	int r = read_all(m, m->nft, take_nft, news);
-	int r2 = read_all(m, m->route, take_route, news);
+	int r = read_all(m, m->nft, news);
+	int r2 = read_all(m, m->route, news);
 
 	return r < 0 ? r : r2;
 }
