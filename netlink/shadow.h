@@ -19,14 +19,18 @@
 #define SHADOW_FOREVER	    INT64_MAX /* permanent */
 #define SHADOW_KEY_MAX	    64	      /* a key; a value */
 
-struct shadow_slot;
+#define SHADOW_LATEST 64 /* losses of single elements that are known one by one */
+
 struct shadow {
 	pthread_mutex_t lock;
-	uint8_t *slots; /* of key, value, until and state; open addressing */
+	uint8_t *slots; /* of state, key and value; open addressing */
 	size_t n_slots, n_used;
-	size_t n_held, n_lost;
+	size_t n_held, n_lost, n_foreign; /* the last: of the held */
 	uint8_t key_size, value_size;
-	uint32_t mark;
+	uint32_t epoch;	 /* of the last loss of all */
+	uint32_t layout; /* counts how often the slots were made anew */
+	uint32_t mark, all_mark, shape_mark;
+	uint32_t latest[SHADOW_LATEST]; /* hashes of what was lost last, by mark */
 	uint64_t seed;
 };
 
@@ -37,9 +41,13 @@ void shadow_fini(struct shadow *s);
 void shadow_shape(struct shadow *s, uint8_t key_size, uint8_t value_size);
 
 /* Held until need_ms at least (the clock of clock_ms())? size: of the key; another than the set's,
- * or another value: no. value NULL: a set. No allocation. */
+ * or another value: no. value NULL: a set; else as large as a form's, since the shape may just have
+ * changed: SHADOW_KEY_MAX bytes. No allocation. */
 bool shadow_holds(
 	struct shadow *s, const void *key, size_t size, const void *value, int64_t need_ms);
+
+/* Is it held, however shortly, and was it put in by us? */
+bool shadow_owns(struct shadow *s, const void *key, size_t size);
 
 /* See above; before the kernel is asked. */
 uint32_t shadow_mark(struct shadow *s);
@@ -54,21 +62,21 @@ void shadow_put(struct shadow *s, const void *key, size_t size, const void *valu
 bool shadow_lose(struct shadow *s, const void *key, size_t size, int64_t now_ms);
 /* The same of all. Constant time. */
 void shadow_lose_all(struct shadow *s);
-/* The set's own deletion by us: forgotten. */
-void shadow_forget(struct shadow *s, const void *key, size_t size);
+/* All is forgotten. */
+void shadow_clear(struct shadow *s);
 
 /* Live elements that are lost, up to max, from *cursor on (0 at first); returns how many, and 0 at
- * the end. They stay lost until shadow_put(). A put between two calls does no harm; a growth of the
- * table may make the walk meet some twice or begin anew. */
+ * the end, where the next walk begins. They stay lost until shadow_put(). A put between two calls
+ * does no harm; a growth of the table may make the walk meet some twice or begin anew. */
 struct shadow_element {
 	uint8_t key[SHADOW_KEY_MAX], value[SHADOW_KEY_MAX];
 	int64_t until_ms;
 };
-size_t shadow_next_lost(struct shadow *s, size_t *cursor, int64_t now_ms,
-	struct shadow_element *ret, size_t max);
+size_t shadow_next_lost(
+	struct shadow *s, size_t *cursor, int64_t now_ms, struct shadow_element *ret, size_t max);
 /* Some that are held and live on for a second at least, by turns: to ask the kernel about. */
-size_t shadow_sample(struct shadow *s, size_t *cursor, int64_t now_ms, struct shadow_element *ret,
-	size_t max);
+size_t shadow_sample(
+	struct shadow *s, size_t *cursor, int64_t now_ms, struct shadow_element *ret, size_t max);
 
 /* Forgets what is over and gives room back; now and then. */
 void shadow_sweep(struct shadow *s, int64_t now_ms);
