@@ -40,5 +40,8 @@ int build_except(struct build *b);
 int build_egresses(struct build *b);
 int build_rules(struct build *b);
 int build_leaks(struct build *b); /* leak.c */
+/* build_check.c: of one rule; the rules that they lead to need not be built yet. */
+int build_checks(struct build *b, const struct conf_rule *from, struct policy_rule *rule,
+	struct policy_condition *condition);
 
 #endif

@@ -239,6 +239,12 @@ static int condition_build(
 
 /* --- effects --- */
 
+static int text_copy(struct arena *arena, const char *from, char **ret)
+{
+	*ret = from ? arena_strdup(arena, from) : NULL;
+	return from && !*ret ? -ENOMEM : 0;
+}
+
 static int rule_sets_build(struct build *b, const struct conf_rule *from, struct policy_rule *rule)
 {
 	struct policy *p = b->p;
@@ -254,8 +260,9 @@ static int rule_sets_build(struct build *b, const struct conf_rule *from, struct
 
 		sets[i] = *set;
 		sets[i].name = arena_strdup(p->arena, set->name);
-		sets[i].table = set->table ? arena_strdup(p->arena, set->table) : NULL;
-		if (!sets[i].name || (set->table && !sets[i].table))
+		if (!sets[i].name || text_copy(p->arena, set->table, &sets[i].table) ||
+			text_copy(p->arena, set->key, &sets[i].key) ||
+			text_copy(p->arena, set->value, &sets[i].value))
 			return -ENOMEM;
 		p->sets[p->n_sets++] = &sets[i];
 	}
@@ -364,7 +371,10 @@ static int rule_build(struct build *b, const struct conf_rule *from, struct poli
 	rule->egress = from->egress >= 0 ? &b->p->egresses[from->egress] : NULL;
 	rule->upstream = from->upstream;
 	rule->set_ttl = from->set_ttl;
+	rule->push = from->push;
+	rule->push_timeout_ms = from->push_timeout_ms;
 	rule->on_error = from->on_error;
+	rule->conntrack_forget = from->conntrack == CONF_CONNTRACK_FORGET;
 	rule->ttl = from->ttl;
 	rule->cache = from->cache;
 	rule->rebind_set = from->rebind_set;
@@ -376,6 +386,8 @@ static int rule_build(struct build *b, const struct conf_rule *from, struct poli
 		err = rule_local_build(b, from, rule);
 	if (!err)
 		err = rule_unless_build(b, from, rule);
+	if (!err)
+		err = build_checks(b, from, rule, condition);
 	return err ? err : rule_sets_build(b, from, rule);
 }
 
@@ -385,14 +397,17 @@ int build_rules(struct build *b)
 	struct policy *p = b->p;
 	struct policy_condition *conditions =
 		arena_array(p->arena, config->n_rules, sizeof *conditions);
-	size_t n_sets = 0;
+	size_t n_sets = 0, n_checks = 0;
 
-	for (size_t i = 0; i < config->n_rules; i++)
+	for (size_t i = 0; i < config->n_rules; i++) {
 		n_sets += config->rules[i].n_sets;
+		n_checks += config->rules[i].n_checks;
+	}
 	p->conditions = conditions;
 	p->rules = arena_array(p->arena, config->n_rules, sizeof *p->rules);
 	p->sets = arena_array(p->arena, n_sets, sizeof *p->sets);
-	if (!conditions || !p->rules || !p->sets)
+	p->learning = arena_array(p->arena, n_checks, sizeof *p->learning);
+	if (!conditions || !p->rules || !p->sets || !p->learning)
 		return -ENOMEM;
 	while (p->n_rules < config->n_rules) {
 		size_t i = p->n_rules++;

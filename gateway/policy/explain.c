@@ -217,8 +217,41 @@ static void unless_explain(const struct policy *p, const struct policy_rule *rul
 	}
 }
 
+static void check_explain(const struct policy *p, const struct policy_rule *rule, struct why *w)
+{
+	for (size_t i = 0; i < rule->n_checks; i++) {
+		const struct policy_check *c = &rule->checks[i];
+
+		why_add(w, "; check: %s %s",
+			c->match == CONF_CHECK_ALL ? "all addresses" : "any address",
+			c->answers == CONF_CHECK_IN ? "in" : "out of");
+		for (size_t j = 0; j < c->n_lists; j++)
+			why_add(w, " %s", p->lists[c->lists[j]].name);
+		why_add(w, ": rule %s%s", c->rule->name, c->learned ? ", learned" : "");
+	}
+}
+
+/* The name is one that a check of the rule has learned: told as the check's rule's. */
+static const struct policy_check *learned_explain(const struct policy *p, size_t index,
+	const struct policy_question *q, const struct policy_explain_sink *sink)
+{
+	const struct policy_check *c = policy_check_learned(p, &p->rules[index], q, NULL);
+	struct why why = {.len = 0};
+
+	if (!c)
+		return NULL;
+	why_add(&why, "learned from the check of rule %s (list", c->owner->name);
+	for (size_t i = 0; i < c->n_lists; i++)
+		why_add(&why, " %s", p->lists[c->lists[i]].name);
+	why_add(&why, ")");
+	unless_explain(p, c->rule, &why);
+	sink->rule(sink->arg, &(struct policy_explain_rule){
+				      .name = c->rule->name, .matched = true, .why = why.text});
+	return c;
+}
+
 /* "A rule that fakes meets a name that is never faked": which of the two wins, and why. */
-static bool except_explain(const struct policy *p, size_t index, const struct dns_name *name,
+static void except_explain(const struct policy *p, size_t index, const struct dns_name *name,
 	const struct matcher_hits *hits, void (*tell)(void *arg, const char *text), void *arg)
 {
 	const struct policy_condition *c = &p->conditions[index];
@@ -230,7 +263,7 @@ static bool except_explain(const struct policy *p, size_t index, const struct dn
 
 	if (p->rules[index].answer != CONF_ANSWER_FAKE ||
 		policy_except_labels(p, name, hits, &source) < 0)
-		return false;
+		return;
 	never = policy_never_fake(p, c, name, hits);
 	who = source >= 0 && is_list(p, (unsigned)source)
 		      ? p->lists[(unsigned)source - POLICY_FIRST_LIST].name
@@ -245,7 +278,6 @@ static bool except_explain(const struct policy *p, size_t index, const struct dn
 			p->rules[index].name);
 	if (tell)
 		tell(arg, note.text);
-	return never;
 }
 
 static void also_explain(const struct policy_rule *rule, struct why *w)
@@ -257,13 +289,39 @@ static void also_explain(const struct policy_rule *rule, struct why *w)
 		why_add(w, " %s", conf_set_format(&rule->sets[i], text, sizeof text));
 }
 
+/* One rule, as deciding meets it. */
+static void rule_tell(const struct policy *p, size_t index, const struct policy_question *question,
+	const struct matcher_hits *hits, const struct policy_explain_sink *sink,
+	struct policy_decision *d)
+{
+	const struct policy_rule *rule = &p->rules[index];
+	const struct policy_condition *c = &p->conditions[index];
+	struct policy_explain_rule told = {.name = rule->name};
+	struct why why;
+
+	d->learned = learned_explain(p, index, question, sink);
+	if (d->learned) {
+		d->rule = d->learned->rule;
+		return;
+	}
+	told.matched = rule_explain(p, index, question, hits, &why);
+	if (told.matched && c->also) {
+		d->also |= 1ULL << c->also_bit;
+		also_explain(rule, &why);
+	} else if (told.matched) {
+		d->rule = rule;
+		unless_explain(p, rule, &why);
+		check_explain(p, rule, &why);
+	}
+	told.why = why.text;
+	sink->rule(sink->arg, &told);
+}
+
 struct policy_decision policy_explain(const struct policy *p,
 	const struct policy_question *question, const struct policy_explain_sink *sink)
 {
 	struct policy_decision d = {.rule = &p->fallback};
-	const struct policy_condition *winner = NULL;
 	struct matcher_hits plain, hits;
-	struct why why;
 
 	matcher_find(p->matcher, question->name, &plain);
 	policy_find(p, question->name, NULL, &hits);
@@ -274,24 +332,11 @@ struct policy_decision policy_explain(const struct policy *p,
 		if (held || matcher_hits_has(&plain, source))
 			explain_list(&p->lists[i], question->name, held, sink);
 	}
-	for (size_t i = 0; i < p->n_rules && !winner; i++) {
-		struct policy_explain_rule rule = {.name = p->rules[i].name};
-
-		rule.matched = rule_explain(p, i, question, &hits, &why);
-		if (rule.matched && p->conditions[i].also) {
-			d.also |= 1ULL << p->conditions[i].also_bit;
-			also_explain(&p->rules[i], &why);
-		} else if (rule.matched) {
-			winner = &p->conditions[i];
-			d.rule = &p->rules[i];
-			unless_explain(p, &p->rules[i], &why);
-		}
-		rule.why = why.text;
-		sink->rule(sink->arg, &rule);
-	}
-	d.builtin = policy_builtin_find(p, winner, question->name, &hits, &d.builtin_zone);
-	if (winner)
-		d.never_fake = except_explain(p, (size_t)(d.rule - p->rules), question->name, &hits,
+	for (size_t i = 0; i < p->n_rules && d.rule == &p->fallback; i++)
+		rule_tell(p, i, question, &hits, sink, &d);
+	policy_decision_end(p, question->name, &hits, &d);
+	if (d.rule != &p->fallback)
+		except_explain(p, (size_t)(d.rule - p->rules), question->name, &hits,
 			d.builtin == POLICY_BUILTIN_NONE ? sink->note : NULL, sink->arg);
 	return d;
 }

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "gateway/learned/learned.h"
 #include "gateway/policy/records.h"
 
 /* --- conditions --- */
@@ -38,7 +39,7 @@ bool policy_except_matches(const struct policy_condition *c, const struct matche
 	return any_source(c->except, c->n_except, hits);
 }
 
-static bool list_holds_address(
+bool policy_lists_hold(
 	const struct policy *p, const uint16_t *lists, size_t n, const struct ip_addr *a, int *ret)
 {
 	size_t n_held;
@@ -58,7 +59,7 @@ bool policy_to_matches(
 {
 	int list;
 
-	return c->n_to == 0 || (to && list_holds_address(p, c->to, c->n_to, to, &list));
+	return c->n_to == 0 || (to && policy_lists_hold(p, c->to, c->n_to, to, &list));
 }
 
 bool policy_listener_matches(
@@ -178,6 +179,16 @@ void policy_find(const struct policy *p, const struct dns_name *name,
 	}
 }
 
+bool policy_others_match(
+	const struct policy *p, const struct policy_rule *rule, const struct policy_question *q)
+{
+	const struct policy_condition *c = policy_condition_of(p, rule);
+
+	return policy_type_matches(c, q->type) && policy_listener_matches(c, rule->id, q) &&
+	       (policy_whom_any(&c->whom) || policy_whom_matches(&c->whom, q, NULL)) &&
+	       policy_to_matches(p, c, q->to);
+}
+
 static bool matches(const struct policy *p, size_t rule, const struct policy_question *q,
 	const struct matcher_hits *hits)
 {
@@ -185,36 +196,66 @@ static bool matches(const struct policy *p, size_t rule, const struct policy_que
 
 	if (!c->any_name && (!q->name || !policy_name_matches(c, q->name, hits)))
 		return false;
-	return policy_type_matches(c, q->type) &&
-	       policy_listener_matches(c, p->rules[rule].id, q) &&
-	       (policy_whom_any(&c->whom) || policy_whom_matches(&c->whom, q, NULL)) &&
-	       (!q->name || !policy_except_matches(c, hits)) && policy_to_matches(p, c, q->to);
+	return (!q->name || !policy_except_matches(c, hits)) &&
+	       policy_others_match(p, &p->rules[rule], q);
+}
+
+/* A name that was learned behind a rule whose own domain lies in a built-in zone was that rule's
+ * before. */
+static enum policy_builtin builtin_find(const struct policy *p, const struct policy_decision *d,
+	const struct dns_name *name, const struct matcher_hits *hits, const char **ret_zone)
+{
+	enum policy_builtin builtin =
+		policy_builtin_find(p, policy_condition_of(p, d->rule), name, hits, ret_zone);
+
+	if (builtin == POLICY_BUILTIN_NONE || !d->learned)
+		return builtin;
+	return policy_builtin_find(
+		p, policy_condition_of(p, d->learned->owner), name, hits, ret_zone);
+}
+
+void policy_decision_end(const struct policy *p, const struct dns_name *name,
+	const struct matcher_hits *hits, struct policy_decision *ret)
+{
+	ret->builtin = builtin_find(p, ret, name, hits, &ret->builtin_zone);
+	ret->never_fake = ret->rule->answer == CONF_ANSWER_FAKE &&
+			  policy_never_fake(p, policy_condition_of(p, ret->rule), name, hits);
+}
+
+/* The first rule that matches, or what its checks make of it. */
+static void rule_find(const struct policy *p, const struct policy_question *q,
+	const struct matcher_hits *hits, struct policy_decision *ret)
+{
+	for (size_t i = 0; i < p->n_rules; i++) {
+		const struct policy_condition *c = &p->conditions[i];
+		const struct policy_rule *rule = &p->rules[i];
+		const struct policy_check *check = NULL;
+
+		if (c->learns)
+			check = ret->learned = policy_check_learned(p, rule, q, &ret->verify_due);
+		if (!check && !matches(p, i, q, hits))
+			continue;
+		if (!check && c->also) {
+			ret->also |= 1ULL << c->also_bit;
+			continue;
+		}
+		if (!check)
+			check = policy_check_behind(p, rule, q);
+		ret->rule = check ? check->rule : rule;
+		return;
+	}
 }
 
 struct policy_decision policy_decide(const struct policy *p, const struct policy_question *q)
 {
 	struct policy_decision d = {.rule = &p->fallback};
-	const struct policy_condition *winner = NULL;
 	struct matcher_hits hits;
 
 	if (q->name)
 		policy_find(p, q->name, q->look, &hits);
-	for (size_t i = 0; i < p->n_rules; i++) {
-		if (!matches(p, i, q, &hits))
-			continue;
-		if (p->conditions[i].also) {
-			d.also |= 1ULL << p->conditions[i].also_bit;
-			continue;
-		}
-		winner = &p->conditions[i];
-		d.rule = &p->rules[i];
-		break;
-	}
-	if (!q->name)
-		return d;
-	d.builtin = policy_builtin_find(p, winner, q->name, &hits, &d.builtin_zone);
-	d.never_fake =
-		d.rule->answer == CONF_ANSWER_FAKE && policy_never_fake(p, winner, q->name, &hits);
+	rule_find(p, q, &hits, &d);
+	if (q->name)
+		policy_decision_end(p, q->name, &hits, &d);
 	return d;
 }
 
@@ -235,7 +276,7 @@ bool policy_unless_holds(
 {
 	int list;
 
-	return list_holds_address(p, u->lists, u->n_lists, a, &list);
+	return policy_lists_hold(p, u->lists, u->n_lists, a, &list);
 }
 
 const char *policy_unless_list(
@@ -243,7 +284,7 @@ const char *policy_unless_list(
 {
 	int list;
 
-	return list_holds_address(p, u->lists, u->n_lists, a, &list) ? p->lists[list].name : NULL;
+	return policy_lists_hold(p, u->lists, u->n_lists, a, &list) ? p->lists[list].name : NULL;
 }
 
 /* A rule that fakes may have to answer with real addresses, too. */
@@ -284,6 +325,8 @@ void policy_unref(struct policy *p)
 		return;
 	for (size_t i = 0; i < p->n_rules; i++)
 		records_unref((struct records *)p->rules[i].records);
+	for (size_t i = 0; i < p->n_learning; i++)
+		learned_unref(p->learning[i]->learned);
 	matcher_free(p->matcher);
 	addresses_free(p->addresses);
 	arena_free(p->arena);

@@ -156,6 +156,22 @@ static void warn(struct build *b, const struct conf_rule *rule, const char *key,
 	build_report(b, false, text);
 }
 
+static void warn_of_check(
+	struct build *b, const struct conf_rule *rule, const struct conf_check *check)
+{
+	for (size_t i = 0; i < check->n_lists; i++) {
+		const struct policy_list_info *list = &b->p->infos[check->lists[i]];
+
+		if (list->cidrs == 0)
+			warn(b, rule, "check.of", list->name,
+				check->answers == CONF_CHECK_IN
+					? "has no addresses, and so no answer is in it; "
+					  "allowed: a list with addresses"
+					: "has no addresses, and so every answer is out of it; "
+					  "allowed: a list with addresses");
+	}
+}
+
 /* A list of the wrong kind: the condition never holds. Told once, not with each change of a file.
  */
 static void warn_of_kinds(struct build *b)
@@ -181,6 +197,8 @@ static void warn_of_kinds(struct build *b)
 					"has names and no addresses, and so holds no destination; "
 					"allowed: a list with addresses");
 		}
+		for (size_t j = 0; j < rule->n_checks; j++)
+			warn_of_check(b, rule, &rule->checks[j]);
 	}
 }
 

@@ -64,6 +64,7 @@ struct policy_condition {
 	int own; /* the source of domains, -1: none, or every name */
 	bool also;
 	unsigned also_bit;
+	bool learns; /* a check of the rule does */
 };
 
 struct policy_file { /* one that was read, or is missed */
@@ -109,6 +110,8 @@ struct policy {
 	unsigned n_also;
 	bool asks_who;
 	struct policy_rule fallback;
+	const struct policy_check **learning; /* in the rules' order */
+	size_t n_learning;
 	const struct policy_leak *leaks; /* beside the configuration's upstreams */
 	size_t n_leaks;
 	struct policy_egress *egresses;
@@ -148,8 +151,30 @@ bool policy_name_matches(const struct policy_condition *c, const struct dns_name
 bool policy_except_matches(const struct policy_condition *c, const struct matcher_hits *hits);
 bool policy_to_matches(
 	const struct policy *p, const struct policy_condition *c, const struct ip_addr *to);
+/* All conditions of the rule but names: client, type, listener, destination. */
+bool policy_others_match(
+	const struct policy *p, const struct policy_rule *rule, const struct policy_question *q);
+/* One of the lists holds the address: *ret. */
+bool policy_lists_hold(
+	const struct policy *p, const uint16_t *lists, size_t n, const struct ip_addr *a, int *ret);
 bool policy_listener_matches(
 	const struct policy_condition *c, uint64_t rule, const struct policy_question *q);
+
+/* --- checks --- */
+
+/* NULL: the default. */
+static inline const struct policy_condition *policy_condition_of(
+	const struct policy *p, const struct policy_rule *rule)
+{
+	return rule == &p->fallback ? NULL : &p->conditions[rule - p->rules];
+}
+/* The first check of the rule that has learned the name, and whose rule takes the question by its
+ * other conditions; NULL: none. *ret_due: see learned_holds(). */
+const struct policy_check *policy_check_learned(const struct policy *p,
+	const struct policy_rule *rule, const struct policy_question *q, bool *ret_due);
+/* The check of the rule by which traffic got the address that it goes to; NULL: none. */
+const struct policy_check *policy_check_behind(
+	const struct policy *p, const struct policy_rule *rule, const struct policy_question *q);
 
 /* who.c */
 static inline bool policy_whom_any(const struct policy_whom *w)
@@ -168,6 +193,10 @@ void policy_whom_format(const struct policy_whom *w, char *buf, size_t size);
 int policy_builtin_add(struct matcher_builder *b, unsigned zones);
 enum policy_builtin policy_builtin_find(const struct policy *p, const struct policy_condition *c,
 	const struct dns_name *name, const struct matcher_hits *hits, const char **ret_zone);
+
+/* ret->builtin, .builtin_zone and .never_fake of a decision for ret->rule. */
+void policy_decision_end(const struct policy *p, const struct dns_name *name,
+	const struct matcher_hits *hits, struct policy_decision *ret);
 
 /* Labels of the closest entry of `fakeip.except` that holds the name and who has it (a source, or
  * -1: the name has one label); -1: none. */
