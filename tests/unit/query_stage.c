@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conf/conf.h"
+#include "gateway/learned/learned.h"
 
 struct nl_set {
 	char name[32];
@@ -186,6 +187,17 @@ void resolve_ask(struct resolver *r, struct resolve_groups *g, const struct reso
 		.deadline_ms = deadline_ms};
 }
 
+/* It is asked no more: the next one takes its place. */
+void resolve_cancel(struct resolve_request *rq)
+{
+	for (size_t i = stage->n_answered; i < stage->n_asked; i++)
+		if (stage->asked[i].rq == rq) {
+			memmove(&stage->asked[i], &stage->asked[i + 1],
+				(--stage->n_asked - i) * sizeof stage->asked[0]);
+			return;
+		}
+}
+
 /* A generation has its egresses; the engine asks nothing of them. A test that does has its own. */
 __attribute__((weak)) int egress_set_new(const struct config *config, uint32_t own_mark,
 	struct egress_set *previous, struct egress_set **ret)
@@ -311,10 +323,11 @@ struct generation *stage_generation(struct stage *s, const char *yaml)
 	struct generation *g;
 	struct config *config;
 
-	(void)s;
 	require(conf_parse("t", yaml, strlen(yaml), say, NULL, &config) == 0, "configuration");
 	gc.config = config;
-	require(policy_build(&(struct policy_build_config){.config = config, .report = say_list},
+	require(policy_build(
+			&(struct policy_build_config){
+				.config = config, .learned = s->learned, .report = say_list},
 			&gc.policy) == 0,
 		"policy");
 	require(generation_new(&gc, &g) == 0, "generation");
@@ -347,6 +360,7 @@ struct stage *stage_open(const char *yaml, unsigned pool4_len)
 	config.fakeip = stage->fakeip;
 	config.hooks = (struct query_hooks){.arg = stage, .faked = note_faked, .told = note_told};
 	require(query_engine_new(&config, &stage->engine) == 0, "engine");
+	require(learned_files_new(&stage->learned) == 0, "tables of learned names");
 	stage->gen = stage_generation(stage, yaml);
 	query_engine_use(stage->engine, stage->gen);
 	return stage;
@@ -358,6 +372,7 @@ void stage_close(struct stage *s)
 	query_engine_free(s->engine);
 	generation_unref(s->gen);
 	require(s->groups_alive == 0, "all generations have ended");
+	learned_files_free(s->learned);
 	fakeip_free(s->fakeip);
 	free(s);
 	stage = NULL;
@@ -369,6 +384,7 @@ static void take_reply(const struct query_origin *o, const uint8_t *msg, size_t 
 
 	require(len <= sizeof r->msg, "an answer's size");
 	r->n++;
+	r->appends = stage->appends;
 	r->origin = *o;
 	memcpy(r->msg, msg, len);
 	r->len = len;

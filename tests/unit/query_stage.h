@@ -22,7 +22,8 @@ struct stage_question {
 };
 
 struct stage_reply {
-	unsigned n; /* that came in all */
+	unsigned n;	  /* that came in all */
+	unsigned appends; /* to the log of the table, before it */
 	struct query_origin origin;
 	size_t len;
 	uint8_t msg[DNS_MESSAGE_MAX];
@@ -32,6 +33,7 @@ struct stage_reply {
 struct stage {
 	struct query_engine *engine;
 	struct generation *gen;
+	struct learned_files *learned;
 	struct fakeip_table *fakeip;
 
 	struct stage_question asked[STAGE_ASKED_MAX];
