@@ -154,6 +154,7 @@ static void finish(struct daemon *d)
 	carry_shared_free(d->carry_shared);
 	conntrack_close(d->conntrack);
 	generation_unref(d->gen);
+	forgetter_free(d->forgetter);
 	if (d->writer)
 		writer_stop(d->writer);
 	nflog_close(d->nflog);

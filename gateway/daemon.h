@@ -36,6 +36,11 @@ struct daemon_status {
 	struct resolve_counters answers; /* what was removed from them, and kept out */
 	uint64_t leaks_stopped;
 	uint64_t loops_stopped, push_errors;
+	/* Answers and their sets, see struct query_counters; elements that the kernel had lost; old
+	 * flows that were forgotten. */
+	struct {
+		uint64_t waited, held, late, async, queued, dropped, refilled, forgotten;
+	} pushes;
 	uint64_t stray, outside; /* packets dropped by our table, see netlink/table.h */
 	uint64_t unmapped;	 /* packets to fake addresses that mean nothing */
 	struct {

@@ -13,6 +13,7 @@
 #include "gateway/probe.h"
 #include "gateway/store.h"
 #include "gateway/worker.h"
+#include "netlink/forgetter.h"
 #include "netlink/monitor.h"
 #include "netlink/neighbours.h"
 #include "netlink/ways.h"
@@ -44,6 +45,7 @@ struct daemon {
 	struct inject *inject;
 	struct plumbing plumbing;
 	struct writer *writer;
+	struct forgetter *forgetter;
 	struct generation *gen;
 	struct nflog *nflog;
 	struct carry_shared *carry_shared;

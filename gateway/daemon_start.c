@@ -331,6 +331,7 @@ static int start_workers(struct daemon *d)
 			.warm_rate = d->config->cache.warmup_rate,
 			.hash_key = d->hash_key,
 			.writer = d->writer,
+			.forgetter = d->forgetter,
 			.inject = d->inject,
 			.carry_shared = d->carry_shared,
 			.own_ports = d->own_ports,
@@ -429,6 +430,9 @@ static int start_writer(struct daemon *d)
 		log_error("nftables: %s", table_hint(error));
 		return error;
 	}
+	error = forgetter_new(&d->forgetter);
+	if (error)
+		return error;
 	do
 		error = writer_table_check(d->writer);
 	while (try_again(d, error));

@@ -48,7 +48,25 @@ static void add_worker(const struct worker *w, struct daemon_status *ret)
 	ret->queries.failed += count_get(&q->failed);
 	ret->loops_stopped += count_get(&q->loops);
 	ret->push_errors += count_get(&q->push_errors);
+	ret->pushes.waited += count_get(&q->pushes);
+	ret->pushes.held += count_get(&q->push_held);
+	ret->pushes.late += count_get(&q->push_late);
+	ret->pushes.async += count_get(&q->push_async);
+	ret->pushes.queued += count_get(&q->push_queued);
+	ret->pushes.dropped += count_get(&q->push_dropped);
 	add_carry(worker_carry(w), ret);
+}
+
+static void add_writer(const struct daemon *d, struct daemon_status *ret)
+{
+	struct forgetter_stats forgotten;
+	struct writer_stats writer;
+
+	writer_stats(d->writer, &writer);
+	forgetter_stats(d->forgetter, &forgotten);
+	ret->pushes.refilled = writer.refilled;
+	ret->pushes.forgotten = forgotten.flows;
+	ret->pushes.dropped += forgotten.dropped;
 }
 
 void daemon_status(struct daemon *d, struct daemon_status *ret)
@@ -57,6 +75,7 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 	enum conf_intercept mode = d->plumbing.mode;
 
 	memset(ret, 0, sizeof *ret);
+	add_writer(d, ret);
 	ret->state = d->state;
 	ret->uptime_s = (clock_ms() - d->started_ms) / 1000;
 	ret->workers = d->n_workers;

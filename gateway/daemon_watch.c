@@ -295,8 +295,6 @@ static void settled(struct loop_timer *t)
 	memset(&d->news, 0, sizeof d->news);
 	if (d->state != DAEMON_RUNNING)
 		return;
-	if (news.nft_sets || news.lost)
-		writer_sets_changed(d->writer);
 	if (news.addresses || news.links || news.lost)
 		hosts_reload(d->hosts, d->plumbing.rt);
 	if (news.routes || news.addresses || news.links || news.lost) {
@@ -321,14 +319,22 @@ static void settled(struct loop_timer *t)
 		daemon_choose_again(d, false);
 }
 
+/* While the news are read. */
+static void set_event(void *arg, const struct monitor_set_event *event)
+{
+	const struct daemon *d = arg;
+
+	writer_set_event(d->writer, event);
+}
+
 static void arrived(struct daemon *d)
 {
 	int error = monitor_read(d->monitor, &d->news);
 
 	if (error)
 		log_warn("the kernel's news cannot be read: %s", strerror(-error));
-	if (d->news.nft_sets)
-		writer_sets_changed(d->writer); /* answers wait for sets: at once */
+	if (d->news.lost)
+		writer_sets_lost(d->writer); /* answers may miss their sets: at once */
 	loop_timer_set(d->loop, &d->settle,
 		loop_now_ms(d->loop) + (d->news.lost ? SETTLE_LOST_MS : SETTLE_MS));
 }
@@ -371,8 +377,12 @@ static void reprobe_due(struct loop_timer *t)
 
 int daemon_watch_start(struct daemon *d)
 {
-	int error = monitor_open(&d->monitor);
+	uint32_t ports[MONITOR_OWN_MAX];
+	size_t n_ports = writer_ports(d->writer, ports);
+	int error = monitor_open(set_event, d, &d->monitor);
 
+	if (!error)
+		error = monitor_set_own(d->monitor, ports, n_ports);
 	if (error) {
 		log_error("netlink: %s", strerror(-error));
 		return error;

@@ -279,6 +279,7 @@ static int make_rooms(struct worker *w)
 		.hash_key = w->c.hash_key,
 		.writer = w->c.writer,
 		.writer_client = w->writer_client,
+		.forgetter = w->c.forgetter,
 		.hosts = w->c.hosts,
 		.neighbours = w->c.neighbours,
 		.ways = w->c.ways,

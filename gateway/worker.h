@@ -39,6 +39,7 @@ struct worker_config {
 	unsigned warm_rate;
 	uint64_t hash_key;
 	struct writer *writer;
+	struct forgetter *forgetter;
 	struct inject *inject;
 	struct carry_shared *carry_shared;
 	const uint16_t *own_ports; /* see carry_config */

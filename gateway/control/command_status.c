@@ -223,6 +223,21 @@ static struct json_object *lists_json(struct daemon *d)
 	return all;
 }
 
+static struct json_object *pushes_json(const struct daemon_status *s)
+{
+	struct json_object *j = json_object_new_object();
+
+	reply_add_number(j, "waited", s->pushes.waited);
+	reply_add_number(j, "held", s->pushes.held);
+	reply_add_number(j, "late", s->pushes.late);
+	reply_add_number(j, "async", s->pushes.async);
+	reply_add_number(j, "queued", s->pushes.queued);
+	reply_add_number(j, "dropped", s->pushes.dropped);
+	reply_add_number(j, "refilled", s->pushes.refilled);
+	reply_add_number(j, "forgotten", s->pushes.forgotten);
+	return j;
+}
+
 static struct json_object *problems_json(struct daemon *d)
 {
 	struct json_object *all = json_object_new_array();
@@ -258,6 +273,7 @@ void command_status(struct daemon *d, const struct control_request *q, struct co
 	reply_add_number(j, "leaks_stopped", s.leaks_stopped);
 	reply_add_number(j, "loops_stopped", s.loops_stopped);
 	reply_add_number(j, "push_errors", s.push_errors);
+	json_object_object_add(j, "pushes", pushes_json(&s));
 	reply_add_number(j, "stray", s.stray);
 	reply_add_number(j, "outside", s.outside);
 	reply_add_number(j, "unmapped", s.unmapped);

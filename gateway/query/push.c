@@ -1,24 +1,54 @@
 /* The addresses of a real answer go into the rule's sets, and into our own if its egress carries
- * them; the query stays parked until the kernel has them. */
+ * them; the query stays parked until the kernel has them. What the kernel has already is known
+ * (netlink/shadow.h), so most cached answers have nothing to wait for. */
 #include "gateway/base/container.h"
 #include "gateway/query/query_internal.h"
 
 #include <errno.h>
 #include <limits.h>
 
-#define PUSH_TIMEOUT_MS 50 /* interface.md, push_timeout */
+/* A TTL is told in whole seconds, rounded up; the time in a set is not. */
+#define ROUNDING_S 2
 
-static uint32_t least_timeout_s(const struct conf_set_ttl *t, uint32_t ttl_s)
+/* --- times --- */
+
+static uint32_t by_ttl_s(const struct conf_set_ttl *t, uint32_t ttl_s)
 {
 	return (ttl_s > t->min_s ? ttl_s : t->min_s) + t->grace_s;
 }
 
-static uint32_t set_timeout_s(const struct conf_set_ttl *t, uint32_t ttl_s)
+/* How long an address stays in a set, and for how long it must at least be there already for the
+ * answer to leave: half of that, but never less than its TTL and the grace. */
+static void set_times(const struct conf_set_ttl *t, uint32_t ttl_s, struct writer_element *ret)
 {
+	uint32_t least_s = ttl_s + t->grace_s;
+
+	ret->timeout_s = ret->need_s = 0;
 	if (t->permanent)
-		return 0;
-	return t->fixed_s ? t->fixed_s : least_timeout_s(t, ttl_s);
+		return;
+	ret->timeout_s = t->fixed_s ? t->fixed_s : by_ttl_s(t, ttl_s);
+	ret->need_s = (ret->timeout_s + 1) / 2;
+	if (t->fixed_s || least_s < ret->need_s + ROUNDING_S)
+		return;
+	ret->need_s = least_s - ROUNDING_S;
 }
+
+/* --- what an answer puts where --- */
+
+struct walk {
+	const struct query_engine *engine;
+	const struct generation *gen;
+	const struct policy_rule *rule;
+	uint64_t also;
+	bool carry;
+	const struct ip_addr *client;
+	int64_t now_ms;
+	/* What is not held goes here, from the skipped one on. NULL: it is only looked whether
+	 * there is any. */
+	struct parked *to;
+	size_t seen, skip;
+	bool any;
+};
 
 /* Whatever upstream says: traffic to these never leaves, and what we carry for a name must not be
  * taken from this host or from another name. */
@@ -34,19 +64,6 @@ static bool may_be_carried(const struct query_engine *e, const struct ip_addr *a
 	       !hosts_contain(e->c.hosts, a);
 }
 
-struct collect {
-	struct parked *p;
-	size_t skip, seen;
-};
-
-static void collect(struct collect *c, const struct writer_element *element)
-{
-	struct writer_job *job = &c->p->job;
-
-	if (c->seen++ >= c->skip && job->n < WRITER_JOB_ELEMENTS)
-		job->elements[job->n++] = *element;
-}
-
 /* Of a fake rule's real answers (never faked, no fake address left) private addresses are the
  * house's own: a printer's, a NAS's. Who wants them carried says `answer: real`. */
 static bool is_of_the_house(const struct policy_rule *rule, const struct ip_addr *a)
@@ -56,58 +73,115 @@ static bool is_of_the_house(const struct policy_rule *rule, const struct ip_addr
 
 /* The egress's number now, by which the kernel's sets are named: a reload may have come between. If
  * it is gone the relay decides. */
-static unsigned egress_number(const struct parked *p)
+static unsigned egress_number(const struct walk *w)
 {
-	const struct policy *now = p->engine->gen->policy;
-	const struct policy_egress *egress = p->rule->egress;
+	const struct policy *now = w->engine->gen->policy;
+	const struct policy_egress *egress = w->rule->egress;
 
-	if (now != p->gen->policy)
+	if (now != w->gen->policy)
 		egress = policy_egress_by_id(now, egress->id);
 	return egress ? egress->index : UINT_MAX;
 }
 
-static void collect_sets(struct collect *c, const struct policy_rule *rule,
+static void wait_for(
+	struct walk *w, const struct policy_rule *rule, const struct writer_element *element)
+{
+	struct parked *p = w->to;
+
+	if (rule->conntrack_forget)
+		p->forget |= 1ULL << p->job.n;
+	if (rule->on_error == CONF_ON_ERROR_SERVFAIL)
+		p->servfail = true;
+	if (rule->push_timeout_ms > p->push_timeout_ms)
+		p->push_timeout_ms = rule->push_timeout_ms;
+	p->job.elements[p->job.n++] = *element;
+	p->pushed = w->seen;
+}
+
+static void found(
+	struct walk *w, const struct policy_rule *rule, const struct writer_element *element)
+{
+	if (w->seen++ < w->skip || writer_holds(w->engine->c.writer, element, w->client, w->now_ms))
+		return;
+	w->any = true;
+	if (!w->to || w->to->job.n == WRITER_JOB_ELEMENTS)
+		return;
+	if (rule->push == CONF_PUSH_ASYNC && element->op == WRITER_SET_ADD)
+		later_add(w->to->engine, rule, w->client, element);
+	else
+		wait_for(w, rule, element);
+}
+
+static void walk_sets(struct walk *w, const struct policy_rule *rule,
 	struct writer_element *element, uint32_t ttl_s)
 {
 	for (size_t i = 0; i < rule->n_sets; i++) {
-		uint8_t family = rule->sets[i].family;
+		const struct conf_set *set = &rule->sets[i];
 
 		/* Not for this set; so an answer that is for none of them does not wait. */
-		if (family != IP_NONE && family != element->addr.family)
+		if (set->family != IP_NONE && set->family != element->addr.family)
 			continue;
 		element->op = WRITER_SET_ADD;
-		element->set = c->p->gen->sets[rule->set_base + i];
-		element->timeout_s = set_timeout_s(&rule->set_ttl, ttl_s);
-		collect(c, element);
+		element->set = w->gen->sets[rule->set_base + i];
+		set_times(set->has_ttl ? &set->ttl : &rule->set_ttl, ttl_s, element);
+		found(w, rule, element);
 	}
 }
 
-static void collect_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
+static void walk_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
-	struct collect *c = arg;
-	const struct parked *p = c->p;
-	const struct policy_rule *rule = p->rule;
+	struct walk *w = arg;
+	const struct policy_rule *rule = w->rule;
 	struct writer_element element = {
 		.addr = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address)};
 
-	for (uint64_t also = p->also; also; also &= also - 1)
-		collect_sets(c, policy_also(p->gen->policy, (unsigned)__builtin_ctzll(also)),
-			&element, ttl_s);
-	collect_sets(c, rule, &element, ttl_s);
-	if (p->carry && may_be_carried(p->engine, &element.addr) &&
+	for (uint64_t also = w->also; also; also &= also - 1)
+		walk_sets(w, policy_also(w->gen->policy, (unsigned)__builtin_ctzll(also)), &element,
+			ttl_s);
+	walk_sets(w, rule, &element, ttl_s);
+	if (w->carry && may_be_carried(w->engine, &element.addr) &&
 		!is_of_the_house(rule, &element.addr)) {
+		struct conf_set_ttl by_ttl = rule->set_ttl;
+
+		by_ttl.permanent = false;
+		by_ttl.fixed_s = 0;
 		element.op = WRITER_REAL_SET;
 		element.set = NULL;
-		element.number = egress_number(p);
-		element.timeout_s = least_timeout_s(&rule->set_ttl, ttl_s);
-		collect(c, &element);
+		element.number = egress_number(w);
+		set_times(&by_ttl, ttl_s, &element);
+		found(w, rule, &element);
 	}
 }
+
+bool push_needed(const struct query *q, const struct policy_rule *rule, bool carry,
+	const uint8_t *msg, size_t len)
+{
+	struct walk w = {.engine = q->engine,
+		.gen = q->gen,
+		.rule = rule,
+		.also = q->also,
+		.carry = carry,
+		.client = &q->origin->client.addr,
+		.now_ms = loop_now_ms(q->engine->c.loop)};
+
+	if (rule->n_sets == 0 && !carry && !q->also)
+		return false;
+	dns_response_addresses(msg, len, walk_address, &w);
+	count_add(&q->engine->counters.push_held, !w.any && w.seen > 0);
+	return w.any;
+}
+
+bool push_wanted(const struct parked *p)
+{
+	return p->rule->n_sets > 0 || p->carry || p->also;
+}
+
+/* --- waiting for the kernel --- */
 
 static void push_failed(struct parked *p)
 {
 	count_add(&p->engine->counters.push_errors, 1);
-	if (p->rule->on_error == CONF_ON_ERROR_SERVFAIL)
+	if (p->servfail)
 		real_reply_failed(p, DNS_EDE_OTHER);
 	else
 		real_reply(p, p->response, p->response_len);
@@ -117,7 +191,21 @@ static void push_failed(struct parked *p)
  * does not wait. */
 static void push_late(struct loop_timer *t)
 {
-	push_failed(container_of(t, struct parked, push_timer));
+	struct parked *p = container_of(t, struct parked, push_timer);
+
+	count_add(&p->engine->counters.push_late, 1);
+	push_failed(p);
+}
+
+/* What went another way before is routed anew. */
+void push_forget(struct query_engine *e, const struct writer_job *job, uint64_t which)
+{
+	for (; which; which &= which - 1) {
+		const struct writer_element *x = &job->elements[__builtin_ctzll(which)];
+
+		if (x->fresh && e->c.forgetter)
+			forgetter_submit(e->c.forgetter, &job->asker, &x->addr);
+	}
 }
 
 static void pushed(struct writer_job *job)
@@ -125,11 +213,11 @@ static void pushed(struct writer_job *job)
 	struct parked *p = parked_of_job(job);
 
 	p->pushing = false;
+	push_forget(p->engine, job, p->forget);
 	if (p->replied)
 		query_end(p);
 	/* A silent kernel is waited for once, not for each job of the answer. */
-	else if (job->result == -ETIMEDOUT ||
-		 (job->result < 0 && p->rule->on_error == CONF_ON_ERROR_SERVFAIL))
+	else if (job->result == -ETIMEDOUT || (job->result < 0 && p->servfail))
 		push_failed(p);
 	else {
 		count_add(&p->engine->counters.push_errors, job->result < 0);
@@ -138,29 +226,34 @@ static void pushed(struct writer_job *job)
 	}
 }
 
-bool push_wanted(const struct parked *p)
-{
-	return p->rule->n_sets > 0 || p->carry || p->also;
-}
-
 /* An answer with more than a job's worth of elements goes in several jobs, one after the other. */
 bool push_start(struct parked *p)
 {
-	struct collect c = {.p = p, .skip = p->pushed};
+	struct query_engine *e = p->engine;
+	struct walk w = {.engine = e,
+		.gen = p->gen,
+		.rule = p->rule,
+		.also = p->also,
+		.carry = p->carry,
+		.client = &p->origin.client.addr,
+		.now_ms = loop_now_ms(e->c.loop),
+		.to = p,
+		.skip = p->pushed};
 
 	p->job.n = 0;
-	dns_response_addresses(p->response, p->response_len, collect_address, &c);
+	p->forget = 0;
+	dns_response_addresses(p->response, p->response_len, walk_address, &w);
+	later_commit(e);
 	if (p->job.n == 0)
 		return false;
-	p->pushed += p->job.n;
-	p->job.client = p->engine->c.writer_client;
+	p->job.client = e->c.writer_client;
 	p->job.done = pushed;
-	count_add(&p->engine->counters.pushes, 1);
+	p->job.asker = p->origin.client.addr;
+	count_add(&e->counters.pushes, 1);
 	p->pushing = true;
 	p->push_timer.fire = push_late;
 	if (!p->push_timer.slot)
-		loop_timer_set(p->engine->c.loop, &p->push_timer,
-			loop_now_ms(p->engine->c.loop) + PUSH_TIMEOUT_MS);
-	writer_submit(p->engine->c.writer, &p->job);
+		loop_timer_set(e->c.loop, &p->push_timer, w.now_ms + p->push_timeout_ms);
+	writer_submit(e->c.writer, &p->job);
 	return true;
 }

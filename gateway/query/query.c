@@ -32,6 +32,7 @@ int query_engine_new(const struct query_engine_config *config, struct query_engi
 		return -ENOMEM;
 	e->c = *config;
 	chase_init(e);
+	later_init(e);
 	*ret = e;
 	return 0;
 }
@@ -45,6 +46,7 @@ void query_engine_free(struct query_engine *e)
 	generation_unref(e->gen);
 	parked_slab_fini(&e->parked);
 	chase_fini(e);
+	later_fini(e);
 	free(e);
 }
 
@@ -62,7 +64,7 @@ void query_engine_set_lame(struct query_engine *e)
 
 bool query_engine_idle(const struct query_engine *e)
 {
-	return e->parked.used == 0 && e->n_chased == 0;
+	return e->parked.used == 0 && e->n_chased == 0 && !count_get(&e->counters.push_queued);
 }
 
 void query_engine_use(struct query_engine *e, struct generation *g)

@@ -10,6 +10,7 @@
 
 #include "fakeip/fakeip.h"
 #include "gateway/generation.h"
+#include "netlink/forgetter.h"
 #include "netlink/hosts.h"
 #include "netlink/neighbours.h"
 #include "netlink/ways.h"
@@ -35,7 +36,12 @@ struct query_counters { /* each worker its own; read by the main thread */
 	/* How each query ended; total also counts those answered with FORMERR and the like, and
 	 * those that are still parked. */
 	_Atomic uint64_t total, fake, real, block, local, failed;
-	_Atomic uint64_t loops, pushes, push_errors, exhausted, parked_full;
+	_Atomic uint64_t loops, exhausted, parked_full;
+	/* Answers: that waited for the kernel (for each job), that had nothing to wait for, whose
+	 * job failed or was late (late ones also by themselves). `push: async`: elements handed on,
+	 * elements dropped, jobs that are out. */
+	_Atomic uint64_t pushes, push_held, push_errors, push_late, push_async, push_dropped,
+		push_queued;
 };
 
 /* What carrying wants to know; any may be NULL. */
@@ -56,6 +62,7 @@ struct query_engine_config {
 	uint64_t hash_key; /* the table's names are hashed with this */
 	struct writer *writer;
 	struct writer_client *writer_client;
+	struct forgetter *forgetter; /* NULL: `conntrack: forget` does nothing */
 	const struct hosts *hosts;
 	const struct neighbours *neighbours; /* NULL: nothing is known of clients but addresses */
 	const struct ways *ways;	     /* NULL: every egress has both families */

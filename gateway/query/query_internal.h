@@ -18,6 +18,8 @@ struct query_engine {
 	struct parked_slab parked;
 	struct slab chased; /* of struct chased */
 	unsigned n_chased;
+	struct slab later;     /* of struct later */
+	struct later *filling; /* NULL: none */
 	struct query_counters counters;
 	bool commit_due, stopped, lame;
 	uint8_t scratch[2][DNS_MESSAGE_MAX];	       /* of chase.c */
@@ -127,8 +129,21 @@ void verify_begin(const struct query *q, const struct policy_check *check);
 void verify_stop(struct query_engine *e);
 
 /* push.c: hands the addresses of p->response to the writer; real_reply() or real_reply_failed()
- * follow. False: there is nothing to push. */
-bool push_wanted(const struct parked *p);
+ * follow. False: there is nothing to wait for. */
 bool push_start(struct parked *p);
+/* Is there an address in the answer that a set of the rule, or of q->also, has not got yet? */
+bool push_needed(const struct query *q, const struct policy_rule *rule, bool carry,
+	const uint8_t *msg, size_t len);
+bool push_wanted(const struct parked *p); /* the rule, or one of p->also, has sets */
+/* The client's old flows to those of the job's addresses that were not in their sets before. */
+void push_forget(struct query_engine *e, const struct writer_job *job, uint64_t which);
+
+/* later.c: what no answer waits for. */
+#define LATER_MAX 256 /* jobs that are out */
+void later_init(struct query_engine *e);
+void later_fini(struct query_engine *e);
+void later_add(struct query_engine *e, const struct policy_rule *rule, const struct ip_addr *client,
+	const struct writer_element *element);
+void later_commit(struct query_engine *e);
 
 #endif

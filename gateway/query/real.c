@@ -100,11 +100,6 @@ static size_t answer_cached(const struct query *q, uint8_t *msg, size_t len, boo
 	return relay(q, msg, len, stale);
 }
 
-static bool rule_pushes(const struct query *q, const struct policy_rule *rule, bool carry)
-{
-	return rule->n_sets > 0 || carry || q->also;
-}
-
 /* 0: the cache has nothing. */
 static size_t look(const struct query *q, const struct policy_rule *rule, bool carry,
 	struct resolve_question *question)
@@ -120,7 +115,7 @@ static size_t look(const struct query *q, const struct policy_rule *rule, bool c
 	n = check_cached(q, rule, e->cached, len);
 	if (n)
 		return n;
-	if (!rule_pushes(q, rule, carry))
+	if (!push_needed(q, rule, carry, e->cached, len))
 		return answer_cached(q, e->cached, len, stale);
 	p = query_park(q, rule, carry);
 	if (!p)
