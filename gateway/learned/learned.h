@@ -9,7 +9,13 @@
  * `capacity`: the one that was asked longest ago goes first.
  *
  * The file: a line a name, "full:x # asked=TIME verified=TIME" (seconds since 1970); one without
- * times never ages. Times from the future count as now. */
+ * times never ages and is never verified. Times from the future count as now. When it is written
+ * anew, comments and blank lines before the first name are kept, and the link that it may be; other
+ * comments and lines that were skipped are not.
+ *
+ * What others make of the file while we run is taken over, and nothing is written before that: a
+ * name that is no longer there is forgotten, and all are when the file is removed, but for those
+ * that have not been written yet. A change that is bad is left alone, and names live in memory. */
 #ifndef TUNGATE_LEARNED_LEARNED_H
 #define TUNGATE_LEARNED_LEARNED_H
 
@@ -26,7 +32,8 @@ struct learned_config {
 
 /* Reads the file (not there: empty; it is made with the first name). complain: what is wrong,
  * "FILE:LINE:COLUMN: learn: what is wrong; allowed: …", is_error false for lines that were skipped
- * (the first five). 0; -EINVAL: a directory, a NUL byte, or more than half of its lines fail; the
+ * (the first five). 0; -EINVAL: a directory, a NUL byte (other than those
+ * that a power cut leaves at the end), or more than half of its lines fail; the
  * errno of a file that cannot be read; -ENOMEM. */
 typedef void learned_complain(void *arg, bool is_error, const char *text);
 int learned_open(const char *path, const struct learned_config *config, int64_t now_s,
@@ -40,14 +47,14 @@ const char *learned_path(const struct learned *l);
 void learned_configure(struct learned *l, const struct learned_config *config, int64_t now_s);
 
 /* Is it learned? Notes that it was asked. *ret_due (may be NULL): its verification is due, and this
- * caller has it to do: nobody else is told so until learned_verified(), learned_remove() or
+ * caller has it to do: nobody else is told so until learned_add(), learned_remove() or
  * learned_put_off(), or 60 s are over. */
 bool learned_holds(struct learned *l, const struct dns_name *name, int64_t now_s, bool *ret_due);
 /* The same without noting anything; for explain. */
 bool learned_peek(struct learned *l, const struct dns_name *name);
 
 #define LEARNED_ADDRESSES_MAX 8
-struct learned_why { /* why it was learned, for people */
+struct learned_why {	  /* why it was learned, for people */
 	const char *list; /* that decided; copied, cut at 63 bytes; NULL: none */
 	const struct ip_addr *addresses;
 	size_t n_addresses; /* more than LEARNED_ADDRESSES_MAX are left out */
@@ -92,8 +99,9 @@ int learned_files_new(struct learned_files **ret);
 void learned_files_free(struct learned_files *f); /* NULL is fine; tables live on by reference */
 /* *ret with a reference of the caller's; a table that is open gets the new configuration. Any
  * thread. Errors as learned_open(). */
-int learned_files_get(struct learned_files *f, const char *path, const struct learned_config *config,
-	int64_t now_s, learned_complain *complain, void *arg, struct learned **ret);
+int learned_files_get(struct learned_files *f, const char *path,
+	const struct learned_config *config, int64_t now_s, learned_complain *complain, void *arg,
+	struct learned **ret);
 /* learned_tend() for each that anybody uses; lets go of the others. tell gets what it returned. */
 typedef void learned_tell(void *arg, struct learned *l, int result);
 void learned_files_tend(struct learned_files *f, int64_t now_s, learned_complain *complain,
