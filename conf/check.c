@@ -326,6 +326,7 @@ void conf_check(struct conf_reader *r)
 	r->config->records.from = r->config->path;
 	conf_clients_check(r);
 	conf_rules_check(r);
+	conf_checks_check(r);
 	conf_lists_check(r);
 	conf_exposed_check(r);
 }

@@ -38,6 +38,7 @@ void conf_circles_check(struct conf_reader *r); /* of conf_upstreams_check() */
 void conf_exposed_check(struct conf_reader *r);
 void conf_clients_check(struct conf_reader *r);
 void conf_rules_check(struct conf_reader *r);
+void conf_checks_check(struct conf_reader *r); /* after rules */
 void conf_lists_check(struct conf_reader *r);
 /* What a rule does, as far as that does not depend on other rules. seen: of each egress, zeroed
  * before the first rule. */

@@ -67,6 +67,41 @@ static void unfaked_follow(struct exposed *x, const struct conf_rule *rule)
 	group_follow(x, rule->upstream);
 }
 
+/* Where the names that a rule takes are asked, `unless` and what is not faked apart. */
+static void taken_follow(struct exposed *x, const struct conf_rule *rule)
+{
+	if (rule->answer == CONF_ANSWER_FAKE && rule->egress >= 0)
+		egress_follow(x, rule->egress);
+	if (rule->answer == CONF_ANSWER_FAKE && x->r->config->fakeip.https == CONF_HTTPS_REWRITE)
+		unfaked_follow(x, rule);
+	if (rule->answer == CONF_ANSWER_REAL)
+		group_follow(x, rule->upstream);
+}
+
+/* The names for which a check holds are asked where its rule asks, whose own conditions are not
+ * looked at: it may take nothing else, or stand behind one that takes every name. */
+static void checks_look(struct exposed *x, const struct conf_rule *rule, struct conf_node *node)
+{
+	for (size_t i = 0; i < rule->n_checks; i++) {
+		const struct conf_check *check = &rule->checks[i];
+		struct conf_node *rule_node = conf_node_get(conf_value_node(node, i), "rule");
+		const struct conf_rule *target;
+
+		if (!conf_node_good(rule_node))
+			continue;
+		target = &x->r->config->rules[check->rule];
+		taken_follow(x, target);
+		for (size_t j = 0; j < target->n_unless; j++)
+			group_follow(x, target->unless[j].upstream);
+		place_tell(x, rule_node, NULL, "names that the check holds for");
+		if (target->answer == CONF_ANSWER_FAKE)
+			unfaked_follow(x, target);
+		place_tell(x, rule_node, NULL,
+			"names that the check holds for and that are not faked (fakeip.except, "
+			"gateway.lame_duck)");
+	}
+}
+
 static void rule_look(struct exposed *x, const struct conf_rule *rule, struct conf_node *node)
 {
 	struct conf_node *place = conf_node_get(node, "upstream");
@@ -76,12 +111,7 @@ static void rule_look(struct exposed *x, const struct conf_rule *rule, struct co
 		place = conf_node_get(node, "egress");
 	if (!place)
 		place = node;
-	if (rule->answer == CONF_ANSWER_FAKE && rule->egress >= 0)
-		egress_follow(x, rule->egress);
-	if (rule->answer == CONF_ANSWER_FAKE && x->r->config->fakeip.https == CONF_HTTPS_REWRITE)
-		unfaked_follow(x, rule);
-	if (rule->answer == CONF_ANSWER_REAL)
-		group_follow(x, rule->upstream);
+	taken_follow(x, rule);
 	place_tell(x, place, NULL, "the names of the rule");
 	for (size_t i = 0; i < rule->n_unless; i++) {
 		struct conf_node *item = conf_value_node(unless, i);
@@ -90,6 +120,7 @@ static void rule_look(struct exposed *x, const struct conf_rule *rule, struct co
 		group_follow(x, rule->unless[i].upstream);
 		place_tell(x, upstream ? upstream : item, NULL, "the names of the rule");
 	}
+	checks_look(x, rule, conf_node_get(node, "check"));
 	if (rule->answer == CONF_ANSWER_FAKE)
 		unfaked_follow(x, rule);
 	place_tell(x, place, NULL,

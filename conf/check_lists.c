@@ -46,6 +46,8 @@ static void unused_check(struct conf_reader *r)
 		use(used, rule->to, rule->n_to);
 		for (size_t j = 0; j < rule->n_unless; j++)
 			use(used, rule->unless[j].lists, rule->unless[j].n_lists);
+		for (size_t j = 0; j < rule->n_checks; j++)
+			use(used, rule->checks[j].lists, rule->checks[j].n_lists);
 	}
 	for (size_t i = 0; i < c->n_lists && node; i++, node = node->next)
 		if (!used[i] && !conf_node_broken(node))

@@ -71,6 +71,15 @@ static void default_check(struct conf_reader *r)
 			conf_quote(r, c->upstreams[0].name));
 }
 
+/* Rules that the check of another one leads to, whatever stands before them. */
+static void targets_find(const struct config *c, bool *targets)
+{
+	for (size_t i = 0; i < c->n_rules; i++)
+		for (size_t j = 0; j < c->rules[i].n_checks; j++)
+			if (c->rules[i].checks[j].rule >= 0)
+				targets[c->rules[i].checks[j].rule] = true;
+}
+
 void conf_rules_check(struct conf_reader *r)
 {
 	struct config *c = r->config;
@@ -78,10 +87,12 @@ void conf_rules_check(struct conf_reader *r)
 	struct conf_node *all = NULL;
 	const char *all_name = NULL;
 	uint8_t *seen = arena_alloc(r->scratch, c->n_egresses + 1);
+	bool *targets = arena_array(r->scratch, c->n_rules + 1, sizeof *targets);
 	unsigned also = 0;
 
-	if (!seen)
+	if (!seen || !targets)
 		return;
+	targets_find(c, targets);
 	for (size_t i = 0; i < c->n_rules; i++, node = node->next) {
 		if (node->kind != CONF_NODE_MAP || node->bad)
 			continue;
@@ -89,10 +100,10 @@ void conf_rules_check(struct conf_reader *r)
 		if (c->rules[i].also && ++also == ALSO_MAX + 1)
 			conf_error(r, conf_node_get(node, "also"), "64 at most",
 				"more rules than that have also: yes");
-		if (all)
+		if (all && !targets[i])
 			conf_warning(r, node, "is never reached: the rule %s takes every name",
 				conf_quote(r, all_name));
-		else if (!conf_node_broken(node) && conf_rule_takes_all(&c->rules[i])) {
+		else if (!all && !conf_node_broken(node) && conf_rule_takes_all(&c->rules[i])) {
 			all = node;
 			all_name = c->rules[i].name ? c->rules[i].name : "";
 		}

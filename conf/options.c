@@ -16,6 +16,16 @@
 #define LINE(field)	offsetof(struct conf_line, field)
 #define RULE(field)	offsetof(struct conf_rule, field)
 #define UNLESS(field)	offsetof(struct conf_unless, field)
+#define SET(field)	offsetof(struct conf_set, field)
+#define CHECK(field)	offsetof(struct conf_check, field)
+
+/* nftset, ipset and nftmap: all of a rule's sets stand in one array. */
+#define SETS_OF_RULE                                                                               \
+	.offset = RULE(sets), .item_bytes = sizeof(struct conf_set), .name_offset = CONF_NOWHERE,  \
+	.place_offset = CONF_NOWHERE, .items_max = 64, .single = true, .append = true
+#define TIMEOUT_OF_SET                                                                             \
+	CONF_ONE, &conf_type_set_timeout, SET(ttl), .allowed = "a time from 1s to 24d, permanent", \
+						    .min = 1, .max = 24 * DAY_S
 
 /* clang-format off */
 const struct conf_option conf_options[] = {
@@ -285,7 +295,7 @@ const struct conf_option conf_options[] = {
 		.item_bytes = sizeof(struct conf_list_file), .name_offset = CONF_NOWHERE, .place_offset = FILE_OF(line), .items_max = 4096,
 		.text = "Its files. PATH:TAG and PATH:TAG@ATTRIBUTE are a category of a file of the format geosite or geoip, and of "
 			"one whose path ends in .dat. Files packed with gzip are read as well. Names are for list and except of "
-			"rules, networks for to and resolves_in."},
+			"rules, networks for to, resolves_in and check."},
 	{"lists.NAME[]", CONF_MAP, .text = NULL},
 	{"lists.NAME[].format", CONF_ONE, &conf_type_enum, FILE_OF(format), .fallback = "auto",
 		.allowed = CONF_LIST_FORMATS,
@@ -424,7 +434,7 @@ const struct conf_option conf_options[] = {
 		.text = "How the query came: taken by one of the two ways of interception, or asked of an address in listen. Queries "
 			"over TCP, those to addresses of this host and its own come by tproxy with intercept: tun, too."},
 	{"rules[].also", CONF_ONE, &conf_type_bool, RULE(also), .fallback = "no",
-		.text = "yes: the rule adds its nftset and ipset and decides nothing; the next rules are looked at. At most 64 rules."},
+		.text = "yes: the rule adds its nftset, ipset and nftmap and decides nothing; the next rules are looked at. At most 64 rules."},
 	{"rules[].answer", CONF_ONE, &conf_type_enum, RULE(answer), .allowed = "fake real block local",
 		.text = "fake: a fake address, whose traffic takes the egress. real: what the upstream says. block: see block. local: "
 			"address, cname or records. Required unless the rule has also."},
@@ -474,12 +484,59 @@ const struct conf_option conf_options[] = {
 	{"rules[].unless[].within", CONF_ONE, &conf_type_milliseconds, UNLESS(within_ms), .fallback = "2s",
 		.allowed = "10ms to 1m", .min = 10, .max = 60000,
 		.text = "How long the first packet waits for it; then the rule's own egress is taken."},
-	{"rules[].nftset", CONF_MANY, &conf_type_nftset, RULE(sets),
-		.items_max = 64, .text = "nftables sets that get the addresses before the answer leaves, in dnsmasq's form. The family is inet, "
+	{"rules[].check", CONF_ITEMS, .offset = RULE(checks), .item_bytes = sizeof(struct conf_check),
+		.name_offset = CONF_NOWHERE, .place_offset = CHECK(line), .items_max = 16, .single = true,
+		.text = "With answer: real: another rule for names by the addresses of their answer, hints in HTTPS records included, within the same "
+			"query, once. One map or a list of maps, the first that holds decides. Every name of the rule is asked at its own "
+			"upstream first."},
+	{"rules[].check[]", CONF_MAP, .text = NULL},
+	{"rules[].check[].answers", CONF_ONE, &conf_type_enum, CHECK(answers), .allowed = "in out", .required = true,
+		.text = "Whether the addresses lie in the lists, or in none of them."},
+	{"rules[].check[].of", CONF_MANY, &conf_type_list, CHECK(lists), .required = true, .items_max = 64,
+		.text = "Names of lists with networks."},
+	{"rules[].check[].match", CONF_ONE, &conf_type_enum, CHECK(match), .fallback = "all", .allowed = "any all",
+		.text = "Whether that must be so of one address of the answer or of each. An answer without addresses never is."},
+	{"rules[].check[].rule", CONF_ONE, &conf_type_rule, CHECK(rule), .required = true,
+		.text = "The rule that takes the name then, before or behind this one; its domain, list and except do not matter, its client, "
+			"type and listener do. None with also."},
+	{"rules[].check[].learn", CONF_ONE, &conf_type_path, CHECK(learn), .min = 1, .max = 4000,
+		.text = "A file that keeps such names: they belong to the other rule from then on, and are looked up just before this "
+			"one. A line is full:NAME; one that is written by hand never ages. The folder must be there."},
+	{"rules[].check[].capacity", CONF_ONE, &conf_type_number, CHECK(capacity), .fallback = "10k",
+		.allowed = "1 to 1m", .min = 1, .max = 1000000,
+		.text = "With learn: how many names are kept. The one that was asked for longest ago goes first."},
+	{"rules[].check[].max_age", CONF_ONE, &conf_type_seconds, CHECK(max_age_s), .fallback = "30d",
+		.allowed = "0 to 3650d", .min = 0, .max = 3650 * DAY_S,
+		.text = "With learn: a name that nobody asked for so long is forgotten. 0: none is."},
+	{"rules[].check[].verify", CONF_ONE, &conf_type_seconds, CHECK(verify_s), .fallback = "1d",
+		.allowed = "0 to 3650d", .min = 0, .max = 3650 * DAY_S,
+		.text = "With learn: a name that is asked for is looked at again after this time, in the background, and forgotten if its "
+			"addresses have changed so that the check no longer holds. 0: never again."},
+	{"rules[].nftset", CONF_ITEMS, &conf_type_nftset, SETS_OF_RULE,
+		.text = "nftables sets that get the addresses before the answer leaves, in dnsmasq's form. The family is inet, "
 			"ip or ip6; without one it is ip. 4# and 6# restrict it to IPv4 or IPv6 addresses; else the "
-			"type of the set decides."},
-	{"rules[].ipset", CONF_MANY, &conf_type_ipset, RULE(sets),
-		.items_max = 64, .text = "The same for ipset."},
+			"type of the set decides. A set whose key is a concatenation needs its fields behind ' = ': "
+			"$addr, $client (who asks), and literals as nft writes them, such as 443, tcp, lan0."},
+	{"rules[].nftset[]", CONF_MAP, .text = NULL},
+	{"rules[].nftset[].set", CONF_ONE, &conf_type_nftset, .required = true,
+		.text = "The set."},
+	{"rules[].nftset[].timeout", TIMEOUT_OF_SET,
+		.text = "How long an address stays in this one, instead of set_ttl."},
+	{"rules[].nftmap", CONF_ITEMS, &conf_type_nftmap, SETS_OF_RULE,
+		.text = "The same for nftables maps from an address to a value, which stands behind ' = '; of a verdict map it is accept, "
+			"drop, jump CHAIN or goto CHAIN."},
+	{"rules[].nftmap[]", CONF_MAP, .text = NULL},
+	{"rules[].nftmap[].set", CONF_ONE, &conf_type_nftmap, .required = true,
+		.text = "The map and the value."},
+	{"rules[].nftmap[].timeout", TIMEOUT_OF_SET,
+		.text = "How long an address stays in this one, instead of set_ttl."},
+	{"rules[].ipset", CONF_ITEMS, &conf_type_ipset, SETS_OF_RULE,
+		.text = "The same as nftset for ipset. The fields of a set of several, such as hash:ip,port, are as ipset writes them."},
+	{"rules[].ipset[]", CONF_MAP, .text = NULL},
+	{"rules[].ipset[].set", CONF_ONE, &conf_type_ipset, .required = true,
+		.text = "The set."},
+	{"rules[].ipset[].timeout", TIMEOUT_OF_SET,
+		.text = "How long an address stays in this one, instead of set_ttl."},
 	{"rules[].set_ttl", CONF_MAP, &conf_type_set_ttl, RULE(set_ttl), .allowed = "{min, grace}, a time from 1s to 24d, permanent",
 		.min = 1, .max = 24 * DAY_S,
 		.text = "How long an address stays in the sets: a time, or permanent, or by its TTL with the two bounds below."},
@@ -489,9 +546,18 @@ const struct conf_option conf_options[] = {
 	{"rules[].set_ttl.grace", CONF_ONE, &conf_type_seconds, RULE(set_ttl.grace_s), .fallback = "1m",
 		.allowed = "0 to 4d", .min = 0, .max = 4 * DAY_S,
 		.text = "How much longer than that it stays."},
+	{"rules[].push", CONF_ONE, &conf_type_enum, RULE(push), .fallback = "before", .allowed = "before async",
+		.text = "before: the answer leaves when its addresses are in the sets. async: it leaves at once, and the addresses follow; "
+			"the first packets may go another way."},
+	{"rules[].push_timeout", CONF_ONE, &conf_type_milliseconds, RULE(push_timeout_ms), .fallback = "50ms",
+		.allowed = "1ms to 5s", .min = 1, .max = 5000,
+		.text = "How long an answer waits for its addresses; then it is as on_error says."},
 	{"rules[].on_error", CONF_ONE, &conf_type_enum, RULE(on_error), .fallback = "answer",
 		.allowed = "answer servfail",
 		.text = "When an address could not be put into a set: answer all the same, or with SERVFAIL."},
+	{"rules[].conntrack", CONF_ONE, &conf_type_enum, RULE(conntrack), .fallback = "keep", .allowed = "keep forget",
+		.text = "forget: when an address has just got into a set, the flows that the client had to it are removed from conntrack, "
+			"so that they take the new way."},
 
 	{"default", CONF_MAP, .text = "What is done with names that no rule takes."},
 	{"default.answer", CONF_ONE, &conf_type_enum, .fallback = "real", .allowed = "real", .discard = true,

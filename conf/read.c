@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { NAME_MAX_BYTES = 64, BELOW_MAX = 32 };
+enum { NAME_MAX_BYTES = 64, BELOW_MAX = 48 };
 
 struct many { /* how every list in struct config lies in memory */
 	void *v;
@@ -227,21 +227,28 @@ static void item_read(
 }
 
 /* Makes the items of a list or a map of names, and reads no more of them than their names. Made
- * ones are left alone. */
+ * ones are left alone, or others appended to them. */
 static void items_make(
 	struct conf_reader *r, const struct conf_option *o, struct conf_node *node, char *base)
 {
 	struct many many;
+	size_t old, n;
+	char *v;
 
 	memcpy(&many, base + o->offset, sizeof many);
-	if (many.n || !node || node->bad || !items_fit(r, o, node))
+	old = many.n;
+	if ((old && !o->append) || !node || node->bad || !items_fit(r, o, node))
 		return;
-	many.n = is_alone(o, node) ? 1 : node->n;
-	many.v = arena_alloc(r->arena, many.n * o->item_bytes);
-	if (!many.v)
+	n = is_alone(o, node) ? 1 : node->n;
+	v = arena_alloc(r->arena, (old + n) * o->item_bytes);
+	if (!v)
 		return;
+	if (old)
+		memcpy(v, many.v, old * o->item_bytes);
+	many.v = v;
+	many.n = old + n;
 	memcpy(base + o->offset, &many, sizeof many);
-	names_read(r, o, node, many.v);
+	names_read(r, o, node, v + old * o->item_bytes);
 }
 
 static void items_read(
@@ -249,15 +256,18 @@ static void items_read(
 {
 	struct conf_node *c;
 	struct many many;
+	size_t first;
 	char *item;
 
+	memcpy(&many, base + o->offset, sizeof many);
+	first = o->append ? many.n : 0;
 	items_make(r, o, node, base);
 	memcpy(&many, base + o->offset, sizeof many);
-	if (!node || !many.n)
+	if (!node || many.n == first)
 		return;
-	item = many.v;
+	item = (char *)many.v + first * o->item_bytes;
 	c = is_alone(o, node) ? node : node->first;
-	for (size_t i = 0; i < many.n; i++, c = c->next) {
+	for (size_t i = first; i < many.n; i++, c = c->next) {
 		item_read(r, o, c, item);
 		item += o->item_bytes;
 	}

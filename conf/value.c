@@ -376,3 +376,37 @@ static int list_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_list = {
 	"list", "a name in lists", sizeof(int), &no_reference, .read = list_read};
+
+static const char *rule_name(const struct conf_node *rule)
+{
+	const struct conf_node *name = conf_node_get(rule, "name");
+
+	return name && name->kind == CONF_NODE_SCALAR ? name->text : NULL;
+}
+
+/* By the tree: rules behind this one are not read yet. */
+static int rule_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	const struct conf_node *rule = conf_node_at(conf_node_get(r->root, "rules"), 0);
+	const char *list = NULL;
+	unsigned n = 0;
+
+	(void)o, (void)node;
+	for (int i = 0; rule; rule = rule->next, i++) {
+		const char *name = rule_name(rule);
+
+		if (name && strcmp(name, text) == 0) {
+			*(int *)ret = i;
+			return 0;
+		}
+		if (name && n++ < 32)
+			list = arena_printf(
+				r->scratch, "%s%s%.40s", list ? list : "", list ? ", " : "", name);
+	}
+	r->allowed = list;
+	return conf_wrong(r, "there is no rule named %s", conf_quote(r, text));
+}
+
+const struct conf_type conf_type_rule = {
+	"rule", "a name in rules", sizeof(int), &no_reference, .read = rule_read};

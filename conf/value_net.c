@@ -1,13 +1,10 @@
-/* Readers of single values of the network: addresses, pools, URLs, record types, kernel sets. */
+/* Readers of single values of the network: addresses, pools, URLs, record types. */
 #include "conf/options.h"
 
 #include <errno.h>
-#include <linux/netfilter.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-enum { SET_NAME_MAX = 255, IPSET_NAME_MAX = 31 };
 
 /* "a.b.c.d/n" whose host bits are set, with these cleared; NULL if it is no such thing. */
 static const char *network_text(struct conf_reader *r, const char *text)
@@ -211,110 +208,3 @@ static int rrtype_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_rrtype = {"type", "A, AAAA, HTTPS, MX, ... or TYPE1 to TYPE65535",
 	sizeof(uint16_t), NULL, .read = rrtype_read};
-
-/* Splits at '#' into at most max parts; returns their number, 0 if there are more. */
-static size_t parts_split(char *text, char *parts[], size_t max)
-{
-	size_t n = 0;
-
-	while (text && n < max) {
-		parts[n++] = text;
-		text = strchr(text, '#');
-		if (text)
-			*text++ = 0;
-	}
-	return text ? 0 : n;
-}
-
-static bool is_identifier(const char *text, size_t max)
-{
-	static const char chars[] =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/\\";
-	size_t n = strlen(text);
-
-	return n > 0 && n <= max && strspn(text, chars) == n && !strchr("0123456789.-/\\", text[0]);
-}
-
-static int nfproto_read(const char *text, uint8_t *ret)
-{
-	static const struct {
-		const char *name;
-		uint8_t nfproto;
-	} families[] = {{"inet", NFPROTO_INET}, {"ip", NFPROTO_IPV4}, {"ip6", NFPROTO_IPV6}};
-
-	for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
-		if (strcmp(text, families[i].name) == 0) {
-			*ret = families[i].nfproto;
-			return 0;
-		}
-	return -EINVAL;
-}
-
-/* dnsmasq's [(6|4)#[FAMILY#]TABLE#SET]; the family of the table is ip if there is none, as for nft.
- */
-static int nftset_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	struct conf_set set = {.nfproto = NFPROTO_IPV4};
-	char *copy = arena_strdup(r->arena, text), *all[4], **part = all;
-	size_t n;
-
-	(void)o, (void)node;
-	if (!copy)
-		return -ENOMEM;
-	n = parts_split(copy, all, 4);
-	if (n && (strcmp(part[0], "4") == 0 || strcmp(part[0], "6") == 0)) {
-		set.family = part[0][0] == '4' ? IP_V4 : IP_V6;
-		part++;
-		n--;
-	}
-	if (n < 2 || n > 3)
-		return conf_wrong(r, "%s is not the name of a set in a table", conf_quote(r, text));
-	if (n == 3 && nfproto_read(*part++, &set.nfproto))
-		return conf_wrong(r,
-			"%s is not a family of tables that is supported: inet, ip, ip6",
-			conf_quote(r, part[-1]));
-	if (!is_identifier(part[0], SET_NAME_MAX) || !is_identifier(part[1], SET_NAME_MAX))
-		return conf_wrong(r, "%s is not a name for nft",
-			conf_quote(r, part[is_identifier(part[0], SET_NAME_MAX)]));
-	if ((set.family == IP_V4 && set.nfproto == NFPROTO_IPV6) ||
-		(set.family == IP_V6 && set.nfproto == NFPROTO_IPV4))
-		return conf_wrong(r, "%s puts IPv%u addresses into a table of the family %s%s",
-			conf_quote(r, text), set.family, set.nfproto == NFPROTO_IPV6 ? "ip6" : "ip",
-			n == 2 ? ", which is the default" : "");
-	set.table = part[0];
-	set.name = part[1];
-	*(struct conf_set *)ret = set;
-	return 0;
-}
-
-const struct conf_type conf_type_nftset = {"set",
-	"4#inet#TABLE#SET, 6#inet#TABLE#SET, inet#TABLE#SET; inet, ip or ip6",
-	sizeof(struct conf_set), NULL, .read = nftset_read};
-
-static int ipset_read(struct conf_reader *r, const struct conf_option *o,
-	const struct conf_node *node, const char *text, void *ret)
-{
-	struct conf_set set = {.is_ipset = true};
-	const char *name = text;
-
-	(void)o, (void)node;
-	if ((text[0] == '4' || text[0] == '6') && text[1] == '#') {
-		set.family = text[0] == '4' ? IP_V4 : IP_V6;
-		name += 2;
-	}
-	if (!name[0] || strlen(name) > IPSET_NAME_MAX)
-		return conf_wrong(r, "the name of %s has not 1 to %d characters",
-			conf_quote(r, text), IPSET_NAME_MAX);
-	for (const char *p = name; *p; p++)
-		if (*p <= ' ' || *p == 0x7f || strchr("#,=:\"'", *p))
-			return conf_wrong(r, "%s is not a name for ipset", conf_quote(r, name));
-	set.name = arena_strdup(r->arena, name);
-	if (!set.name)
-		return -ENOMEM;
-	*(struct conf_set *)ret = set;
-	return 0;
-}
-
-const struct conf_type conf_type_ipset = {
-	"set", "SET, 4#SET, 6#SET", sizeof(struct conf_set), NULL, .read = ipset_read};

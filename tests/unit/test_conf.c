@@ -143,7 +143,11 @@ static const char full[] =
 	"    address: 192.0.2.7\n"
 	"    records: { type: MX, rdata: { preference: 10, exchange: m.example } }\n"
 	"  - { name: rest, domain: '.', answer: real, egress: vpn, carry: no, cache: no,\n"
-	"      ttl: { min: 10s, max: 20s }, rebind: allow }\n"
+	"      ttl: { min: 10s, max: 20s }, rebind: allow, nftmap: { set: 't#m = 1', timeout: 1d "
+	"},\n"
+	"      push: before, push_timeout: 20ms, conntrack: forget, check: { answers: in, of: "
+	"two,\n"
+	"      match: any, rule: faked, learn: far.txt, capacity: 5k, max_age: 7d, verify: 0 } }\n"
 	"default: { answer: real, upstream: second }\n"
 	"control: { socket: tg.sock, mode: 0600, group: root }\n"
 	"log: { level: debug }\n"
@@ -594,7 +598,7 @@ static void client_values(void **state)
 	(void)state;
 	assert_int_equal(c->n_clients, 2);
 	assert_string_equal(c->clients[0].name, "kids");
-	assert_int_equal(c->clients[0].line, 132);
+	assert_int_equal(c->clients[0].line, 134);
 	assert_int_equal(who->prefixes.n, 1);
 	assert_prefix(&who->prefixes.v[0], "192.168.9.0/24");
 	assert_int_equal(who->n_macs, 1);
@@ -632,7 +636,7 @@ static void record_values(void **state)
 	assert_string_equal(r->records[0].json,
 		"{\"name\": \"a.lan\", \"type\": \"A\", \"rdata\": \"192.0.2.8\", \"labels\": "
 		"[\"home\"]}");
-	assert_int_equal(r->records[0].line, 138);
+	assert_int_equal(r->records[0].line, 140);
 	assert_int_equal(r->records[0].column, 12);
 	assert_int_equal(r->ttl_s, 300);
 	assert_true(r->no_line_none);
@@ -676,14 +680,21 @@ static void local_and_also_values(void **state)
 	conf_free(c);
 }
 
+#define NFT(at, proto, in, called)                                                                 \
+	{                                                                                          \
+		.family = at, .nfproto = proto, .table = in, .name = called                        \
+	}
+#define IPSET(at, called)                                                                          \
+	{                                                                                          \
+		.is_ipset = true, .family = at, .name = called                                     \
+	}
+
 static void set_values(void **state)
 {
-	static const struct conf_set want[] = {{false, IP_V4, NFPROTO_INET, "fw4", "v4"},
-		{false, IP_V6, NFPROTO_IPV6, "t", "v6"},
-		{false, IP_NONE, NFPROTO_INET, "t", "both"},
-		{false, IP_NONE, NFPROTO_IPV4, "t", "s"}, {false, IP_V4, NFPROTO_IPV4, "t", "s"},
-		{true, IP_NONE, 0, NULL, "plain"}, {true, IP_V4, 0, NULL, "four"},
-		{true, IP_V6, 0, NULL, "six"}};
+	static const struct conf_set want[] = {NFT(IP_V4, NFPROTO_INET, "fw4", "v4"),
+		NFT(IP_V6, NFPROTO_IPV6, "t", "v6"), NFT(IP_NONE, NFPROTO_INET, "t", "both"),
+		NFT(IP_NONE, NFPROTO_IPV4, "t", "s"), NFT(IP_V4, NFPROTO_IPV4, "t", "s"),
+		IPSET(IP_NONE, "plain"), IPSET(IP_V4, "four"), IPSET(IP_V6, "six")};
 	struct config *c = parse_full();
 	const struct conf_rule *r = &c->rules[2];
 

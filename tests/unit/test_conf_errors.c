@@ -23,8 +23,11 @@
 #define DOMAINS                                                                                    \
 	"; allowed: NAME (it and all below), full:NAME, keyword:TEXT, regexp:EXPRESSION, '.' "     \
 	"(every name), unqualified (a name without a dot)\n"
-#define NFTSETS "; allowed: 4#inet#TABLE#SET, 6#inet#TABLE#SET, inet#TABLE#SET; inet, ip or ip6\n"
-#define FILES	"; allowed: a path, PATH:TAG, {path, format, tag, optional}\n"
+#define NFTSETS                                                                                    \
+	"; allowed: 4#inet#TABLE#SET, 6#inet#TABLE#SET, inet#TABLE#SET; inet, ip or ip6; behind "  \
+	"it ' = ' and fields such as $addr . 443\n"
+#define IPSETS "SET, 4#SET, 6#SET; behind it ' = ' and fields such as $addr . tcp:443"
+#define FILES  "; allowed: a path, PATH:TAG, {path, format, tag, optional}\n"
 #define CLIENTS                                                                                    \
 	"; allowed: ADDRESS or NETWORK/LENGTH, IPv4 or IPv6; a MAC address such as "               \
 	"02:00:5e:10:00:01; a name in clients; !NETWORK/LENGTH\n"
@@ -378,12 +381,11 @@ static void rules(void **state)
 {
 	static const struct wrong cases[] = {
 		{GROUP "rules: [x]\n", "4:9: rules[0]: is a single value instead of a map; "
-				       "allowed: to, ttl, name, list, type, also, block, cname, "
-				       "carry, cache, ipset, "
-				       "domain, "
+				       "allowed: to, ttl, name, list, type, also, push, block, "
+				       "cname, carry, cache, check, ipset, domain, "
 				       "except, client, answer, filter, egress, rebind, unless, "
-				       "nftset, address, records, "
-				       "set_ttl, listener, upstream, on_error\n"},
+				       "nftset, nftmap, address, records, set_ttl, listener, "
+				       "upstream, on_error, conntrack, push_timeout\n"},
 		{GROUP "rules: [{}]\n",
 			"4:9: rules[0].name: is missing; allowed: a name that no other rule "
 			"has\n4:9: rules[0].answer: is missing; allowed: fake, real, block, "
@@ -502,7 +504,7 @@ static void sets(void **state)
 {
 	static const struct wrong cases[] = {
 		{RULE("domain: x, answer: real, nftset: ['4#ip6#t#s', '6#ip#t#s', '6#t#s', s, "
-		      "'4#s', 'bridge#t#s', 't#', '4#inet#t#s#x', 'inet#t#1s', '4#inet#t#s = 5']"),
+		      "'4#s', 'bridge#t#s', 't#', '4#inet#t#s#x', 'inet#t#1s', '4#inet#t#s x']"),
 			"6:47: rules[0].nftset[0]: '4#ip6#t#s' puts IPv4 addresses into a table of "
 			"the family ip6" NFTSETS "6:60: rules[0].nftset[1]: '6#ip#t#s' puts IPv6 "
 			"addresses into a table of the family ip" NFTSETS
@@ -516,19 +518,19 @@ static void sets(void **state)
 			"6:111: rules[0].nftset[7]: '4#inet#t#s#x' is not the name of a set in a "
 			"table" NFTSETS
 			"6:127: rules[0].nftset[8]: '1s' is not a name for nft" NFTSETS
-			"6:140: rules[0].nftset[9]: 's = 5' is not a name for nft" NFTSETS},
+			"6:140: rules[0].nftset[9]: 's x' is not a name for nft" NFTSETS},
 		{RULE("domain: x, answer: real, ipset: ['', 'a b', '4#', '7#x', "
 		      "abcdefghijklmnopqrstuvwxyzabcdef]"),
 			"6:46: rules[0].ipset[0]: the name of '' has not 1 to 31 characters; "
-			"allowed: SET, 4#SET, 6#SET\n"
-			"6:50: rules[0].ipset[1]: 'a b' is not a name for ipset; allowed: SET, "
-			"4#SET, 6#SET\n"
+			"allowed: " IPSETS "\n"
+			"6:50: rules[0].ipset[1]: 'a b' is not a name for ipset; allowed: " IPSETS
+			"\n"
 			"6:57: rules[0].ipset[2]: the name of '4#' has not 1 to 31 characters; "
-			"allowed: SET, 4#SET, 6#SET\n"
-			"6:63: rules[0].ipset[3]: '7#x' is not a name for ipset; allowed: SET, "
-			"4#SET, 6#SET\n"
+			"allowed: " IPSETS "\n"
+			"6:63: rules[0].ipset[3]: '7#x' is not a name for ipset; allowed: " IPSETS
+			"\n"
 			"6:70: rules[0].ipset[4]: the name of 'abcdefghijklmnopqrstuvwxyzabcdef' "
-			"has not 1 to 31 characters; allowed: SET, 4#SET, 6#SET\n"},
+			"has not 1 to 31 characters; allowed: " IPSETS "\n"},
 		{RULE("domain: x, answer: real, set_ttl: 0"),
 			"6:47: rules[0].set_ttl: '0' is out of bounds; allowed: {min, grace}, a "
 			"time from 1s to 24d, permanent\n"},

@@ -254,8 +254,8 @@ static void circles(void **state)
 }
 
 #define DECIDES                                                                                    \
-	": decides, and a rule with also: yes decides nothing; allowed: nftset, ipset, set_ttl, "  \
-	"on_error\n"
+	": decides, and a rule with also: yes decides nothing; allowed: nftset, nftmap, ipset, "   \
+	"set_ttl, push, push_timeout, on_error, conntrack\n"
 
 static void rules_that_only_add_sets(void **state)
 {
@@ -268,7 +268,7 @@ static void rules_that_only_add_sets(void **state)
 		{RULE("also: no, domain: x, answer: real"), ""},
 		{RULE("also: yes, domain: x"),
 			"7:3: rules[0].nftset: is missing; a rule with also: yes adds sets and "
-			"does nothing else; allowed: nftset, ipset\n"},
+			"does nothing else; allowed: nftset, nftmap, ipset\n"},
 		{RULE("also: yes, ipset: s, answer: real, egress: d, upstream: u, carry: no, "
 		      "unless: {resolves_in: cn, egress: d}, block: zero, filter: auto, address: "
 		      "192.0.2.1, cname: x, records: {type: A}"),

@@ -685,8 +685,9 @@ static void rules(void **state)
 			"5:80: warning: rules[0].rebind: has no effect with answer: block\n"},
 		{RULE("also: yes, ipset: s, cache: no"),
 			"5:51: rules[0].cache: decides, and a rule with also: yes decides nothing; "
-			"allowed: nftset, "
-			"ipset, set_ttl, on_error\n"},
+			"allowed: "
+			"nftset, nftmap, ipset, set_ttl, push, push_timeout, on_error, "
+			"conntrack\n"},
 		{RULE("answer: fake, egress: e, ttl: {max: 1s}, cache: no, rebind: allow"), ""},
 	};
 
