@@ -170,7 +170,7 @@ static void take(
 	int left = (int)message->msg_len;
 
 	news->lost |= (message->msg_hdr.msg_flags & MSG_TRUNC) != 0;
-	for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+	for (; monitor_message_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
 		if (fd == m->nft)
 			monitor_nft_take(h, m->visit, m->arg, news);
 		else

@@ -13,6 +13,13 @@ int monitor_filter_route(int fd);
 /* Shorter destinations are default routes, also in parts (two /1, 2000::/3): no network's own. */
 #define MONITOR_ROUTE_SHORT_MAX 7
 
+/* A whole message stands here. (mnl_nlmsg_ok() takes a length over 2^31 for a negative one.) */
+static inline bool monitor_message_ok(const struct nlmsghdr *h, int left)
+{
+	return left >= (int)sizeof *h && h->nlmsg_len >= sizeof *h &&
+	       h->nlmsg_len <= (uint32_t)left;
+}
+
 /* One message, as long as its header says. Or-ed into *news; visit may be NULL. */
 void monitor_nft_take(
 	const struct nlmsghdr *h, monitor_set_visit *visit, void *arg, struct monitor_news *news);

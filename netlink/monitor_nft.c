@@ -150,8 +150,9 @@ void monitor_nft_take(
 	uint8_t message = (uint8_t)h->nlmsg_type;
 	mnl_attr_cb_t reader = reader_of(message);
 
+	/* (libmnl reads on to where the next message would begin.) */
 	if (h->nlmsg_type >> 8 != NFNL_SUBSYS_NFTABLES || !reader ||
-		mnl_nlmsg_get_payload_len(h) < sizeof *g)
+		mnl_nlmsg_get_payload_len(h) < sizeof *g || h->nlmsg_len % NLMSG_ALIGNTO != 0)
 		return;
 	(void)mnl_attr_parse(h, sizeof *g, reader, &names);
 	teller.event.nfproto = g->nfgen_family;

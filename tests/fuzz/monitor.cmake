@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_monitor tg_netlink)
