@@ -908,7 +908,8 @@ static void shipped_files_are_right(void **state)
 {
 	static const char *const files[] = {"tungate.yaml", "examples/home.yaml",
 		"examples/sets.yaml", "examples/server.yaml", "examples/proxy.yaml",
-		"examples/lists.yaml"};
+		"examples/lists.yaml", "examples/private.yaml", "examples/learned-routes.yaml",
+		"examples/policy-routing.yaml"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
