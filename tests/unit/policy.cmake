@@ -1,5 +1,6 @@
 tungate_test(test_policy tg_policy)
 tungate_test(test_policy_lists tg_policy)
+tungate_test(test_policy_check tg_policy tg_conf)
 tungate_test(test_leases tg_policy)
 tungate_test(test_generation tg_generation tg_conf)
 tungate_test(test_records tg_policy)
