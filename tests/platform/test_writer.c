@@ -60,7 +60,11 @@ static struct writer_job job_new(void)
 static void put(struct writer_job *job, struct nl_set *set, const char *addr, uint32_t timeout_s)
 {
 	job->elements[job->n++] = (struct writer_element){
-		.op = WRITER_SET_ADD, .set = set, .addr = address(addr), .timeout_s = timeout_s};
+		.op = WRITER_SET_ADD,
+		.set = set,
+		.addr = address(addr),
+		.timeout_s = timeout_s,
+		.need_s = (timeout_s + 1) / 2};
 }
 
 static void put_nat(struct writer_job *job, enum writer_op op, const char *fake, const char *real)
@@ -227,7 +231,7 @@ static void deleted_and_made_anew(void **state)
 	assert_int_equal(lab.n_told, 1);
 	/* The monitor says so: at once. */
 	must("nft 'add set inet u d { type ipv4_addr; flags timeout; }'");
-	writer_sets_changed(lab.writer);
+	writer_sets_lost(lab.writer);
 	assert_int_equal(add(s, "192.0.2.3", 600), 0);
 	assert_true(has("d", "192.0.2.3"));
 	assert_state("4#inet#u#d", "ok", 1);
@@ -455,7 +459,7 @@ static void ipsets(void **state)
 	must("ipset destroy i4");
 	assert_int_equal(add(ipset("i4", IP_V4), "192.0.2.3", 600), -ENOENT);
 	must("ipset create i4 hash:ip timeout 0");
-	writer_sets_changed(lab.writer);
+	writer_sets_lost(lab.writer);
 	assert_int_equal(add(ipset("i4", IP_V4), "192.0.2.3", 600), 0);
 	assert_shows("ipset list i4", "192.0.2.3");
 }
@@ -528,7 +532,7 @@ static void threads(void **state)
 		assert_int_equal(
 			pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]), 0);
 	}
-	writer_sets_changed(lab.writer);
+	writer_sets_lost(lab.writer);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
 		assert_int_equal(workers[i].n_done, 500);

@@ -233,6 +233,25 @@ int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set *
 	return -ENOSPC;
 }
 
+bool writer_holds(struct writer *w, const struct writer_element *e, const struct ip_addr *client,
+	int64_t now_ms)
+{
+	(void)w;
+	(void)client;
+	(void)now_ms;
+	stage->last_need_s = e->need_s;
+	return stage->held && stage->held(stage, e);
+}
+
+void forgetter_submit(
+	struct forgetter *f, const struct ip_addr *client, const struct ip_addr *address)
+{
+	(void)f;
+	(void)client;
+	(void)address;
+	stage->n_forgotten++;
+}
+
 void writer_submit(struct writer *w, struct writer_job *job)
 {
 	(void)w;

@@ -53,6 +53,10 @@ struct stage {
 	size_t n_refreshed;
 
 	struct writer_job *job; /* that waits; the engine never has two of one query */
+	/* What the sets have; NULL: nothing. */
+	bool (*held)(const struct stage *s, const struct writer_element *e);
+	uint32_t last_need_s;
+	unsigned n_forgotten;
 	unsigned n_jobs;
 
 	/* What the hooks were told. */
