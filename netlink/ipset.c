@@ -1,5 +1,6 @@
 #include "netlink/ipset.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <libipset/data.h>
 #include <libipset/session.h>
@@ -10,15 +11,21 @@
 
 #define ELEMENT_TEXT_MAX 256 /* with its NUL; the longest that makes sense has some 130 */
 
-struct ipset_writer {
-	struct ipset_session *session;
-	struct ipset_kind *kind; /* that the listing fills, during ipset_writer_look() */
-};
-
 /* What of a set an element is written by. */
 struct set_shape {
 	const struct ipset_type *type;
 	uint8_t nfproto;
+};
+
+struct listing {
+	struct set_shape shape;
+	bool timeout;
+	uint32_t elements, size;
+};
+
+struct ipset_writer {
+	struct ipset_session *session;
+	struct listing *listing; /* to fill, during ipset_writer_look() */
 };
 
 /* --- the session --- */
@@ -35,6 +42,14 @@ static uint32_t number_of(const struct ipset_writer *w, enum ipset_opt opt)
 	return value ? *value : 0;
 }
 
+static struct set_shape shape_of(const struct ipset_writer *w)
+{
+	return (struct set_shape){
+		.type = ipset_data_get(data_of(w), IPSET_OPT_TYPE),
+		.nfproto = ipset_data_family(data_of(w)),
+	};
+}
+
 /* libipset's way to print a listing. The text is of no interest: at this time the session holds the
  * values. */
 static int listed(struct ipset_session *session, void *arg, const char *format, ...)
@@ -45,11 +60,14 @@ static int listed(struct ipset_session *session, void *arg, const char *format, 
 
 	(void)session;
 	(void)format;
-	if (!w->kind)
+	if (!w->listing)
 		return 0;
-	w->kind->timeout = ipset_data_test(data_of(w), IPSET_OPT_TIMEOUT);
-	w->kind->elements = number_of(w, IPSET_OPT_ELEMENTS);
-	w->kind->size = number_of(w, IPSET_OPT_MAXELEM);
+	*w->listing = (struct listing){
+		.shape = shape_of(w),
+		.timeout = ipset_data_test(data_of(w), IPSET_OPT_TIMEOUT),
+		.elements = number_of(w, IPSET_OPT_ELEMENTS),
+		.size = number_of(w, IPSET_OPT_MAXELEM),
+	};
 	return 0;
 }
 
@@ -87,6 +105,7 @@ static int failed(struct ipset_writer *w)
 {
 	int r = error_from_report(w->session);
 
+	assert(r < 0);
 	ipset_session_report_reset(w->session);
 	ipset_data_reset(data_of(w));
 	return r;
@@ -173,6 +192,16 @@ static bool dimension_is(const struct ipset_type *type, unsigned d, const char *
 	return at && strncmp(at + 1, name, len) == 0 && (!at[1 + len] || at[1 + len] == ',');
 }
 
+static uint8_t family_of(const struct set_shape *shape)
+{
+	return shape->nfproto == NFPROTO_IPV4 ? IP_V4 : IP_V6;
+}
+
+static bool takes_addresses(const struct ipset_type *type)
+{
+	return dimension_is(type, 0, "ip") || dimension_is(type, 0, "net");
+}
+
 /* Asks the kernel for the set's type each time, as it may be another set by now. */
 static int shape_read(struct ipset_writer *w, const char *name, struct set_shape *ret)
 {
@@ -180,28 +209,36 @@ static int shape_read(struct ipset_writer *w, const char *name, struct set_shape
 		return -ENOENT;
 	ipset_data_reset(data_of(w));
 	ipset_data_set(data_of(w), IPSET_SETNAME, name);
-	*ret = (struct set_shape){.type = ipset_type_get(w->session, IPSET_CMD_ADD)};
-	if (!ret->type)
+	if (!ipset_type_get(w->session, IPSET_CMD_ADD))
 		return failed(w);
-	ret->nfproto = ipset_data_family(data_of(w));
-	ipset_data_reset(data_of(w));
-	return dimension_is(ret->type, 0, "ip") || dimension_is(ret->type, 0, "net") ? 0 : -EINVAL;
+	*ret = shape_of(w);
+	return takes_addresses(ret->type) ? 0 : -EINVAL;
 }
 
 static int look(struct ipset_writer *w, const char *name, struct ipset_kind *ret)
 {
-	struct set_shape shape;
-	int r = shape_read(w, name, &shape);
+	struct listing l = {.timeout = false};
+	int r;
 
-	if (r != 0)
-		return r;
-	*ret = (struct ipset_kind){.family = shape.nfproto == NFPROTO_IPV4 ? IP_V4 : IP_V6,
-		.fields = shape.type->dimension};
+	if (!is_name(name))
+		return -ENOENT;
+	ipset_data_reset(data_of(w));
 	ipset_data_set(data_of(w), IPSET_SETNAME, name);
-	w->kind = ret;
+	w->listing = &l;
 	r = ipset_cmd(w->session, IPSET_CMD_LIST, 0);
-	w->kind = NULL;
-	return r < 0 ? failed(w) : 0;
+	w->listing = NULL;
+	if (r < 0 || !l.shape.type)
+		return failed(w);
+	if (!takes_addresses(l.shape.type))
+		return -EINVAL;
+	*ret = (struct ipset_kind){
+		.family = family_of(&l.shape),
+		.fields = l.shape.type->dimension,
+		.timeout = l.timeout,
+		.elements = l.elements,
+		.size = l.size,
+	};
+	return 0;
 }
 
 int ipset_writer_look(struct ipset_writer *w, const char *name, struct ipset_kind *ret)
@@ -221,9 +258,7 @@ static int put_address(
 	struct in6_addr aligned;
 	struct ip_prefix p;
 
-	if (ip_prefix_parse(text, &p) != 0)
-		return -EINVAL;
-	if (p.addr.family != (shape->nfproto == NFPROTO_IPV4 ? IP_V4 : IP_V6))
+	if (ip_prefix_parse(text, &p) != 0 || p.addr.family != family_of(shape))
 		return -EINVAL;
 	memcpy(&aligned, p.addr.b, sizeof aligned);
 	ipset_data_set(data_of(w), shape->type->elem[d].opt, &aligned);
