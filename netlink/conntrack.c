@@ -1,6 +1,7 @@
 #include "netlink/conntrack.h"
 #include "gateway/base/clock.h"
 #include "netlink/conntrack_compat.h"
+#include "netlink/conntrack_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,7 +21,6 @@ enum {
 	ANSWER_BYTES = 65536,
 	QUEUE_BYTES = 1 << 20,
 	DRAIN_MAX = 1024,
-	REQUEST_BYTES = 512,
 };
 
 struct conntrack {
@@ -29,13 +29,8 @@ struct conntrack {
 	_Alignas(struct nlmsghdr) uint8_t answer[ANSWER_BYTES];
 };
 
-struct request {
-	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_BYTES];
-	struct nlmsghdr *h;
-};
-
-static void request_init(
-	struct conntrack *c, struct request *r, uint16_t type, uint16_t flags, uint8_t family)
+void conntrack_request_init(struct conntrack *c, struct conntrack_request *r, uint16_t type,
+	uint16_t flags, uint8_t family)
 {
 	struct nfgenmsg *g;
 
@@ -48,7 +43,7 @@ static void request_init(
 	g->version = NFNETLINK_V0;
 }
 
-static int request_send(struct conntrack *c, const struct request *r)
+static int request_send(struct conntrack *c, const struct conntrack_request *r)
 {
 	/* Answers to what was asked before and not waited for. */
 	for (int i = 0; i < DRAIN_MAX; i++) {
@@ -89,26 +84,39 @@ static ssize_t receive(struct conntrack *c, int64_t deadline_ms)
 	}
 }
 
-static void put_address(struct nlmsghdr *h, uint16_t v4, uint16_t v6, const struct ip_addr *a)
+void conntrack_put_address(struct nlmsghdr *h, uint16_t v4, uint16_t v6, const struct ip_addr *a)
 {
 	mnl_attr_put(h, a->family == IP_V4 ? v4 : v6, ip_addr_size(a), a->b);
 }
 
 /* --- reading --- */
 
-struct flow {
-	struct ip_addr target;
-	uint32_t status;
-};
-
 static int take_ip(const struct nlattr *attr, void *arg)
 {
-	struct flow *flow = arg;
+	struct conntrack_flow *flow = arg;
+	const void *address = mnl_attr_get_payload(attr);
+	uint16_t size = mnl_attr_get_payload_len(attr);
 
-	if (mnl_attr_get_type(attr) == CTA_IP_V4_DST && mnl_attr_get_payload_len(attr) == 4)
-		flow->target = ip_addr_v4(mnl_attr_get_payload(attr));
-	else if (mnl_attr_get_type(attr) == CTA_IP_V6_DST && mnl_attr_get_payload_len(attr) == 16)
-		flow->target = ip_addr_v6(mnl_attr_get_payload(attr));
+	switch (mnl_attr_get_type(attr)) {
+	case CTA_IP_V4_SRC:
+		if (size == 4)
+			flow->source = ip_addr_v4(address);
+		break;
+	case CTA_IP_V4_DST:
+		if (size == 4)
+			flow->target = ip_addr_v4(address);
+		break;
+	case CTA_IP_V6_SRC:
+		if (size == 16)
+			flow->source = ip_addr_v6(address);
+		break;
+	case CTA_IP_V6_DST:
+		if (size == 16)
+			flow->target = ip_addr_v6(address);
+		break;
+	default:
+		break;
+	}
 	return MNL_CB_OK;
 }
 
@@ -121,43 +129,34 @@ static int take_tuple(const struct nlattr *attr, void *arg)
 
 static int take_flow(const struct nlattr *attr, void *arg)
 {
-	if (mnl_attr_get_type(attr) == CTA_STATUS && mnl_attr_get_payload_len(attr) == 4)
-		((struct flow *)arg)->status = ntohl(mnl_attr_get_u32(attr));
-	if (mnl_attr_get_type(attr) == CTA_TUPLE_ORIG)
+	struct conntrack_flow *flow = arg;
+
+	switch (mnl_attr_get_type(attr)) {
+	case CTA_STATUS:
+		if (mnl_attr_get_payload_len(attr) == 4)
+			flow->status = ntohl(mnl_attr_get_u32(attr));
+		break;
+	case CTA_TUPLE_ORIG:
+		flow->tuple = attr;
 		return mnl_attr_parse_nested(attr, take_tuple, arg);
+	case CTA_ZONE:
+		flow->zone = attr;
+		break;
+	case CTA_ID:
+		flow->id = attr;
+		break;
+	default:
+		break;
+	}
 	return MNL_CB_OK;
 }
 
-/* What the kernel may leave out: what is not translated, and other targets than an IPv4 address.
- * (For IPv6 its filter lets pass all but what was asked for, seen in Linux 6.18.) */
-static void put_filter(struct nlmsghdr *h, const struct ip_prefix *to)
+int conntrack_dump(struct conntrack *c, const struct conntrack_request *r, int wait_ms,
+	conntrack_take *take, void *arg)
 {
-	struct nlattr *tuple, *nest;
+	int64_t deadline_ms = clock_ms() + wait_ms;
+	int error = request_send(c, r);
 
-	mnl_attr_put_u32(h, CTA_STATUS, htonl(IPS_DST_NAT));
-	mnl_attr_put_u32(h, CONNTRACK_ATTR_STATUS_MASK, htonl(IPS_DST_NAT));
-	if (to->addr.family != IP_V4 || to->len != 32)
-		return;
-	tuple = mnl_attr_nest_start(h, CTA_TUPLE_ORIG);
-	nest = mnl_attr_nest_start(h, CTA_TUPLE_IP);
-	put_address(h, CTA_IP_V4_DST, CTA_IP_V6_DST, &to->addr);
-	mnl_attr_nest_end(h, nest);
-	mnl_attr_nest_end(h, tuple);
-	nest = mnl_attr_nest_start(h, CONNTRACK_ATTR_FILTER);
-	mnl_attr_put_u32(h, CONNTRACK_ATTR_FILTER_ORIGINAL, CONNTRACK_FILTER_DESTINATION);
-	mnl_attr_nest_end(h, nest);
-}
-
-/* Visits the flows of one family to this prefix. */
-static int dump(struct conntrack *c, const struct ip_prefix *to, conntrack_visit *visit, void *arg)
-{
-	int64_t deadline_ms = clock_ms() + WAIT_MS;
-	struct request r;
-	int error;
-
-	request_init(c, &r, IPCTNL_MSG_CT_GET, NLM_F_DUMP, to->addr.family);
-	put_filter(r.h, to);
-	error = request_send(c, &r);
 	while (!error) {
 		const struct nlmsghdr *h = (const struct nlmsghdr *)c->answer;
 		ssize_t n = receive(c, deadline_ms);
@@ -165,19 +164,70 @@ static int dump(struct conntrack *c, const struct ip_prefix *to, conntrack_visit
 
 		if (n < 0)
 			return (int)n;
-		for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
-			struct flow flow = {.target.family = IP_NONE};
+		for (; !error && mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+			struct conntrack_flow flow = {.tuple = NULL};
 
 			if (h->nlmsg_seq != c->seq)
 				continue;
 			if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
 				return error_of(h);
 			(void)mnl_attr_parse(h, sizeof(struct nfgenmsg), take_flow, &flow);
-			if (flow.status & IPS_DST_NAT && ip_prefix_contains(to, &flow.target))
-				visit(arg, &flow.target);
+			error = take(arg, &flow);
 		}
 	}
 	return error;
+}
+
+void conntrack_put_filter(
+	struct nlmsghdr *h, const struct ip_addr *source, const struct ip_addr *target)
+{
+	uint32_t flags = (source ? CONNTRACK_FILTER_SOURCE : 0) |
+			 (target ? CONNTRACK_FILTER_DESTINATION : 0);
+	struct nlattr *tuple, *nest;
+
+	if (!flags || (source && source->family != IP_V4) || (target && target->family != IP_V4))
+		return;
+	tuple = mnl_attr_nest_start(h, CTA_TUPLE_ORIG);
+	nest = mnl_attr_nest_start(h, CTA_TUPLE_IP);
+	if (source)
+		conntrack_put_address(h, CTA_IP_V4_SRC, CTA_IP_V6_SRC, source);
+	if (target)
+		conntrack_put_address(h, CTA_IP_V4_DST, CTA_IP_V6_DST, target);
+	mnl_attr_nest_end(h, nest);
+	mnl_attr_nest_end(h, tuple);
+	nest = mnl_attr_nest_start(h, CONNTRACK_ATTR_FILTER);
+	mnl_attr_put_u32(h, CONNTRACK_ATTR_FILTER_ORIGINAL, flags);
+	mnl_attr_nest_end(h, nest);
+}
+
+struct pool_look {
+	const struct ip_prefix *to;
+	conntrack_visit *visit;
+	void *arg;
+};
+
+static int take_translated(void *arg, const struct conntrack_flow *flow)
+{
+	struct pool_look *look = arg;
+
+	if (flow->status & IPS_DST_NAT && ip_prefix_contains(look->to, &flow->target))
+		look->visit(look->arg, &flow->target);
+	return 0;
+}
+
+/* Visits the flows of one family to this prefix. The kernel leaves out what is not translated, and
+ * other targets than a single address. */
+static int dump(struct conntrack *c, const struct ip_prefix *to, conntrack_visit *visit, void *arg)
+{
+	struct pool_look look = {to, visit, arg};
+	struct conntrack_request r;
+
+	conntrack_request_init(c, &r, IPCTNL_MSG_CT_GET, NLM_F_DUMP, to->addr.family);
+	mnl_attr_put_u32(r.h, CTA_STATUS, htonl(IPS_DST_NAT));
+	mnl_attr_put_u32(r.h, CONNTRACK_ATTR_STATUS_MASK, htonl(IPS_DST_NAT));
+	if (to->len == ip_addr_size(&to->addr) * 8)
+		conntrack_put_filter(r.h, NULL, &to->addr);
+	return conntrack_dump(c, &r, WAIT_MS, take_translated, &look);
 }
 
 int conntrack_each(struct conntrack *c, const struct ip_prefix *pool4,
@@ -205,28 +255,12 @@ int conntrack_has(struct conntrack *c, const struct ip_addr *target)
 
 /* --- forgetting --- */
 
-int conntrack_forget(struct conntrack *c, uint8_t protocol, const struct ip_port *source,
-	const struct ip_port *target)
+int conntrack_delete(struct conntrack *c, const struct conntrack_request *r)
 {
 	const struct nlmsghdr *answer = (const struct nlmsghdr *)c->answer;
-	struct nlattr *tuple, *nest;
-	struct request r;
+	int error = request_send(c, r);
 	ssize_t n;
-	int error;
 
-	request_init(c, &r, IPCTNL_MSG_CT_DELETE, 0, source->addr.family);
-	tuple = mnl_attr_nest_start(r.h, CTA_TUPLE_ORIG);
-	nest = mnl_attr_nest_start(r.h, CTA_TUPLE_IP);
-	put_address(r.h, CTA_IP_V4_SRC, CTA_IP_V6_SRC, &source->addr);
-	put_address(r.h, CTA_IP_V4_DST, CTA_IP_V6_DST, &target->addr);
-	mnl_attr_nest_end(r.h, nest);
-	nest = mnl_attr_nest_start(r.h, CTA_TUPLE_PROTO);
-	mnl_attr_put_u8(r.h, CTA_PROTO_NUM, protocol);
-	mnl_attr_put_u16(r.h, CTA_PROTO_SRC_PORT, htons(source->port));
-	mnl_attr_put_u16(r.h, CTA_PROTO_DST_PORT, htons(target->port));
-	mnl_attr_nest_end(r.h, nest);
-	mnl_attr_nest_end(r.h, tuple);
-	error = request_send(c, &r);
 	if (error)
 		return error;
 	/* The kernel works inside send(), and answers only with an error. */
@@ -234,6 +268,29 @@ int conntrack_forget(struct conntrack *c, uint8_t protocol, const struct ip_port
 	if (n > 0 && mnl_nlmsg_ok(answer, (int)n) && answer->nlmsg_seq == c->seq &&
 		answer->nlmsg_type == NLMSG_ERROR)
 		error = error_of(answer);
+	return error;
+}
+
+int conntrack_forget(struct conntrack *c, uint8_t protocol, const struct ip_port *source,
+	const struct ip_port *target)
+{
+	struct conntrack_request r;
+	struct nlattr *tuple, *nest;
+	int error;
+
+	conntrack_request_init(c, &r, IPCTNL_MSG_CT_DELETE, 0, source->addr.family);
+	tuple = mnl_attr_nest_start(r.h, CTA_TUPLE_ORIG);
+	nest = mnl_attr_nest_start(r.h, CTA_TUPLE_IP);
+	conntrack_put_address(r.h, CTA_IP_V4_SRC, CTA_IP_V6_SRC, &source->addr);
+	conntrack_put_address(r.h, CTA_IP_V4_DST, CTA_IP_V6_DST, &target->addr);
+	mnl_attr_nest_end(r.h, nest);
+	nest = mnl_attr_nest_start(r.h, CTA_TUPLE_PROTO);
+	mnl_attr_put_u8(r.h, CTA_PROTO_NUM, protocol);
+	mnl_attr_put_u16(r.h, CTA_PROTO_SRC_PORT, htons(source->port));
+	mnl_attr_put_u16(r.h, CTA_PROTO_DST_PORT, htons(target->port));
+	mnl_attr_nest_end(r.h, nest);
+	mnl_attr_nest_end(r.h, tuple);
+	error = conntrack_delete(c, &r);
 	return error == -ENOENT ? 0 : error;
 }
 
@@ -243,11 +300,11 @@ int conntrack_forget(struct conntrack *c, uint8_t protocol, const struct ip_port
 static int try(struct conntrack *c)
 {
 	const struct nlmsghdr *h = (const struct nlmsghdr *)c->answer;
-	struct request r;
+	struct conntrack_request r;
 	ssize_t n;
 	int error;
 
-	request_init(c, &r, IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK, IP_NONE);
+	conntrack_request_init(c, &r, IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK, IP_NONE);
 	error = request_send(c, &r);
 	if (error)
 		return error;
