@@ -2,6 +2,7 @@
  * one line that begins with the file's name, and the messages come in the order of their lines. */
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,6 +129,66 @@ static size_t records_walk(const struct conf_records *records)
 	return sum;
 }
 
+static void nothing_said(void *arg, enum conf_severity severity, const char *text)
+{
+	(void)arg, (void)severity, (void)text;
+}
+
+/* As it is shown, a set is read back as the same. */
+static size_t set_walk(const struct conf_set *set)
+{
+	struct conf_set_field fields[CONF_SET_FIELDS_MAX];
+	size_t n = conf_set_fields(set->key, fields), addrs = 0, clients = 0;
+	char shown[CONF_SET_TEXT_MAX], text[CONF_SET_TEXT_MAX + 64], again[CONF_SET_TEXT_MAX];
+	struct config *c = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		addrs += fields[i].kind == CONF_FIELD_ADDR;
+		clients += fields[i].kind == CONF_FIELD_CLIENT;
+		if (!fields[i].len)
+			abort();
+	}
+	if (set->key && (n < 2 || addrs != 1 || clients > 1 || set->value))
+		abort();
+	conf_set_format(set, shown, sizeof shown);
+	if (strlen(shown) + 1 >= sizeof shown)
+		abort();
+	if (strstr(shown, "${"))
+		return 1;
+	snprintf(text, sizeof text, "rules: [{name: a, also: yes, %s: '%s'}]",
+		set->is_ipset ? "ipset"
+		: set->value  ? "nftmap"
+			      : "nftset",
+		shown);
+	if (conf_parse("/f", text, strlen(text), nothing_said, NULL, &c) || c->rules[0].n_sets != 1)
+		abort();
+	if (strcmp(conf_set_format(&c->rules[0].sets[0], again, sizeof again), shown) != 0)
+		abort();
+	conf_free(c);
+	return strlen(shown);
+}
+
+static size_t checks_walk(const struct config *c, const struct conf_rule *r)
+{
+	size_t sum = 0;
+
+	if (r->n_checks && (r->also || r->answer != CONF_ANSWER_REAL))
+		abort();
+	for (size_t i = 0; i < r->n_checks; i++) {
+		const struct conf_check *k = &r->checks[i];
+		const struct conf_rule *other = &c->rules[k->rule];
+
+		if (other == r || other->also || !k->n_lists || !k->line)
+			abort();
+		if (k->learn && (k->learn[0] != '/' || !k->capacity || k->capacity > 1000000))
+			abort();
+		for (size_t j = 0; j < k->n_lists; j++)
+			sum += strlen(c->lists[k->lists[j]].name);
+		sum += strlen(other->name);
+	}
+	return sum;
+}
+
 /* What a rule has beside its answer, egress and upstream. */
 static size_t rule_walk(const struct config *c, const struct conf_rule *r)
 {
@@ -141,14 +202,16 @@ static size_t rule_walk(const struct config *c, const struct conf_rule *r)
 	for (size_t i = 0; i < r->n_to; i++)
 		sum += strlen(c->lists[r->to[i]].name);
 	for (size_t i = 0; i < r->n_sets; i++)
-		sum += strlen(r->sets[i].name);
+		sum += set_walk(&r->sets[i]);
 	for (size_t i = 0; i < r->n_records; i++)
 		sum += record_walk(&r->records[i]);
 	if (r->also ? !r->n_sets
 		    : r->answer == CONF_ANSWER_LOCAL && !r->n_addresses && !r->n_records &&
 				!r->cname)
 		abort();
-	return sum;
+	if (!r->push_timeout_ms || r->push_timeout_ms > 5000)
+		abort();
+	return sum + checks_walk(c, r);
 }
 
 static size_t server_walk(const struct conf_server *s)
