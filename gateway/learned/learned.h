@@ -32,9 +32,9 @@ struct learned_config {
 
 /* Reads the file (not there: empty; it is made with the first name). complain: what is wrong,
  * "FILE:LINE:COLUMN: learn: what is wrong; allowed: …", is_error false for lines that were skipped
- * (the first five). 0; -EINVAL: a directory, a NUL byte (other than those
- * that a power cut leaves at the end), or more than half of its lines fail; the
- * errno of a file that cannot be read; -ENOMEM. */
+ * (the first five). 0; -EINVAL: a directory, a NUL byte (other than those that a power cut leaves
+ * at the end), or more than half of its lines fail; the errno of a file that cannot be read;
+ * -ENOMEM. */
 typedef void learned_complain(void *arg, bool is_error, const char *text);
 int learned_open(const char *path, const struct learned_config *config, int64_t now_s,
 	learned_complain *complain, void *arg, struct learned **ret);

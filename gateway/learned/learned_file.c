@@ -84,11 +84,10 @@ static int open_made(const char *path, int flags)
 
 static void fresh_fini(struct fresh *f, bool keep)
 {
-	if (f->fd >= 0) {
+	if (f->fd >= 0)
 		(void)close(f->fd);
-		if (!keep)
-			(void)unlink(f->path);
-	}
+	if (f->fd >= 0 && f->path && !keep)
+		(void)unlink(f->path);
 	free(f->path);
 	free(f->target);
 }
@@ -109,7 +108,8 @@ static int fresh_open(struct learned *l, struct fresh *f)
 {
 	int err;
 
-	*f = (struct fresh){.fd = -1, .target = target_of(l->path)};
+	*f = (struct fresh){.fd = -1};
+	f->target = target_of(l->path);
 	if (!f->target)
 		return -errno;
 	err = file_check(f->target);
@@ -182,7 +182,7 @@ static int fresh_become(struct learned *l, struct fresh *f)
 		err = -errno;
 	if (err)
 		return err;
-	l->known = fstat(f->fd, &st) ? (struct stamp){.error = errno} : stamp_of(&st);
+	l->known = fstat(f->fd, &st) == 0 ? stamp_of(&st) : stamp_read(l->path);
 	l->lines = f->lines + l->late_lines;
 	l->ended = true;
 	l->torn = false;
@@ -423,6 +423,8 @@ static void use_reading(struct learned *l, struct reading *r, int64_t now_s)
 	l->lines = r->lines;
 	l->ended = r->ended;
 	l->torn = r->torn;
+	if (r->torn)
+		l->unwritten = true;
 	l->error = 0;
 }
 

@@ -48,7 +48,9 @@ struct stamp stamp_read(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) ? (struct stamp){.error = errno} : stamp_of(&st);
+	if (stat(path, &st))
+		return (struct stamp){.error = errno};
+	return stamp_of(&st);
 }
 
 static bool same_time(const struct timespec *a, const struct timespec *b)

@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_learned tg_learned)

@@ -1,0 +1,4 @@
+tungate_test(test_learned tg_learned)
+tungate_test(test_learned_file tg_learned)
+tungate_test(test_learned_threads tg_learned)
+tungate_threads(test_learned_threads)
