@@ -13,7 +13,7 @@ struct nlmsghdr;
 #define SET_FIELDS_MAX	16
 #define SET_KIND_FIELDS SET_FIELDS_MAX
 
-struct set_kind { /* of the answer to NFT_MSG_GETSET, or of an NFT_MSG_NEWSET event */
+struct set_kind {	/* of the answer to NFT_MSG_GETSET, or of an NFT_MSG_NEWSET event */
 	uint32_t flags; /* NFT_SET_* */
 	uint32_t key_type, key_size, data_type, data_size; /* nft's numbers of types; bytes */
 	uint64_t timeout_ms;				   /* the set's default; 0: none */
@@ -34,9 +34,9 @@ struct set_form {
 	uint8_t client_family;	      /* that the client must have, IP_NONE: not there */
 	uint8_t key[SET_KEY_MAX];     /* the literals filled in */
 	uint8_t value[SET_KEY_MAX];
-	bool verdict;	   /* a verdict map's */
-	int32_t code;	   /* NF_ACCEPT, NFT_JUMP, … */
-	char chain[128];   /* of jump and goto */
+	bool verdict;	 /* a verdict map's */
+	int32_t code;	 /* NF_ACCEPT, NFT_JUMP, … */
+	char chain[128]; /* of jump and goto */
 };
 /* 0; -EINVAL: the set is none of this kind, or does not fit the template; why (size bytes) says it
  * in a few words: "its second field is a port, 'lan0' is none". */

@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_set_kind tg_netlink)

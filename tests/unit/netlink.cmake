@@ -1,0 +1,5 @@
+tungate_test(test_shadow tg_netlink)
+tungate_test(test_shadow_threads tg_netlink)
+tungate_threads(test_shadow_threads)
+tungate_test(test_set_form tg_netlink)
+target_compile_definitions(test_set_form PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
