@@ -106,6 +106,7 @@ static int take_mode(int fd, const char *target)
 
 static int fresh_open(struct learned *l, struct fresh *f)
 {
+	char *path;
 	int err;
 
 	*f = (struct fresh){.fd = -1};
@@ -115,12 +116,10 @@ static int fresh_open(struct learned *l, struct fresh *f)
 	err = file_check(f->target);
 	if (err)
 		return err;
-	if (asprintf(&f->path, "%s.new", f->target) < 0) {
-		f->path = NULL;
+	if (asprintf(&path, "%s.new", f->target) < 0)
 		return -ENOMEM;
-	}
-	f->fd = open_made(
-		f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	f->path = path;
+	f->fd = open_made(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	return f->fd < 0 ? f->fd : take_mode(f->fd, f->target);
 }
 
@@ -225,7 +224,6 @@ static int write_now(struct learned *l)
 static int write_beside(struct learned *l)
 {
 	struct fresh f;
-	char *target;
 	int err;
 
 	pthread_mutex_lock(&l->file_lock);
@@ -241,12 +239,9 @@ static int write_beside(struct learned *l)
 		note_failed(l, err);
 	l->writing = false;
 	pthread_mutex_unlock(&l->file_lock);
-	target = f.target;
-	f.target = NULL;
-	fresh_fini(&f, !err);
 	if (!err)
-		file_sync_folder(target);
-	free(target);
+		file_sync_folder(f.target);
+	fresh_fini(&f, !err);
 	return err;
 }
 
