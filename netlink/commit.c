@@ -7,12 +7,23 @@
 #define ROUNDS_CAREFUL 4
 #define BATCH_BYTES    (256 << 10)
 
-int commit_init(struct commit *c, struct nft_socket *s)
+void commit_tables_init(struct commit_tables *t)
+{
+	*t = (struct commit_tables){.epoch = 1}; /* nothing was read at it */
+	pthread_mutex_init(&t->lock, NULL);
+}
+
+void commit_tables_fini(struct commit_tables *t)
+{
+	pthread_mutex_destroy(&t->lock);
+}
+
+int commit_init(struct commit *c, struct nft_socket *s, struct commit_tables *tables)
 {
 	int r = nft_batch_init(&c->batch, BATCH_BYTES);
 
 	c->socket = s;
-	c->epoch = 1; /* nothing was read at it */
+	c->tables = tables;
 	return r < 0 ? r : nft_features_try(s, &c->batch, &c->features);
 }
 
@@ -23,7 +34,9 @@ void commit_fini(struct commit *c)
 
 void commit_forget(struct commit *c)
 {
-	c->generation = 0;
+	pthread_mutex_lock(&c->tables->lock);
+	c->tables->generation = 0;
+	pthread_mutex_unlock(&c->tables->lock);
 }
 
 /* --- gathering --- */
@@ -174,13 +187,14 @@ static void write_round(struct commit *c, bool beat, bool careful)
 	c->whole_error = 0;
 	nft_batch_begin(&c->batch, c->socket);
 	if (relies && careful)
-		nft_batch_require(&c->batch, c->generation);
+		nft_batch_require(&c->batch, c->tables->generation);
 	commit_write(c, beat);
 }
 
 /* One batch. 0: committed; -EAGAIN: some of it was refused; else nothing more can be done. */
 static int run_round(struct commit *c, bool beat, int round)
 {
+	struct commit_tables *t = c->tables;
 	int r;
 
 	/* Where others commit all the time the last rounds rely on what was read just before. */
@@ -188,23 +202,23 @@ static int run_round(struct commit *c, bool beat, int round)
 	c->rounds++;
 	r = nft_batch_commit(&c->batch, c->socket, COMMIT_ACK_MS, commit_take_error, c);
 	if (r == 0) {
-		if (c->generation && !nft_batch_empty(&c->batch) && ++c->generation == 0)
-			c->generation = 1;
+		if (t->generation && !nft_batch_empty(&c->batch) && ++t->generation == 0)
+			t->generation = 1;
 		return 0;
 	}
 	if (c->whole_error == -ERESTART) {
-		commit_forget(c);
+		t->generation = 0;
 		return -EAGAIN;
 	}
 	if (c->whole_error)
 		return c->whole_error;
 	if (r == -ETIMEDOUT || r == -ENOBUFS) {
-		commit_forget(c);
+		t->generation = 0;
 		return -ETIMEDOUT;
 	}
-	for (struct commit_target *t = c->targets; t; t = t->next) {
-		if (t->failure) {
-			commit_refused(c, t, round >= ROUNDS_MAX - 2);
+	for (struct commit_target *target = c->targets; target; target = target->next) {
+		if (target->failure) {
+			commit_refused(c, target, round >= ROUNDS_MAX - 2);
 			r = -EAGAIN;
 		}
 	}
@@ -219,7 +233,9 @@ void commit_run(struct commit *c, bool beat, bool *ret_beaten)
 
 	c->beat_failed = false;
 	for (int round = 0; round < ROUNDS_MAX; round++) {
+		pthread_mutex_lock(&c->tables->lock);
 		r = run_round(c, beat && !c->beat_failed, round);
+		pthread_mutex_unlock(&c->tables->lock);
 		if (r != -EAGAIN)
 			break;
 	}

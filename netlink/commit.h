@@ -8,6 +8,8 @@
 #ifndef TUNGATE_NETLINK_COMMIT_H
 #define TUNGATE_NETLINK_COMMIT_H
 
+#include <pthread.h>
+
 #include "netlink/elements.h"
 #include "netlink/features.h"
 
@@ -82,6 +84,19 @@ struct commit_owner {		      /* of one message of the batch */
 	uint8_t step;
 };
 
+/* What all who commit in this process know of the kernel's tables. Locked while one of them has a
+ * batch in the kernel, which lets in one at a time anyway. */
+struct commit_tables {
+	pthread_mutex_t lock;
+	/* The generation of the tables up to which nobody but us has changed anything, 0: not
+	 * known. While it holds, the descriptions of this epoch hold too: a batch that relies on
+	 * them names it, so that an element never lands in a set of another kind that has just been
+	 * made under the same name. */
+	uint32_t generation, epoch;
+};
+void commit_tables_init(struct commit_tables *t);
+void commit_tables_fini(struct commit_tables *t);
+
 #define COMMIT_SLOTS	4096
 #define COMMIT_MESSAGES (COMMIT_ITEMS_MAX * 3 + 16)
 struct commit {
@@ -95,16 +110,13 @@ struct commit {
 	struct commit_owner owners[COMMIT_MESSAGES];
 	uint32_t n_owners;
 	int whole_error; /* of the batch itself */
-	/* The generation of the kernel's tables up to which nobody but us has changed anything, 0:
-	 * not known. While it holds, the descriptions of this epoch hold too: a batch that relies
-	 * on them names it, so that an element never lands in a set of another kind that has just
-	 * been made under the same name. */
-	uint32_t generation, epoch;
+	struct commit_tables *tables;
 	bool beat_failed;
 	uint64_t rounds;
 };
 
-int commit_init(struct commit *c, struct nft_socket *s);
+/* tables: borrowed. 0, or a negative errno. */
+int commit_init(struct commit *c, struct nft_socket *s, struct commit_tables *tables);
 void commit_fini(struct commit *c);
 
 /* Somebody (or another part of us) may have changed the users' sets: read them again before they

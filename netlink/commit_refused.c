@@ -81,7 +81,7 @@ static void look_at(struct commit *c, struct commit_target *t)
 		settle_target(c, t, r);
 	else
 		fit_items(c, t);
-	t->seen = c->epoch;
+	t->seen = c->tables->epoch;
 }
 
 /* The second look, once a commit, when the kernel's refusal is not clear. */
@@ -99,16 +99,16 @@ bool commit_check_descriptions(struct commit *c)
 		relied_on |= t->look != NULL;
 	if (!relied_on)
 		return false;
-	if (!c->generation) {
-		if (nft_generation(c->socket, &c->generation, COMMIT_ACK_MS) < 0)
-			c->generation = 0;
-		c->epoch++;
+	if (!c->tables->generation) {
+		if (nft_generation(c->socket, &c->tables->generation, COMMIT_ACK_MS) < 0)
+			c->tables->generation = 0;
+		c->tables->epoch++;
 	}
 	for (struct commit_target *t = c->targets; t; t = t->next) {
-		if (t->look && t->seen != c->epoch)
+		if (t->look && t->seen != c->tables->epoch)
 			look_at(c, t);
 	}
-	return c->generation != 0;
+	return c->tables->generation != 0;
 }
 
 /* --- looking at an element --- */

@@ -340,7 +340,7 @@ static int make(struct lane *l)
 	l->commit = calloc(1, sizeof *l->commit);
 	if (!l->commit)
 		return -ENOMEM;
-	r = commit_init(l->commit, &l->socket);
+	r = commit_init(l->commit, &l->socket, &l->w->tables);
 	return r;
 }
 

@@ -49,6 +49,7 @@ static void writer_free(struct writer *w)
 	own_sets_fini(w);
 	for (size_t i = 0; i < WRITER_LANES; i++)
 		nft_socket_close(&w->lanes[i].socket);
+	commit_tables_fini(&w->tables);
 	pthread_cond_destroy(&w->called);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
@@ -69,6 +70,7 @@ int writer_start(const struct writer_config *config, struct writer **ret)
 		w->lanes[i].kind = (enum lane_kind)i;
 		w->lanes[i].wake_fd = w->lanes[i].socket.fd = -1;
 	}
+	commit_tables_init(&w->tables);
 	own_sets_init(w);
 	r = sets_init(&w->sets, w);
 	/* Both at once: the monitor is told their ports when it begins. */

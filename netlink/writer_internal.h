@@ -51,6 +51,7 @@ struct own_set { /* of our table, made at its first use */
 struct writer {
 	struct writer_config config;
 	struct lane lanes[WRITER_LANES];
+	struct commit_tables tables;
 	struct sets sets;
 
 	pthread_mutex_t lock; /* calls */

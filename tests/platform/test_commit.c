@@ -18,6 +18,7 @@
 
 static struct nft_socket sock;
 static struct commit *commit;
+static struct commit_tables tables;
 static struct nft_features found;
 
 /* --- what is written --- */
@@ -195,10 +196,11 @@ static int setup(void **state)
 	     "add set inet u p { type ipv4_addr . inet_service; flags timeout; }; "
 	     "add set inet u n { type ipv4_addr . ifname; flags timeout; }; "
 	     "add set inet u r { type ipv4_addr . inet_service; flags interval,timeout; }'");
+	commit_tables_init(&tables);
 	commit = calloc(1, sizeof *commit);
 	assert_non_null(commit);
 	assert_int_equal(nft_socket_open(&sock), 0);
-	assert_int_equal(commit_init(commit, &sock), 0);
+	assert_int_equal(commit_init(commit, &sock, &tables), 0);
 	assert_hides("nft list tables", "trial");
 	found = commit->features;
 	return 0;
@@ -216,6 +218,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	commit_fini(commit);
+	commit_tables_fini(&tables);
 	free(commit);
 	nft_socket_close(&sock);
 	return 0;
