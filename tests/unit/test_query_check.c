@@ -420,13 +420,13 @@ static void over_a_stream(void **state)
 /* What waits is counted once, also while it is asked a second time. */
 static void a_client_that_has_its_share(void **state)
 {
+	static const char *const clients[] = {"10.1.1.1", "10.1.1.2", "10.1.1.3"};
 	struct stage *s = *state;
 	size_t n = PARKED_MAX / 2 + 64;
 
 	for (size_t i = 0; i < n; i++) {
 		make_query("www.real.test", DNS_A, 1232);
-		assert_int_equal(hand_over(s, i < PARKED_SHARE ? "10.1.1.1" : "10.1.1.2", false),
-			QUERY_PARKED);
+		assert_int_equal(hand_over(s, clients[i / PARKED_SHARE], false), QUERY_PARKED);
 	}
 	make_query("www.real.test", DNS_A, 1232);
 	assert_int_not_equal(hand_over(s, "10.1.1.1", false), QUERY_PARKED);
