@@ -11,13 +11,14 @@
 
 struct monitor;
 
-/* Of a set or map of somebody else's table. */
+/* Of a set or map of somebody else's table. Not told (Linux 6.18): elements that expire, and a
+ * table that goes because its owner's socket was closed. */
 struct monitor_set_event {
 	enum {
 		MONITOR_SET_CAME, /* or was told again */
 		MONITOR_SET_WENT,
-		MONITOR_TABLE_WENT, /* or came: set NULL; all that stood in it is another */
-		MONITOR_ELEMENT_WENT, /* deleted or flushed; what expires is not told (Linux 6.18) */
+		MONITOR_TABLE_WENT,   /* or came: set NULL; all that stood in it is another */
+		MONITOR_ELEMENT_WENT, /* deleted or flushed */
 	} what;
 	uint8_t nfproto;
 	const char *table, *set; /* valid in the callback */
