@@ -3,10 +3,12 @@
 
 #include <string.h>
 
+enum { FILES_MAX = 256 };
+
 struct checks {
 	struct conf_reader *r;
-	/* Those that learn and in which nothing is wrong. */
-	const struct conf_check **learning;
+	/* The first of each file that is learned into. */
+	const struct conf_check *learning[FILES_MAX];
 	size_t n_learning;
 };
 
@@ -89,17 +91,21 @@ static void learn_check(struct checks *x, const struct conf_check *check, struct
 	}
 	if (conf_node_broken(item) || !check->learn)
 		return;
-	owner = file_owner(x->r, check->learn);
-	if (owner) {
-		conf_error(x->r, learn, "a file of its own", "is the file of %s, too", owner);
-		return;
-	}
 	for (size_t i = 0; i < x->n_learning; i++)
 		if (strcmp(x->learning[i]->learn, check->learn) == 0) {
 			same_file_check(x->r, item, check, x->learning[i]);
 			return;
 		}
-	x->learning[x->n_learning++] = check;
+	if (x->n_learning == FILES_MAX) {
+		conf_error(
+			x->r, learn, "256 files at most", "more files are learned into than that");
+		return;
+	}
+	owner = file_owner(x->r, check->learn);
+	if (owner)
+		conf_error(x->r, learn, "a file of its own", "is the file of %s, too", owner);
+	else
+		x->learning[x->n_learning++] = check;
 }
 
 /* The group that is asked for what the rule takes, other than `but`; NULL: none is. */
@@ -147,13 +153,7 @@ void conf_checks_check(struct conf_reader *r)
 	const struct config *c = r->config;
 	struct conf_node *node = conf_node_at(conf_node_get(r->root, "rules"), 0);
 	struct checks x = {.r = r};
-	size_t n = 0;
 
-	for (size_t i = 0; i < c->n_rules; i++)
-		n += c->rules[i].n_checks;
-	x.learning = n ? arena_array(r->scratch, n, sizeof *x.learning) : NULL;
-	if (!x.learning)
-		return;
 	for (size_t i = 0; i < c->n_rules && node; i++, node = node->next) {
 		const struct conf_rule *rule = &c->rules[i];
 		struct conf_node *check = conf_node_get(node, "check");

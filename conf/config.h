@@ -308,11 +308,11 @@ struct conf_set { /* one nftset, ipset or nftmap of a rule, dnsmasq's form */
 	uint8_t nfproto; /* NFPROTO_*; of the table, nft only */
 	char *table;	 /* nft only */
 	char *name;
-	/* What of an element is written, fields joined by " . ": "$addr", "$client", literals; NULL:
-	 * the address alone. Blanks are single here, whatever was written. */
+	/* What of an element is written, fields joined by " . ": "$addr", "$client", literals;
+	 * NULL: the address alone. Blanks are single here, whatever was written. */
 	char *key;
-	char *value;	/* nftmap: what the address maps to; NULL: a set */
-	bool has_ttl;	/* this set's own time in place of the rule's set_ttl */
+	char *value;  /* nftmap: what the address maps to; NULL: a set */
+	bool has_ttl; /* this set's own time in place of the rule's set_ttl */
 	struct conf_set_ttl ttl;
 };
 

@@ -388,19 +388,24 @@ static const char *rule_name(const struct conf_node *rule)
 static int rule_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {
-	const struct conf_node *rule = conf_node_at(conf_node_get(r->root, "rules"), 0);
+	const struct conf_node *first = conf_node_at(conf_node_get(r->root, "rules"), 0);
 	const char *list = NULL;
 	unsigned n = 0;
+	int i = 0;
 
 	(void)o, (void)node;
-	for (int i = 0; rule; rule = rule->next, i++) {
+	for (const struct conf_node *rule = first; rule; rule = rule->next, i++) {
 		const char *name = rule_name(rule);
 
 		if (name && strcmp(name, text) == 0) {
 			*(int *)ret = i;
 			return 0;
 		}
-		if (name && n++ < 32)
+	}
+	for (const struct conf_node *rule = first; rule && n < 32; rule = rule->next, n++) {
+		const char *name = rule_name(rule);
+
+		if (name)
 			list = arena_printf(
 				r->scratch, "%s%s%.40s", list ? list : "", list ? ", " : "", name);
 	}

@@ -215,6 +215,25 @@ static void its_file_is_nobody_elses(void **state)
 	}
 }
 
+static void at_most_256_files(void **state)
+{
+	static char text[65536];
+	struct messages m;
+	size_t n = (size_t)snprintf(text, sizeof text, BASE OTHER);
+
+	(void)state;
+	for (unsigned i = 0; i < 257; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n,
+			"- {name: r%u, domain: x, answer: real, check: {answers: out, of: cn, "
+			"rule: away, learn: %u}}\n",
+			i, i);
+	assert_true(n < sizeof text);
+	assert_null(parse(text, &m));
+	assert_string_equal(m.text,
+		"264:90: rules[257].check.learn: more files are learned into than that; allowed: "
+		"256 files at most\n");
+}
+
 #define OPEN                                                                                       \
 	"upstreams: {safe: {servers: tls://192.0.2.1}, seen: {servers: udp://192.0.2.2}}\n"        \
 	"default: {upstream: safe}\nfakeip: {pool6: off, except: cn}\n"                            \
@@ -271,6 +290,7 @@ int main(void)
 		cmocka_unit_test(wrong_rules),
 		cmocka_unit_test(one_file_is_learned_into_in_one_way),
 		cmocka_unit_test(its_file_is_nobody_elses),
+		cmocka_unit_test(at_most_256_files),
 		cmocka_unit_test(who_is_asked_then),
 		cmocka_unit_test(lists_of_a_check_are_used),
 	};
