@@ -178,8 +178,7 @@ static int interface_write(const char *text, uint8_t *ret)
 
 	if (len == 0 || len >= IF_NAMESIZE || text[len - 1] == '*' || strchr(text, '/'))
 		return -EINVAL;
-	memset(ret, 0, IF_NAMESIZE);
-	memcpy(ret, text, len);
+	(void)strncpy((char *)ret, text, IF_NAMESIZE); /* zeros behind it */
 	return 0;
 }
 

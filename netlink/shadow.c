@@ -359,7 +359,7 @@ bool shadow_holds(
 		struct state state = state_of(slot);
 
 		held = what_is(s, state) == HELD && until_told(state) >= need_ms &&
-		       (!s->value_size || memcmp(key_of(slot) + size, value, s->value_size) == 0);
+		       (!value || memcmp(key_of(slot) + size, value, s->value_size) == 0);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return held;
@@ -425,7 +425,7 @@ static void put_into(struct shadow *s, uint64_t hash, const void *key, const voi
 		memcpy(slot + sizeof state, key, s->key_size);
 	}
 	change(s, slot, state);
-	if (s->value_size)
+	if (value)
 		memcpy(slot + sizeof state + s->key_size, value, s->value_size);
 }
 
