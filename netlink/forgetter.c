@@ -1,8 +1,8 @@
 /* Requests wait in a list of bounded length that the thread takes as a whole. What it took becomes
- * a small hash table for each family, and one dump of the kernel's table is matched against it;
- * where all ask about one client, or one address, the kernel is told, and makes no message of any
- * other flow. A flow is deleted by the very tuple, zone and number that the kernel showed, so no
- * other one can be meant. */
+ * a small hash table for each family, and a dump of the kernel's table is matched against it; where
+ * they ask about few clients, or one address, the kernel is told, and makes no message of any other
+ * flow (IPv4 only). A flow is deleted by the very tuple, zone and number that the kernel showed, so
+ * no other one can be meant. */
 #include "netlink/forgetter.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
@@ -24,6 +24,8 @@ enum {
 	REST_MAX_MS = 1000,
 	SLOTS = FORGETTER_QUEUE_MAX * 2,
 	TUPLE_MAX = 256,
+	/* To look for so many one by one is cheaper than to be shown everybody's flows. */
+	CLIENTS_FEW = 3,
 };
 
 struct pair {
@@ -97,29 +99,63 @@ static int take_flow(void *arg, const struct conntrack_flow *flow)
 	return 0;
 }
 
+/* What the pairs of a look have in common. */
+struct common {
+	struct ip_addr clients[CLIENTS_FEW];
+	size_t n_clients; /* CLIENTS_FEW + 1: many */
+	struct ip_addr address;
+	bool one_address;
+};
+
+static void note(struct common *c, const struct pair *p)
+{
+	size_t i = 0;
+
+	if (c->n_clients == 0)
+		c->address = p->address;
+	c->one_address =
+		(c->n_clients == 0 || c->one_address) && ip_addr_equal(&c->address, &p->address);
+	while (i < c->n_clients && i < CLIENTS_FEW && !ip_addr_equal(&c->clients[i], &p->client))
+		i++;
+	if (i < c->n_clients)
+		return;
+	if (i < CLIENTS_FEW)
+		c->clients[i] = p->client;
+	c->n_clients = i + 1;
+}
+
+/* client NULL: all. */
+static int look(
+	struct forgetter *f, uint8_t family, const struct common *c, const struct ip_addr *client)
+{
+	struct conntrack_request r;
+
+	conntrack_request_init(f->show, &r, IPCTNL_MSG_CT_GET, NLM_F_DUMP, family);
+	conntrack_put_filter(r.h, client, c->one_address ? &c->address : NULL);
+	return conntrack_dump(f->show, &r, LOOK_MS, take_flow, f);
+}
+
 static int look_through(struct forgetter *f, uint8_t family)
 {
-	const struct pair *first = NULL;
-	bool one_client = true, one_address = true;
-	struct conntrack_request r;
+	struct common c = {.n_clients = 0};
+	int error = 0;
 
 	memset(f->slots, 0, sizeof f->slots);
 	for (size_t i = 0; i < f->n_pairs; i++) {
 		const struct pair *p = &f->pairs[i];
 
-		if (p->client.family != family)
-			continue;
-		first = first ? first : p;
-		one_client &= ip_addr_equal(&first->client, &p->client);
-		one_address &= ip_addr_equal(&first->address, &p->address);
-		*find(f, &p->client, &p->address) = (uint16_t)(i + 1);
+		if (p->client.family == family) {
+			note(&c, p);
+			*find(f, &p->client, &p->address) = (uint16_t)(i + 1);
+		}
 	}
-	if (!first)
+	if (c.n_clients == 0)
 		return 0;
-	conntrack_request_init(f->show, &r, IPCTNL_MSG_CT_GET, NLM_F_DUMP, family);
-	conntrack_put_filter(
-		r.h, one_client ? &first->client : NULL, one_address ? &first->address : NULL);
-	return conntrack_dump(f->show, &r, LOOK_MS, take_flow, f);
+	if (family != IP_V4 || c.n_clients > CLIENTS_FEW)
+		return look(f, family, &c, NULL);
+	for (size_t i = 0; i < c.n_clients && !error; i++)
+		error = look(f, family, &c, &c.clients[i]);
+	return error;
 }
 
 static void close_sockets(struct forgetter *f)

@@ -160,8 +160,9 @@ static void fill_large(void)
 	char line[512];
 
 	snprintf(line, sizeof line,
-		"seq 0 %d | awk '{ printf \"-I -p udp -t 600 -s 10.8.%%d.%%d -d 192.0.2.9"
-		" --sport 1 --dport 2\\n\", $1 / 250, $1 %% 250 }' > /tmp/tg-fg-$$;"
+		"seq 0 %d | awk '{ printf \"-I -p udp -t 600 -s 10.8.%%d.%%d -d 192.0.2.%%d"
+		" --sport 1 --dport 2\\n\", $1 / 250, $1 %% 250,"
+		" $1 %% 5 + 1 }' > /tmp/tg-fg-$$;"
 		" conntrack -R /tmp/tg-fg-$$; s=$?; rm /tmp/tg-fg-$$; exit $s",
 		N_LARGE - 1);
 	must(line);
@@ -193,7 +194,8 @@ static void queue_is_bounded(void **state)
 			client.b[1] = 8;
 			client.b[2] = (uint8_t)(i / 250);
 			client.b[3] = (uint8_t)(i % 250);
-			at = address("192.0.2.9");
+			at = address("192.0.2.0");
+			at.b[3] = (uint8_t)(i % 5 + 1);
 			forgetter_submit(f, &client, &at);
 		} while (stats().dropped != s.dropped && usleep(1000) == 0);
 	}
