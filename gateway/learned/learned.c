@@ -47,12 +47,12 @@ static void count_up(struct filter *f, uint64_t hash)
 		atomic_store_explicit(count, (uint8_t)(n + 1), memory_order_relaxed);
 }
 
-void filter_add(struct learned *l, const struct entry *e)
+void learned_filter_add(struct learned *l, const struct entry *e)
 {
 	count_up(l->filter, e->hash);
 }
 
-void filter_sub(struct learned *l, const struct entry *e)
+void learned_filter_sub(struct learned *l, const struct entry *e)
 {
 	_Atomic uint8_t *count = filter_count(l->filter, e->hash);
 	uint8_t n = atomic_load_explicit(count, memory_order_relaxed);
@@ -97,8 +97,8 @@ static void filters_free(struct filter *f)
 
 static void drop(struct learned *l, struct entry *e)
 {
-	filter_sub(l, e);
-	names_delete(&l->names, e);
+	learned_filter_sub(l, e);
+	learned_names_delete(&l->names, e);
 }
 
 /* What is beyond it stays in the file until that is written anew: reading bounds it, too. */
@@ -120,7 +120,7 @@ static struct learned_config config_usable(const struct learned_config *config)
 
 static void learned_free(struct learned *l)
 {
-	names_empty(&l->names);
+	learned_names_empty(&l->names);
 	filters_free(l->filter);
 	free(l->head.text);
 	free(l->late);
@@ -174,7 +174,7 @@ int learned_open(const char *path, const struct learned_config *config, int64_t 
 	l->restored = l->names.n;
 	l->wrote_s = l->tried_s = now_s;
 	for (const struct entry *e = l->names.newest; e; e = e->older)
-		filter_add(l, e);
+		learned_filter_add(l, e);
 	*ret = l;
 	return 0;
 }
@@ -217,7 +217,7 @@ static bool is_old(struct learned *l, struct entry *e, int64_t now_s)
 {
 	if (!e->timed || !l->config.max_age_s)
 		return false;
-	e->asked_s = time_believed(e->asked_s, now_s);
+	e->asked_s = learned_time_believed(e->asked_s, now_s);
 	return now_s - e->asked_s > l->config.max_age_s;
 }
 
@@ -231,7 +231,7 @@ static void drop_old(struct learned *l, struct entry *e)
 static struct entry *find(
 	struct learned *l, const struct dns_name *name, uint64_t hash, int64_t now_s)
 {
-	struct entry *e = names_find(&l->names, name, hash);
+	struct entry *e = learned_names_find(&l->names, name, hash);
 
 	if (e && is_old(l, e, now_s)) {
 		drop_old(l, e);
@@ -242,10 +242,10 @@ static struct entry *find(
 
 static void note_asked(struct learned *l, struct entry *e, int64_t now_s)
 {
-	names_touch(&l->names, e);
+	learned_names_touch(&l->names, e);
 	if (!e->timed || e->asked_s == now_s)
 		return;
-	e->asked_s = time_believed(e->asked_s, now_s) > now_s ? e->asked_s : now_s;
+	e->asked_s = learned_time_believed(e->asked_s, now_s) > now_s ? e->asked_s : now_s;
 	l->times_changed = true;
 }
 
@@ -256,7 +256,7 @@ static bool claim(const struct learned *l, struct entry *e, int64_t now_s)
 	if (e->quiet_s > now_s && e->quiet_s <= now_s + PUT_OFF_S)
 		return false;
 	if (e->verified_s)
-		e->verified_s = time_believed(e->verified_s, now_s);
+		e->verified_s = learned_time_believed(e->verified_s, now_s);
 	if (e->verified_s && now_s - e->verified_s < l->config.verify_s)
 		return false;
 	e->quiet_s = now_s + CLAIM_S;
@@ -293,7 +293,7 @@ bool learned_peek(struct learned *l, const struct dns_name *name)
 	if (!filter_holds(l, hash))
 		return false;
 	pthread_mutex_lock(&l->lock);
-	holds = names_find(&l->names, name, hash) != NULL;
+	holds = learned_names_find(&l->names, name, hash) != NULL;
 	pthread_mutex_unlock(&l->lock);
 	return holds;
 }
@@ -301,13 +301,13 @@ bool learned_peek(struct learned *l, const struct dns_name *name)
 static struct entry *add_new(
 	struct learned *l, const struct dns_name *name, uint64_t hash, int64_t now_s)
 {
-	struct entry *e = names_add(&l->names, name, hash);
+	struct entry *e = learned_names_add(&l->names, name, hash);
 
 	if (!e)
 		return NULL;
 	e->timed = true;
 	e->asked_s = e->learned_s = now_s;
-	filter_add(l, e);
+	learned_filter_add(l, e);
 	l->learned++;
 	learned_bound(l); /* never this one: it is the newest */
 	return e;
@@ -329,7 +329,7 @@ int learned_add(struct learned *l, const struct dns_name *name, const struct lea
 	int64_t now_s)
 {
 	uint64_t hash = dns_name_hash(name, l->key);
-	struct why *w = why ? why_new(why) : NULL;
+	struct why *w = why ? learned_why_new(why) : NULL;
 	struct entry *e;
 	bool is_new;
 
@@ -358,7 +358,7 @@ bool learned_remove(struct learned *l, const struct dns_name *name)
 	struct entry *e;
 
 	pthread_mutex_lock(&l->lock);
-	e = names_find(&l->names, name, hash);
+	e = learned_names_find(&l->names, name, hash);
 	if (e) {
 		drop(l, e);
 		l->unlearned++;
@@ -373,7 +373,7 @@ void learned_put_off(struct learned *l, const struct dns_name *name, int64_t now
 	struct entry *e;
 
 	pthread_mutex_lock(&l->lock);
-	e = names_find(&l->names, name, dns_name_hash(name, l->key));
+	e = learned_names_find(&l->names, name, dns_name_hash(name, l->key));
 	if (e)
 		e->quiet_s = now_s + PUT_OFF_S;
 	pthread_mutex_unlock(&l->lock);
@@ -451,7 +451,7 @@ static int by_use(const void *a, const void *b)
 	return x->use < y->use ? -1 : x->use > y->use;
 }
 
-int copies_take(struct learned *l, bool with_why, struct copies *ret)
+int learned_copies_take(struct learned *l, bool with_why, struct copies *ret)
 {
 	unsigned version = 0;
 	size_t at = SIZE_MAX;
@@ -470,7 +470,7 @@ int copies_take(struct learned *l, bool with_why, struct copies *ret)
 		pthread_mutex_unlock(&l->lock);
 	} while (more > 0);
 	if (more < 0) {
-		copies_fini(ret);
+		learned_copies_fini(ret);
 		return more;
 	}
 	if (ret->n)
@@ -478,7 +478,7 @@ int copies_take(struct learned *l, bool with_why, struct copies *ret)
 	return 0;
 }
 
-void copies_fini(struct copies *c)
+void learned_copies_fini(struct copies *c)
 {
 	free(c->v);
 	arena_free(c->chunks);
@@ -489,7 +489,7 @@ void learned_each(struct learned *l, learned_visit *visit, void *arg)
 {
 	struct copies c;
 
-	if (copies_take(l, true, &c))
+	if (learned_copies_take(l, true, &c))
 		return;
 	for (size_t i = c.n; i-- > 0;) {
 		const struct copy *from = &c.v[i];
@@ -507,7 +507,7 @@ void learned_each(struct learned *l, learned_visit *visit, void *arg)
 		}
 		visit(arg, &n);
 	}
-	copies_fini(&c);
+	learned_copies_fini(&c);
 }
 
 void learned_info(struct learned *l, struct learned_info *ret)

@@ -151,11 +151,11 @@ static int fresh_make(struct learned *l, struct fresh *f)
 
 	if (err)
 		return err;
-	err = copies_take(l, false, &c);
+	err = learned_copies_take(l, false, &c);
 	if (err)
 		return err;
 	err = put_all(f, &l->head, &c);
-	copies_fini(&c);
+	learned_copies_fini(&c);
 	return err || fsync(f->fd) == 0 ? err : -errno;
 }
 
@@ -171,9 +171,9 @@ static void all_written(struct learned *l)
  * among the late lines, is written, and marked, by its own thread when it gets the lock. */
 static int fresh_become(struct learned *l, struct fresh *f)
 {
-	struct stamp now = stamp_read(l->path);
+	struct stamp now = learned_stamp_read(l->path);
 	struct stat st;
-	int err = stamp_equal(&now, &l->known) ? 0 : -ESTALE;
+	int err = learned_stamp_equal(&now, &l->known) ? 0 : -ESTALE;
 
 	if (!err)
 		err = file_write_all(f->fd, l->late, l->late_len);
@@ -181,7 +181,7 @@ static int fresh_become(struct learned *l, struct fresh *f)
 		err = -errno;
 	if (err)
 		return err;
-	l->known = fstat(f->fd, &st) == 0 ? stamp_of(&st) : stamp_read(l->path);
+	l->known = fstat(f->fd, &st) == 0 ? learned_stamp_of(&st) : learned_stamp_read(l->path);
 	l->lines = f->lines + l->late_lines;
 	l->ended = true;
 	l->torn = false;
@@ -259,8 +259,8 @@ static int open_known(struct learned *l, int *ret_fd, off_t *ret_size)
 	if (fd < 0)
 		return errno == ENOENT && !is_new ? -ESTALE : -errno;
 	if (fstat(fd, &st) == 0)
-		now = stamp_of(&st);
-	if (is_new ? now.size != 0 : !stamp_equal(&now, &l->known)) {
+		now = learned_stamp_of(&st);
+	if (is_new ? now.size != 0 : !learned_stamp_equal(&now, &l->known)) {
 		(void)close(fd);
 		return -ESTALE;
 	}
@@ -287,7 +287,7 @@ static int append(struct learned *l, const char *line, size_t len)
 	l->lines += !err;
 	/* Unless somebody else has written in between: then it is read. */
 	if (fstat(fd, &st) == 0 && (err || st.st_size == size + (off_t)(len + more)))
-		l->known = stamp_of(&st);
+		l->known = learned_stamp_of(&st);
 	(void)close(fd);
 	return err;
 }
@@ -336,7 +336,7 @@ int learned_file_append(struct learned *l, const struct dns_name *name, int64_t 
 		note_failed(l, err);
 	} else {
 		pthread_mutex_lock(&l->lock);
-		e = names_find(&l->names, name, dns_name_hash(name, l->key));
+		e = learned_names_find(&l->names, name, dns_name_hash(name, l->key));
 		if (e)
 			e->written = true;
 		pthread_mutex_unlock(&l->lock);
@@ -380,7 +380,7 @@ static void merge(struct learned *l, struct names *fresh, int64_t now_s)
 	struct entry *newer;
 
 	for (const struct entry *e = fresh->newest; e; e = e->older)
-		filter_add(l, e);
+		learned_filter_add(l, e);
 	for (struct entry *e = l->names.oldest; e; e = newer) {
 		struct entry *same = find_same(fresh, e);
 
@@ -388,21 +388,21 @@ static void merge(struct learned *l, struct names *fresh, int64_t now_s)
 		if (same)
 			carry_over(same, e);
 		if (!same && !e->written) {
-			names_unlink(&l->names, e);
-			if (names_take(fresh, e) == 0) {
+			learned_names_unlink(&l->names, e);
+			if (learned_names_take(fresh, e) == 0) {
 				l->unwritten = true;
 				continue;
 			}
-			filter_sub(l, e);
-			entry_free(e);
+			learned_filter_sub(l, e);
+			learned_entry_free(e);
 			continue;
 		}
-		filter_sub(l, e);
+		learned_filter_sub(l, e);
 	}
 	fresh->version += l->names.version + 1; /* who is copying begins anew */
-	names_empty(&l->names);
+	learned_names_empty(&l->names);
 	l->names = *fresh;
-	(void)names_sort(&l->names, now_s);
+	(void)learned_names_sort(&l->names, now_s);
 	l->next_old_s = INT64_MIN;
 	learned_bound(l);
 }
@@ -430,10 +430,10 @@ static int take_over(struct learned *l, int64_t now_s, learned_complain *complai
 	int err = learned_read(l->path, l->key, l->capacity, now_s, complain, arg, &r);
 
 	if (r.stamp.error && r.stamp.error != ENOENT) /* it is there, but not for us */
-		r.stamp = stamp_read(l->path);
-	if (!stamp_equal(&r.stamp, &l->seen)) { /* it has changed again */
+		r.stamp = learned_stamp_read(l->path);
+	if (!learned_stamp_equal(&r.stamp, &l->seen)) { /* it has changed again */
 		if (!err)
-			reading_fini(&r);
+			learned_reading_fini(&r);
 		return 0;
 	}
 	pthread_mutex_lock(&l->file_lock);
@@ -456,10 +456,10 @@ static int look(struct learned *l, int64_t now_s, learned_complain *complain, vo
 
 	pthread_mutex_lock(
 		&l->file_lock); /* so that it is not between a write of ours and its note */
-	now = stamp_read(l->path);
-	l->foreign = !stamp_equal(&now, &l->known);
+	now = learned_stamp_read(l->path);
+	l->foreign = !learned_stamp_equal(&now, &l->known);
 	pthread_mutex_unlock(&l->file_lock);
-	again = l->foreign && l->has_seen && stamp_equal(&now, &l->seen);
+	again = l->foreign && l->has_seen && learned_stamp_equal(&now, &l->seen);
 	l->has_seen = l->foreign;
 	l->seen = now;
 	if (!again)
@@ -520,9 +520,9 @@ int learned_tend(struct learned *l, int64_t now_s, learned_complain *complain, v
 /* Nobody else has it any more. What somebody has just made of the file stays. */
 void learned_file_last(struct learned *l)
 {
-	struct stamp now = stamp_read(l->path);
+	struct stamp now = learned_stamp_read(l->path);
 
-	if (l->unreadable || !stamp_equal(&now, &l->known))
+	if (l->unreadable || !learned_stamp_equal(&now, &l->known))
 		return;
 	if (l->removed || l->aged || l->times_changed || l->unwritten)
 		(void)write_now(l);

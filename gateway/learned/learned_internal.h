@@ -45,24 +45,24 @@ struct names { /* zero-initialise, but for the key */
 	unsigned version; /* changes when entries change their buckets */
 };
 
-struct why *why_new(const struct learned_why *why); /* NULL: no memory */
+struct why *learned_why_new(const struct learned_why *why); /* NULL: no memory */
 
-struct entry *names_find(const struct names *t, const struct dns_name *name, uint64_t hash);
+struct entry *learned_names_find(const struct names *t, const struct dns_name *name, uint64_t hash);
 /* A new one, as the newest; NULL: no memory. */
-struct entry *names_add(struct names *t, const struct dns_name *name, uint64_t hash);
-int names_take(struct names *t, struct entry *e); /* one of another table, as the newest; -ENOMEM */
-void names_touch(struct names *t, struct entry *e);
-void names_unlink(struct names *t, struct entry *e); /* yours now */
-void names_delete(struct names *t, struct entry *e);
+struct entry *learned_names_add(struct names *t, const struct dns_name *name, uint64_t hash);
+int learned_names_take(
+	struct names *t, struct entry *e); /* one of another table, as the newest; -ENOMEM */
+void learned_names_touch(struct names *t, struct entry *e);
+void learned_names_unlink(struct names *t, struct entry *e); /* yours now */
+void learned_names_delete(struct names *t, struct entry *e);
 /* By their times, those without times as of now_s; equal ones stay in their order. -ENOMEM. */
-int names_sort(struct names *t, int64_t now_s);
-void names_empty(struct names *t);
-void entry_free(struct entry *e);
-void entry_name(const struct entry *e, struct dns_name *ret);
+int learned_names_sort(struct names *t, int64_t now_s);
+void learned_names_empty(struct names *t);
+void learned_entry_free(struct entry *e);
 
 /* A time from the future, or from before this program was written, is a clock's that was not set:
  * it counts as now. While now is such a time itself nothing can be told. */
-int64_t time_believed(int64_t t_s, int64_t now_s);
+int64_t learned_time_believed(int64_t t_s, int64_t now_s);
 
 /* --- learned_read.c --- */
 
@@ -74,9 +74,9 @@ struct stamp {
 	off_t size;
 	struct timespec modified, changed;
 };
-struct stamp stamp_of(const struct stat *st);
-struct stamp stamp_read(const char *path);
-bool stamp_equal(const struct stamp *a, const struct stamp *b);
+struct stamp learned_stamp_of(const struct stat *st);
+struct stamp learned_stamp_read(const char *path);
+bool learned_stamp_equal(const struct stamp *a, const struct stamp *b);
 
 struct head { /* comments and blank lines before the first name: kept */
 	char *text;
@@ -95,7 +95,7 @@ struct reading {
  * there is only the stamp. */
 int learned_read(const char *path, uint64_t key, uint32_t capacity, int64_t now_s,
 	learned_complain *complain, void *arg, struct reading *ret);
-void reading_fini(struct reading *r);
+void learned_reading_fini(struct reading *r);
 
 /* --- learned.c --- */
 
@@ -155,12 +155,12 @@ struct copies {
 	size_t n, room;
 	void *chunks; /* of what they point to */
 };
-int copies_take(struct learned *l, bool with_why, struct copies *ret); /* -ENOMEM */
-void copies_fini(struct copies *c);
+int learned_copies_take(struct learned *l, bool with_why, struct copies *ret); /* -ENOMEM */
+void learned_copies_fini(struct copies *c);
 
 /* Adds (or takes) an entry to the filter; under the lock. */
-void filter_add(struct learned *l, const struct entry *e);
-void filter_sub(struct learned *l, const struct entry *e);
+void learned_filter_add(struct learned *l, const struct entry *e);
+void learned_filter_sub(struct learned *l, const struct entry *e);
 /* Takes out what is above the capacity; under the lock. */
 void learned_bound(struct learned *l);
 /* Takes out what is too old. */

@@ -8,14 +8,14 @@
 #define BUCKETS_MIN	64
 #define CLOCK_TRUSTED_S INT64_C(1704067200) /* 2024 */
 
-int64_t time_believed(int64_t t_s, int64_t now_s)
+int64_t learned_time_believed(int64_t t_s, int64_t now_s)
 {
 	if (now_s < CLOCK_TRUSTED_S)
 		return t_s;
 	return t_s < CLOCK_TRUSTED_S || t_s > now_s ? now_s : t_s;
 }
 
-struct why *why_new(const struct learned_why *why)
+struct why *learned_why_new(const struct learned_why *why)
 {
 	size_t n =
 		why->n_addresses < LEARNED_ADDRESSES_MAX ? why->n_addresses : LEARNED_ADDRESSES_MAX;
@@ -31,19 +31,11 @@ struct why *why_new(const struct learned_why *why)
 	return w;
 }
 
-void entry_free(struct entry *e)
+void learned_entry_free(struct entry *e)
 {
 	if (e)
 		free(e->why);
 	free(e);
-}
-
-void entry_name(const struct entry *e, struct dns_name *ret)
-{
-	memset(ret, 0, sizeof *ret);
-	memcpy(ret->b, e->name, e->len);
-	ret->len = e->len;
-	ret->labels = e->labels;
 }
 
 /* --- buckets --- */
@@ -76,7 +68,7 @@ static int buckets_grow(struct names *t)
 	return 0;
 }
 
-struct entry *names_find(const struct names *t, const struct dns_name *name, uint64_t hash)
+struct entry *learned_names_find(const struct names *t, const struct dns_name *name, uint64_t hash)
 {
 	struct entry *e = t->n_buckets ? t->buckets[hash & (t->n_buckets - 1)] : NULL;
 
@@ -112,7 +104,7 @@ static void order_remove(struct names *t, struct entry *e)
 		t->oldest = e->newer;
 }
 
-void names_touch(struct names *t, struct entry *e)
+void learned_names_touch(struct names *t, struct entry *e)
 {
 	if (t->newest == e)
 		return;
@@ -120,7 +112,7 @@ void names_touch(struct names *t, struct entry *e)
 	order_add(t, e);
 }
 
-int names_take(struct names *t, struct entry *e)
+int learned_names_take(struct names *t, struct entry *e)
 {
 	struct entry **bucket;
 
@@ -134,7 +126,7 @@ int names_take(struct names *t, struct entry *e)
 	return 0;
 }
 
-struct entry *names_add(struct names *t, const struct dns_name *name, uint64_t hash)
+struct entry *learned_names_add(struct names *t, const struct dns_name *name, uint64_t hash)
 {
 	struct entry *e = calloc(1, sizeof *e + name->len);
 
@@ -144,14 +136,14 @@ struct entry *names_add(struct names *t, const struct dns_name *name, uint64_t h
 	e->len = name->len;
 	e->labels = name->labels;
 	memcpy(e->name, name->b, name->len);
-	if (names_take(t, e)) {
+	if (learned_names_take(t, e)) {
 		free(e);
 		return NULL;
 	}
 	return e;
 }
 
-void names_unlink(struct names *t, struct entry *e)
+void learned_names_unlink(struct names *t, struct entry *e)
 {
 	struct entry **at = &t->buckets[e->hash & (t->n_buckets - 1)];
 
@@ -162,19 +154,19 @@ void names_unlink(struct names *t, struct entry *e)
 	t->n--;
 }
 
-void names_delete(struct names *t, struct entry *e)
+void learned_names_delete(struct names *t, struct entry *e)
 {
-	names_unlink(t, e);
-	entry_free(e);
+	learned_names_unlink(t, e);
+	learned_entry_free(e);
 }
 
-void names_empty(struct names *t)
+void learned_names_empty(struct names *t)
 {
 	struct entry *older;
 
 	for (struct entry *e = t->newest; e; e = older) {
 		older = e->older;
-		entry_free(e);
+		learned_entry_free(e);
 	}
 	free(t->buckets);
 	*t = (struct names){.key = t->key, .version = t->version + 1};
@@ -196,7 +188,7 @@ static int by_time(const void *a, const void *b)
 	return x->e->use < y->e->use ? -1 : 1;
 }
 
-int names_sort(struct names *t, int64_t now_s)
+int learned_names_sort(struct names *t, int64_t now_s)
 {
 	struct placed *v;
 	size_t n = 0;

@@ -35,7 +35,7 @@ struct reader {
 
 /* --- states of the file --- */
 
-struct stamp stamp_of(const struct stat *st)
+struct stamp learned_stamp_of(const struct stat *st)
 {
 	return (struct stamp){.device = st->st_dev,
 		.inode = st->st_ino,
@@ -44,13 +44,13 @@ struct stamp stamp_of(const struct stat *st)
 		.changed = st->st_ctim};
 }
 
-struct stamp stamp_read(const char *path)
+struct stamp learned_stamp_read(const char *path)
 {
 	struct stat st;
 
 	if (stat(path, &st))
 		return (struct stamp){.error = errno};
-	return stamp_of(&st);
+	return learned_stamp_of(&st);
 }
 
 static bool same_time(const struct timespec *a, const struct timespec *b)
@@ -58,7 +58,7 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-bool stamp_equal(const struct stamp *a, const struct stamp *b)
+bool learned_stamp_equal(const struct stamp *a, const struct stamp *b)
 {
 	return a->error == b->error && a->device == b->device && a->inode == b->inode &&
 	       a->size == b->size && same_time(&a->modified, &b->modified) &&
@@ -153,8 +153,8 @@ static size_t parse_comment(const char *line, size_t at, size_t len, struct time
 /* One that occurs again has what is later of both, and no times if one line has none. */
 static void note_times(struct reader *r, struct entry *e, bool is_new, const struct times *t)
 {
-	int64_t asked_s = t->has_asked ? time_believed(t->asked_s, r->now_s) : r->now_s;
-	int64_t verified_s = t->verified_s ? time_believed(t->verified_s, r->now_s) : 0;
+	int64_t asked_s = t->has_asked ? learned_time_believed(t->asked_s, r->now_s) : r->now_s;
+	int64_t verified_s = t->verified_s ? learned_time_believed(t->verified_s, r->now_s) : 0;
 	bool timed = t->has_asked || t->has_verified;
 
 	e->written = true;
@@ -167,10 +167,10 @@ static int bound(struct reader *r)
 {
 	struct names *t = &r->to->names;
 
-	if (names_sort(t, r->now_s))
+	if (learned_names_sort(t, r->now_s))
 		return -ENOMEM;
 	while (t->n > r->capacity)
-		names_delete(t, t->oldest);
+		learned_names_delete(t, t->oldest);
 	return 0;
 }
 
@@ -178,14 +178,14 @@ static int take_name(struct reader *r, const struct dns_name *name, const struct
 {
 	struct names *names = &r->to->names;
 	uint64_t hash = dns_name_hash(name, names->key);
-	struct entry *e = names_find(names, name, hash);
+	struct entry *e = learned_names_find(names, name, hash);
 	bool is_new = !e;
 
 	r->taken++;
 	if (is_new)
-		e = names_add(names, name, hash);
+		e = learned_names_add(names, name, hash);
 	else
-		names_touch(names, e);
+		learned_names_touch(names, e);
 	if (!e)
 		return -ENOMEM;
 	note_times(r, e, is_new, t);
@@ -371,7 +371,7 @@ static int open_regular(const struct reader *r, int *ret_fd, struct stamp *ret_s
 	if (fd < 0 || fstat(fd, &st)) {
 		err = -errno;
 	} else {
-		*ret_stamp = stamp_of(&st);
+		*ret_stamp = learned_stamp_of(&st);
 		if (!S_ISREG(st.st_mode)) {
 			tell(r, true, 1, "%s",
 				S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
@@ -425,13 +425,13 @@ int learned_read(const char *path, uint64_t key, uint32_t capacity, int64_t now_
 	err = read_all(r);
 	free(r);
 	if (err)
-		reading_fini(ret);
+		learned_reading_fini(ret);
 	return err;
 }
 
-void reading_fini(struct reading *r)
+void learned_reading_fini(struct reading *r)
 {
-	names_empty(&r->names);
+	learned_names_empty(&r->names);
 	free(r->head.text);
 	r->head = (struct head){0};
 }
@@ -442,6 +442,6 @@ int learned_check(const char *path, learned_complain *complain, void *arg)
 	int err = learned_read(path, 0, 1, 0, complain, arg, &r);
 
 	if (!err)
-		reading_fini(&r);
+		learned_reading_fini(&r);
 	return err;
 }
