@@ -172,6 +172,19 @@ static void warn_of_check(
 	}
 }
 
+static void warn_of_unless(
+	struct build *b, const struct conf_rule *rule, const struct conf_unless *unless)
+{
+	for (size_t i = 0; i < unless->n_lists; i++) {
+		const struct policy_list_info *list = &b->p->infos[unless->lists[i]];
+
+		if (list->names > 0 && list->cidrs == 0)
+			warn(b, rule, "unless.resolves_in", list->name,
+				"has names and no addresses, and so nothing resolves in it; "
+				"allowed: a list with addresses");
+	}
+}
+
 /* A list of the wrong kind: the condition never holds. Told once, not with each change of a file.
  */
 static void warn_of_kinds(struct build *b)
@@ -197,6 +210,8 @@ static void warn_of_kinds(struct build *b)
 					"has names and no addresses, and so holds no destination; "
 					"allowed: a list with addresses");
 		}
+		for (size_t j = 0; j < rule->n_unless; j++)
+			warn_of_unless(b, rule, &rule->unless[j]);
 		for (size_t j = 0; j < rule->n_checks; j++)
 			warn_of_check(b, rule, &rule->checks[j]);
 	}

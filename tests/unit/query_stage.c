@@ -188,7 +188,7 @@ void resolve_ask(struct resolver *r, struct resolve_groups *g, const struct reso
 }
 
 /* It is asked no more: the next one takes its place. */
-void resolve_cancel(struct resolve_request *rq)
+__attribute__((weak)) void resolve_cancel(struct resolve_request *rq)
 {
 	for (size_t i = stage->n_answered; i < stage->n_asked; i++)
 		if (stage->asked[i].rq == rq) {

@@ -461,11 +461,14 @@ static void test_lists_without_addresses(void **state)
 	assert_int_equal(
 		try_build("  - { name: mine, domain: [a.test], answer: real, upstream: one,\n"
 			  "      check: { answers: out, of: never, rule: far } }\n"
-			  "  - { name: far, domain: [.], answer: fake, egress: proxy }\n",
+			  "  - { name: far, domain: [.], answer: fake, egress: proxy,\n"
+			  "      unless: { resolves_in: never, egress: direct } }\n",
 			NULL, NULL, &p),
 		0);
 	assert_non_null(strstr(told, "rules.mine.check.of: never has no addresses, and so every "
 				     "answer is out of it"));
+	assert_non_null(strstr(told, "rules.far.unless.resolves_in: never has names and no "
+				     "addresses"));
 	policy_unref(p);
 }
 
