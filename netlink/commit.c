@@ -179,14 +179,15 @@ static void tell_targets(struct commit *c)
 	}
 }
 
-static void write_round(struct commit *c, bool beat, bool careful)
+static void write_round(struct commit *c, bool beat, int round)
 {
 	bool relies = commit_check_descriptions(c);
 
 	c->n_owners = 0;
 	c->whole_error = 0;
 	nft_batch_begin(&c->batch, c->socket);
-	if (relies && careful)
+	/* Where others commit all the time the last rounds rely on what was read just before. */
+	if (relies && round < ROUNDS_CAREFUL)
 		nft_batch_require(&c->batch, c->tables->generation);
 	commit_write(c, beat);
 }
@@ -197,8 +198,7 @@ static int run_round(struct commit *c, bool beat, int round)
 	struct commit_tables *t = c->tables;
 	int r;
 
-	/* Where others commit all the time the last rounds rely on what was read just before. */
-	write_round(c, beat, round < ROUNDS_CAREFUL);
+	write_round(c, beat, round);
 	c->rounds++;
 	r = nft_batch_commit(&c->batch, c->socket, COMMIT_ACK_MS, commit_take_error, c);
 	if (r == 0) {
@@ -232,6 +232,7 @@ void commit_run(struct commit *c, bool beat, bool *ret_beaten)
 	int r = 0;
 
 	c->beat_failed = false;
+	commit_ask_first(c);
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		pthread_mutex_lock(&c->tables->lock);
 		r = run_round(c, beat && !c->beat_failed, round);

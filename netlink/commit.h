@@ -15,6 +15,11 @@
 
 #define COMMIT_ITEMS_MAX 1024
 #define COMMIT_KEY_MAX	 64
+/* The kernel takes milliseconds to drop a batch that it refuses, and microseconds to tell whether
+ * an element is there. So additions are asked about first, until so many in a row were new. */
+#define COMMIT_SURE_AFTER 1024
+/* What has no room is not tried again for so long. */
+#define COMMIT_FULL_MS 1000
 
 enum commit_op {
 	/* Into a set or map where, as far as we know, it is not. What is there already is left as
@@ -42,8 +47,10 @@ struct commit_target {
 	int first, last; /* items */
 	unsigned n;
 	bool listed, single, looked;
-	uint32_t seen; /* the commit's `epoch` at which its description was read */
-	int failure;   /* the first of this round */
+	uint32_t n_absent;     /* additions in a row that were not there before */
+	int64_t full_until_ms; /* it had no room; 0: not known */
+	uint32_t seen;	       /* the commit's `epoch` at which its description was read */
+	int failure;	       /* the first of this round */
 	uint8_t failed_step;
 };
 

@@ -25,6 +25,9 @@ void commit_write(struct commit *c, bool beat);
 /* Makes sure that what is known about the users' sets of this commit is still so. True: the batch
  * has to name the generation. */
 bool commit_check_descriptions(struct commit *c);
+/* Reads what is there of the additions to targets of which that is likely, before they are tried.
+ */
+void commit_ask_first(struct commit *c);
 /* For nft_batch_commit(). */
 void commit_take_error(void *arg, const struct nft_error *error);
 /* The kernel refused something of the target in this round: it is settled, or written in another

@@ -1,3 +1,4 @@
+#include "gateway/base/clock.h"
 #include "netlink/commit_internal.h"
 #include "netlink/element_read.h"
 
@@ -139,36 +140,87 @@ static bool write_otherwise(struct commit_item *item)
 	}
 }
 
-/* EEXIST of an addition. False: that is not explained by what is there. */
-static bool is_there(struct commit *c, struct commit_item *item)
+static int read_item(struct commit *c, const struct commit_item *item, struct element_found *ret)
 {
-	const struct commit_target *t = item->target;
-	struct element_found found;
-	int r = element_read(c->socket, &t->at, item->e.key, t->key_size, &found, COMMIT_ACK_MS);
+	return element_read(c->socket, &item->target->at, item->e.key, item->target->key_size, ret,
+		COMMIT_ACK_MS);
+}
 
-	if (r == -ENOENT) {
-		/* It is over by now; or it was put in by another target of this very batch. */
-		return write_otherwise(item);
-	}
-	if (r < 0) {
-		/* Who does not answer now will not for the other elements: this is waited for
-		 * once. */
-		if (r == -ETIMEDOUT || r == -ENOBUFS)
-			c->whole_error = -ETIMEDOUT;
-		commit_settle(item, r);
-	} else if (found.wider) {
-		settle_found(item, found.left_ms); /* somebody's range, which is left alone */
-	} else if (!element_has_value(&found, item->e.has_value ? &item->e.value : NULL)) {
-		if (item->way == ITEM_FRESH || item->way == ITEM_RENEWS)
-			item->way = ITEM_REPLACES;
-		else
+/* What becomes of an addition, given what is there. False: it was refused, but not for that. */
+static bool judge_found(struct commit_item *item, const struct element_found *found)
+{
+	item->target->n_absent = 0;
+	if (found->wider) {
+		settle_found(item, found->left_ms); /* somebody's range, which is left alone */
+	} else if (!element_has_value(found, item->e.has_value ? &item->e.value : NULL)) {
+		if (item->way != ITEM_FRESH && item->way != ITEM_RENEWS)
 			return false;
-	} else if (found.left_ms >= item->e.need_ms && item->op == COMMIT_ADD) {
-		settle_found(item, found.left_ms);
+		item->way = ITEM_REPLACES;
+	} else if (found->left_ms >= item->e.need_ms && item->op == COMMIT_ADD) {
+		settle_found(item, found->left_ms);
 	} else {
 		return write_otherwise(item);
 	}
 	return true;
+}
+
+/* EEXIST of an addition. False: that is not explained by what is there. */
+static bool is_there(struct commit *c, struct commit_item *item)
+{
+	struct element_found found;
+	int r = read_item(c, item, &found);
+
+	if (r == 0)
+		return judge_found(item, &found);
+	/* It is over by now; or it was put in by another target of this very batch. */
+	if (r == -ENOENT)
+		return write_otherwise(item);
+	/* Who does not answer now will not for the other elements: this is waited for once. */
+	if (r == -ETIMEDOUT || r == -ENOBUFS)
+		c->whole_error = -ETIMEDOUT;
+	commit_settle(item, r);
+	return true;
+}
+
+/* Of all additions that have not been tried; those of a full set are not tried if they are not
+ * there. */
+static void ask(struct commit *c, struct commit_target *t, bool full)
+{
+	struct element_found found;
+
+	for (int i = t->first; i >= 0; i = c->items[i].next) {
+		struct commit_item *item = &c->items[i];
+		int r;
+
+		if (item->settled || item->failure || item->op != COMMIT_ADD ||
+			item->way != ITEM_FRESH)
+			continue;
+		r = read_item(c, item, &found);
+		if (r == 0)
+			(void)judge_found(item, &found);
+		else if (r != -ENOENT)
+			return; /* the batch will tell */
+		else if (full)
+			commit_settle(item, -ENFILE);
+		else if (t->n_absent < COMMIT_SURE_AFTER)
+			t->n_absent++;
+	}
+}
+
+void commit_ask_first(struct commit *c)
+{
+	for (struct commit_target *t = c->targets; t; t = t->next) {
+		bool full = t->full_until_ms && clock_ms() < t->full_until_ms;
+
+		if (full || t->n_absent < COMMIT_SURE_AFTER)
+			ask(c, t, full);
+	}
+}
+
+static void no_room(struct commit_item *item)
+{
+	item->target->full_until_ms = clock_ms() + COMMIT_FULL_MS;
+	commit_settle(item, -ENFILE);
 }
 
 /* An item was refused: it is settled or written in another way in the next round. False: nothing
@@ -186,7 +238,7 @@ static bool refused_item(struct commit *c, struct commit_item *item)
 	else if (item->failure == -ENOENT && item->op == COMMIT_DELETE)
 		commit_settle(item, 0);
 	else if (item->failure == -ENFILE)
-		commit_settle(item, -ENFILE);
+		no_room(item);
 	else
 		return false;
 	return true;
@@ -221,6 +273,8 @@ static void refused_items(struct commit *c, struct commit_target *t)
 		else
 			unexplained = true;
 	}
+	if (t->failure == -EEXIST && !c->whole_error)
+		ask(c, t, false);
 	if (unexplained)
 		refused_for_no_reason(c, t);
 	/* Of a message the kernel tells one refusal only, and an old one not whose. */

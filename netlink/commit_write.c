@@ -6,10 +6,6 @@
 #include <linux/netlink.h>
 
 #define BEAT_TIMEOUT_MS 2500
-/* A target with no more items than this has a message for each at once: then all that are refused
- * are told of in the first round. A message costs a quarter of what an element does, so more have
- * one message for all, and of that the kernel tells the first that it refused. */
-#define ALONE_MAX 2
 
 /* Where the kernel has no deletion that may find nothing, most are taken to be fresh; it says
  * EEXIST of the others, and the next round replaces them. */
@@ -85,10 +81,11 @@ static void close_step(struct commit *c, struct commit_target *t, int item, enum
 	}
 }
 
-/* All items of a target that take this step, in as few messages as it may be. */
+/* All items of a target that take this step, in as few messages as it may be: one costs a quarter
+ * of what an element does. */
 static void write_step(struct commit *c, struct commit_target *t, enum commit_step step)
 {
-	bool alone = t->single || t->n <= ALONE_MAX, open = false;
+	bool alone = t->single || t->n == 1, open = false;
 	bool adds = step != STEP_DELETE && step != STEP_DESTROY;
 
 	for (int i = t->first; i >= 0; i = c->items[i].next) {
