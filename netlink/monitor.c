@@ -12,11 +12,11 @@
 #include <unistd.h>
 
 enum {
-	PIECES = 16,	     /* that one read takes */
+	PIECES = 8,	     /* that one read takes */
 	PIECE_BYTES = 32768, /* nf_tables: two pages at most; a link may tell much */
-	READS_MAX = 8,	     /* of one descriptor in one call; it stays readable if there is more */
-	/* Only what waits takes memory. Nothing of nf_tables waits but what others remove or build,
-	 * and a flush tells every element. */
+	READS_MAX = 16,	     /* of one descriptor in one call; it stays readable if there is more */
+	/* Only what waits takes memory (60,000 removals fit). Nothing of nf_tables waits but what
+	 * others remove or build, and a flush tells every element. */
 	QUEUE_NFT_BYTES = 4 << 20,
 	QUEUE_ROUTE_BYTES = 1 << 20,
 };

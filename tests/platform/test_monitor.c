@@ -469,7 +469,7 @@ static void overflow(void **state)
 
 	(void)state;
 	(void)after("nft 'add table ip tungate; add set ip tungate s { type ipv4_addr; }'");
-	does_not_wake("seq 0 69999 | awk '{ printf \"%s10.%d.%d.%d\", NR == 1 ?"
+	does_not_wake("seq 0 89999 | awk '{ printf \"%s10.%d.%d.%d\", NR == 1 ?"
 		      " \"add element ip tungate s { \" : \", \","
 		      " $1 / 62500, $1 / 250 % 250, $1 % 250 } END { print \" }\" }' | nft -f -");
 	told[0] = 0;
@@ -478,7 +478,7 @@ static void overflow(void **state)
 	for (int i = 0; i < 1000 && (readable(monitor_nft_fd(m)) || i == 0); i++)
 		assert_int_equal(monitor_read(m, &n), 0);
 	assert_true(n.lost);
-	assert_in_range(n_elements, 20000, 69999);
+	assert_in_range(n_elements, 20000, 89999);
 	n = after("nft add set ip tungate t '{ type ipv4_addr; }'");
 	assert_true(n.nft_sets && !n.lost);
 	assert_string_equal(told, "came 2 tungate t\n");
