@@ -151,15 +151,14 @@ struct in_set *in_set_open(const char *netns, const char *text)
 }
 
 /* 0: it is there. */
-static int ask(struct in_set *s, void *question)
+static int ask(struct in_set *s, const void *question)
 {
 	_Alignas(struct nlmsghdr) char answer[ANSWER_MAX];
 	const struct nlmsghdr *m = question;
 	const struct nlmsgerr *error;
-	ssize_t n;
 
 	if (mnl_socket_sendto(s->socket, m, m->nlmsg_len) < 0 ||
-		(n = mnl_socket_recvfrom(s->socket, answer, sizeof answer)) < (ssize_t)sizeof *m)
+		mnl_socket_recvfrom(s->socket, answer, sizeof answer) < (ssize_t)sizeof *m)
 		die("netlink");
 	m = (const struct nlmsghdr *)answer;
 	if (m->nlmsg_type != NLMSG_ERROR)
