@@ -45,4 +45,9 @@ void conf_lists_check(struct conf_reader *r);
 void conf_answer_check(
 	struct conf_reader *r, struct conf_rule *rule, struct conf_node *node, uint8_t *seen);
 
+/* Sets of a rule with a real answer or with `also`, and how they are filled. */
+#define CONF_SET_KEYS "nftset, nftmap, ipset"
+bool conf_sets_broken(struct conf_node *rule);
+void conf_sets_check(struct conf_reader *r, const struct conf_rule *rule, struct conf_node *node);
+
 #endif

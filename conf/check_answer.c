@@ -4,7 +4,6 @@
 #include <string.h>
 
 #define BIT(answer) (1U << CONF_ANSWER_##answer)
-#define SET_KEYS    "nftset, nftmap, ipset"
 #define ALL	    (BIT(FAKE) | BIT(REAL) | BIT(BLOCK) | BIT(LOCAL))
 
 static const char *const answer_words[] = {"fake", "real", "block", "local"};
@@ -278,32 +277,6 @@ static void local_check(struct conf_reader *r, const struct conf_rule *rule, str
 			conf_quote(r, rule->cname));
 }
 
-static bool sets_broken(struct conf_node *node)
-{
-	return conf_node_broken(conf_node_get(node, "nftset")) ||
-	       conf_node_broken(conf_node_get(node, "nftmap")) ||
-	       conf_node_broken(conf_node_get(node, "ipset"));
-}
-
-/* How the addresses get into the sets. */
-static void push_check(struct conf_reader *r, const struct conf_rule *rule, struct conf_node *node)
-{
-	struct conf_node *conntrack = conf_node_get(node, "conntrack");
-	struct conf_node *timeout = conf_node_get(node, "push_timeout");
-	struct conf_node *on_error = conf_node_get(node, "on_error");
-	struct conf_node *push = conf_node_get(node, "push");
-
-	if (conf_node_good(conntrack) && rule->conntrack == CONF_CONNTRACK_FORGET &&
-		!rule->n_sets && !sets_broken(node))
-		conf_error(r, conntrack, "with " SET_KEYS, "forget needs a set");
-	if (!conf_node_good(push) || rule->push != CONF_PUSH_ASYNC)
-		return;
-	if (conf_node_good(timeout))
-		conf_warning(r, timeout, "has no effect with push: async");
-	if (conf_node_good(on_error) && rule->on_error == CONF_ON_ERROR_SERVFAIL)
-		conf_warning(r, on_error, "has no effect with push: async");
-}
-
 /* A rule that adds its sets and decides nothing. */
 static void also_check(struct conf_reader *r, struct conf_rule *rule, struct conf_node *node)
 {
@@ -312,11 +285,11 @@ static void also_check(struct conf_reader *r, struct conf_rule *rule, struct con
 
 		if (value && !value->bad && !option_answers[i].also)
 			conf_say_key(r, value,
-				SET_KEYS ", set_ttl, push, push_timeout, on_error, conntrack",
+				CONF_SET_KEYS ", set_ttl, push, push_timeout, on_error, conntrack",
 				"decides, and a rule with also: yes decides nothing");
 	}
-	if (!rule->n_sets && !sets_broken(node))
-		conf_say(r, CONF_ERROR, node, "nftset", SET_KEYS,
+	if (!rule->n_sets && !conf_sets_broken(node))
+		conf_say(r, CONF_ERROR, node, "nftset", CONF_SET_KEYS,
 			"is missing; a rule with also: yes adds sets and does nothing else");
 	rule->answer = CONF_ANSWER_REAL;
 	rule->egress = rule->upstream = -1;
@@ -333,7 +306,7 @@ void conf_answer_check(
 		return;
 	if (rule->also) {
 		also_check(r, rule, node);
-		push_check(r, rule, node);
+		conf_sets_check(r, rule, node);
 		return;
 	}
 	if (!answer)
@@ -347,7 +320,7 @@ void conf_answer_check(
 		fake_check(r, rule, node, seen);
 	else if (rule->answer == CONF_ANSWER_REAL) {
 		carry_check(r, rule, node);
-		push_check(r, rule, node);
+		conf_sets_check(r, rule, node);
 	} else if (rule->answer == CONF_ANSWER_LOCAL)
 		local_check(r, rule, node);
 	if (rule->answer == CONF_ANSWER_FAKE || rule->answer == CONF_ANSWER_REAL)

@@ -301,6 +301,31 @@ static void wrong_ways_to_push(void **state)
 	CHECK(cases);
 }
 
+static void sets_that_are_there_twice(void **state)
+{
+	static const struct wrong cases[] = {
+		{RULE("nftset: [4#inet#t#s, 6#inet#t#s, '4#inet#t#s = $addr . 1', "
+		      "'4#inet#t#s = $addr . 2', 4#ip#t#s], ipset: [4#s, s], nftmap: ['t#m = 1', "
+		      "'t#n = 1', '4#t#m = 2']"),
+			""},
+		{RULE("nftmap: 't#m = 1', ipset: [a, b, {set: a, timeout: 1h}], nftset: [t#s, "
+		      "'t#s = $addr']"),
+			"6:71: warning: rules[0].ipset[2]: is there twice, first in line 6\n"
+			"6:109: warning: rules[0].nftset[1]: is there twice, first in line 6\n"},
+		{RULE("nftmap: ['t#m = 1', {set: 't#m = 2'}]"),
+			"6:58: rules[0].nftmap[1]: the map has another value in line 6; allowed: "
+			"one value a map\n"},
+		/* The sets of an option that is wrong are not counted. */
+		{RULE("nftset: ['s', t#s], ipset: [a, a]"), "6:47: rules[0].nftset[0]: 's' is not "
+							    "the name of a set in a table" NFTSETS},
+		{RULE("nftset: ~, ipset: [a, a]"),
+			"6:68: warning: rules[0].ipset[1]: is there twice, first in line 6\n"},
+	};
+
+	(void)state;
+	CHECK(cases);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,6 +335,7 @@ int main(void)
 		cmocka_unit_test(a_template_has_room_in_the_text_of_its_set),
 		cmocka_unit_test(times_of_their_own),
 		cmocka_unit_test(wrong_items),
+		cmocka_unit_test(sets_that_are_there_twice),
 		cmocka_unit_test(ways_to_push),
 		cmocka_unit_test(wrong_ways_to_push),
 	};
