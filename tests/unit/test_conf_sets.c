@@ -319,7 +319,7 @@ static void sets_that_are_there_twice(void **state)
 		{RULE("nftset: ['s', t#s], ipset: [a, a]"), "6:47: rules[0].nftset[0]: 's' is not "
 							    "the name of a set in a table" NFTSETS},
 		{RULE("nftset: ~, ipset: [a, a]"),
-			"6:68: warning: rules[0].ipset[1]: is there twice, first in line 6\n"},
+			"6:60: warning: rules[0].ipset[1]: is there twice, first in line 6\n"},
 	};
 
 	(void)state;
