@@ -15,6 +15,7 @@ enum cmd_option {
 	CMD_TYPE = 16,
 	CMD_FORMAT = 32,
 	CMD_OUTPUT = 64,
+	CMD_RULE = 128,
 };
 
 #define CMD_WORDS_MAX 256 /* as many as a shell makes of a folder of lists */
@@ -22,7 +23,7 @@ struct cmd_args {
 	unsigned given;		     /* enum cmd_option */
 	const char *config, *socket; /* or their defaults */
 	const char *client, *type;   /* NULL: not given */
-	const char *format, *output;
+	const char *format, *output, *rule;
 	const char *words[CMD_WORDS_MAX]; /* what is no option; for a command: behind its name */
 	unsigned n_words;
 };
@@ -37,6 +38,7 @@ int cmd_fakeip_flush(const struct cmd_args *a);
 int cmd_cache_show(const struct cmd_args *a);
 int cmd_cache_flush(const struct cmd_args *a);
 int cmd_explain(const struct cmd_args *a);
+int cmd_learned(const struct cmd_args *a);
 int cmd_reload(const struct cmd_args *a);
 int cmd_compile(const struct cmd_args *a);
 int cmd_version(const struct cmd_args *a);

@@ -17,6 +17,7 @@ static const struct option {
 	{CMD_CLIENT, "--client", "IP", offsetof(struct cmd_args, client)},
 	{CMD_TYPE, "--type", "TYPE", offsetof(struct cmd_args, type)},
 	{CMD_FORMAT, "--format", "FORMAT", offsetof(struct cmd_args, format)},
+	{CMD_RULE, "--rule", "RULE", offsetof(struct cmd_args, rule)},
 	{CMD_OUTPUT, "-o", "FILE", offsetof(struct cmd_args, output)},
 };
 #define N_OPTIONS (sizeof options / sizeof options[0])

@@ -100,6 +100,15 @@ static void print_list(struct json_object *l)
 		error ? "  " : "", error ? screen_value(error) : "");
 }
 
+static void print_learned(struct json_object *l)
+{
+	struct json_object *error = screen_get(l, "error");
+
+	printf("%-12s %s  names %s  learned %s  unlearned %s%s%s\n", screen_text(l, "rule"),
+		screen_text(l, "file"), screen_text(l, "names"), screen_text(l, "learned"),
+		screen_text(l, "unlearned"), error ? "  " : "", error ? screen_value(error) : "");
+}
+
 static void print_problem(struct json_object *p)
 {
 	puts(screen_value(p));
@@ -127,6 +136,7 @@ static void print(struct json_object *s)
 	print_relay(screen_get(s, "relay"));
 	print_section(s, "sets", "sets", print_set);
 	print_section(s, "lists", "lists", print_list);
+	print_section(s, "learned", "learned", print_learned);
 	print_section(s, "problems", "PROBLEMS", print_problem);
 	if (screen_count(screen_get(s, "problems")) == 0)
 		puts("problems   none");

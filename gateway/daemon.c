@@ -10,6 +10,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/container.h"
 #include "gateway/base/log.h"
+#include "gateway/learned/learned.h"
 #include "netlink/conntrack.h"
 
 #include <errno.h>
@@ -154,6 +155,7 @@ static void finish(struct daemon *d)
 	carry_shared_free(d->carry_shared);
 	conntrack_close(d->conntrack);
 	generation_unref(d->gen);
+	learned_files_free(d->learned); /* with it the last ones are written */
 	forgetter_free(d->forgetter);
 	if (d->writer)
 		writer_stop(d->writer);

@@ -9,6 +9,7 @@
 
 #include "fakeip/fakeip.h"
 #include "gateway/egress/egress.h"
+#include "gateway/learned/learned.h"
 #include "gateway/policy/policy.h"
 #include "gateway/resolve/resolve.h"
 #include "netlink/writer.h"
@@ -94,6 +95,16 @@ int daemon_flush(struct daemon *d, const char *query, struct daemon_flush *ret);
 int64_t daemon_cache_show(
 	struct daemon *d, const char *name, size_t max, cache_visit *visit, void *arg);
 int64_t daemon_cache_flush(struct daemon *d, const char *name);
+
+/* `learned`: the names that checks have learned, table by table; rule: only those that it takes,
+ * NULL: all. -ENOENT: no check learns names for it. */
+typedef void daemon_learned_visit(void *arg, const char *rule, const struct learned_name *name);
+int daemon_learned(struct daemon *d, const char *rule, daemon_learned_visit *visit, void *arg);
+struct daemon_learned_file {
+	const char *file, *rule;
+	struct learned_info info;
+};
+size_t daemon_learned_files(struct daemon *d, struct daemon_learned_file *ret, size_t max);
 
 /* `explain`. name, type (a text, NULL: A) and client (NULL: unknown) as users write them. -EINVAL
  * and *ret_error tells which is wrong. The winner and its question; sink gets the lists and rules

@@ -1,5 +1,6 @@
-/* Files that are followed while the daemon runs: lists, local records, DHCP leases. One that has
- * changed is in force within gateway.watch; one that has become bad changes nothing but `problems`.
+/* Files that are followed while the daemon runs: lists, local records, DHCP leases, learned names.
+ * One that has changed is in force within gateway.watch; one that has become bad changes nothing
+ * but `problems`.
  *
  * A list is read when it looks the same twice in a row, so that one that is being written is not
  * taken for whole. */
@@ -82,6 +83,7 @@ static void look_at_lists(struct daemon *d)
 						.config = d->config,
 						.previous = d->gen->policy,
 						.keep_failed = true,
+						.learned = d->learned,
 						.report = complain,
 						.done = lists_read,
 						.arg = d,
@@ -184,6 +186,7 @@ static void look(struct loop_timer *t)
 		look_at_leases(d);
 		look_at_records(d);
 		look_at_lists(d);
+		daemon_learned_tend(d);
 	}
 	daemon_files_start(d);
 }

@@ -1,7 +1,7 @@
 /* What the files of the daemon share: daemon.c (signals, stop), daemon_start.c, daemon_reload.c,
  * daemon_watch.c (the kernel's news, repair, the firewall probe), daemon_upkeep.c (the table's file
- * and free addresses), daemon_cache.c, daemon_files.c (lists, records, leases), daemon_view.c and
- * daemon_explain.c (what daemon.h tells the control room). Main thread only. */
+ * and free addresses), daemon_cache.c, daemon_files.c (lists, records, leases), daemon_learned.c,
+ * daemon_view.c and daemon_explain.c (what daemon.h tells the control room). Main thread only. */
 #ifndef TUNGATE_DAEMON_INTERNAL_H
 #define TUNGATE_DAEMON_INTERNAL_H
 
@@ -39,6 +39,8 @@ struct daemon {
 	} hot;
 	int64_t cache_saved_ms, addresses_saved_ms;
 	_Atomic uint64_t leaks; /* see generation.h */
+	struct learned_files *learned;
+	int64_t learned_tended_ms;
 	struct hosts *hosts;
 	struct neighbours *neighbours; /* NULL: the kernel does not tell them */
 	struct ways *ways;
@@ -115,6 +117,7 @@ enum daemon_problem {
 	PROBLEM_RECORDS,
 	PROBLEM_NEIGHBOURS,
 	PROBLEM_CACHE,
+	PROBLEM_LEARNED,
 };
 void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -140,6 +143,8 @@ void daemon_cache_configure(struct daemon *d); /* after a reload */
 void daemon_addresses_load(struct daemon *d);  /* when there is a generation */
 void daemon_cache_tend(struct daemon *d);      /* each second */
 void daemon_cache_stop(struct daemon *d);      /* when no worker uses it any more */
+/* daemon_learned.c: each second, and as often as files are looked at. */
+void daemon_learned_tend(struct daemon *d);
 /* daemon_files.c */
 void daemon_files_start(struct daemon *d); /* also after a reload, which may change the pace */
 void daemon_files_stop(struct daemon *d);

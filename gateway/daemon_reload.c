@@ -206,6 +206,7 @@ static int read_lists(struct daemon *d)
 	const struct loader_job job = {
 		.config = d->reload.config,
 		.previous = d->gen->policy,
+		.learned = d->learned,
 		.report = report_built,
 		.done = built,
 		.arg = d,

@@ -3,6 +3,7 @@
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/learned/learned.h"
 #include "gateway/privileges.h"
 #include "gateway/serve/socket.h"
 #include "netlink/conntrack.h"
@@ -499,8 +500,10 @@ static int start_shared(struct daemon *d)
 static int start_threads(struct daemon *d)
 {
 	struct generation *gen;
-	const struct policy_build_config pc = {
-		.config = d->config, .report = report_lists, .report_arg = d};
+	const struct policy_build_config pc = {.config = d->config,
+		.learned = d->learned,
+		.report = report_lists,
+		.report_arg = d};
 	struct policy *policy;
 	int error = policy_build(&pc, &policy);
 
@@ -598,6 +601,8 @@ int daemon_start(struct daemon *d)
 		error = ways_new(&d->ways);
 	if (!error)
 		error = loader_new(d->loop, &d->loader);
+	if (!error)
+		error = learned_files_new(&d->learned);
 	if (!error)
 		error = start_privileged(d);
 	if (!error)

@@ -122,6 +122,7 @@ static void upkeep(struct loop_timer *t)
 	look_at_room(d);
 	tend_store(d);
 	daemon_cache_tend(d);
+	daemon_learned_tend(d);
 	loop_timer_set(d->loop, t, loop_now_ms(d->loop) + UPKEEP_MS);
 }
 

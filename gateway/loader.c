@@ -56,6 +56,7 @@ static void *run(void *arg)
 		.config = l->job.config,
 		.previous = l->job.previous,
 		.keep_failed = l->job.keep_failed,
+		.learned = l->job.learned,
 		.report = keep,
 		.report_arg = l,
 	};

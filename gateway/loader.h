@@ -13,7 +13,8 @@ struct loader_job {
 	const struct config *config; /* stays as it is until done */
 	struct policy *previous;     /* see policy_build_config; the loader takes a reference */
 	bool keep_failed;
-	policy_report *report; /* called before done */
+	struct learned_files *learned; /* see policy_build_config */
+	policy_report *report;	       /* called before done */
 	/* policy: the caller's from now on; NULL after an error. Another job may be started. */
 	void (*done)(void *arg, struct policy *policy, int error);
 	void *arg;

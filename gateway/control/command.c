@@ -33,6 +33,8 @@ static const struct command {
 		"answers of upstreams that are kept: of a name, or all", command_cache_show},
 	{"cache.flush", CONTROL_ARG_NAME, "forget the answers of a name, or all",
 		command_cache_flush},
+	{"learned", CONTROL_ARG_RULE, "the names that checks have learned: for a rule, or all",
+		command_learned},
 	{"reload", 0, "read the configuration again", command_reload},
 	{"records.set", CONTROL_ARG_SOURCE | CONTROL_ARG_RECORDS,
 		"local records of a source: all of them instead of those that it had, or none; a "
@@ -55,7 +57,7 @@ static void command_help(struct daemon *d, const struct control_request *q, stru
 	(void)q;
 	for (size_t i = 0; i < N_COMMANDS; i++) {
 		struct json_object *one = json_object_new_object();
-		char arguments[64];
+		char arguments[CONTROL_ARGUMENTS_MAX];
 
 		reply_add_text(one, "cmd", commands[i].name);
 		reply_add_text(one, "arguments",
@@ -79,7 +81,7 @@ static void command_version(
 
 static void dispatch(struct daemon *d, const struct control_request *q, struct control_reply *r)
 {
-	char allowed[64];
+	char allowed[CONTROL_ARGUMENTS_MAX];
 
 	for (size_t i = 0; i < N_COMMANDS; i++) {
 		if (strcmp(commands[i].name, q->cmd) != 0)

@@ -26,11 +26,13 @@ control_command command_fakeip_flush;
 control_command command_cache_show;
 control_command command_cache_flush;
 control_command command_explain;
+control_command command_learned;
 control_command command_reload;
 control_command command_records_set;
 control_command command_records_delete;
 control_command command_records_list;
 
+struct json_object *learned_files_json(struct daemon *d); /* for status */
 struct json_object *mapping_json(const struct daemon_mapping *m);
 
 #endif

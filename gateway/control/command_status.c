@@ -279,6 +279,7 @@ void command_status(struct daemon *d, const struct control_request *q, struct co
 	reply_add_number(j, "unmapped", s.unmapped);
 	json_object_object_add(j, "sets", sets_json(d));
 	json_object_object_add(j, "lists", lists_json(d));
+	json_object_object_add(j, "learned", learned_files_json(d));
 	json_object_object_add(j, "problems", problems_json(d));
 	reply_result(r, j);
 }

@@ -21,6 +21,7 @@ static const struct argument {
 	{"limit", CONTROL_ARG_LIMIT, NUMBER, offsetof(struct control_request, limit)},
 	{"after", CONTROL_ARG_AFTER, NUMBER, offsetof(struct control_request, after)},
 	{"source", CONTROL_ARG_SOURCE, TEXT, offsetof(struct control_request, source)},
+	{"rule", CONTROL_ARG_RULE, TEXT, offsetof(struct control_request, rule)},
 	{"records", CONTROL_ARG_RECORDS, ARRAY, offsetof(struct control_request, records)},
 };
 #define N_ARGUMENTS (sizeof arguments / sizeof arguments[0])
@@ -191,7 +192,7 @@ const char *control_arguments_format(unsigned bits, char *text)
 	text[0] = 0;
 	for (size_t i = 0; i < N_ARGUMENTS; i++)
 		if (bits & arguments[i].bit)
-			len += (size_t)snprintf(
-				text + len, 64 - len, "%s%s", len ? ", " : "", arguments[i].key);
+			len += (size_t)snprintf(text + len, CONTROL_ARGUMENTS_MAX - len, "%s%s",
+				len ? ", " : "", arguments[i].key);
 	return text;
 }

@@ -17,13 +17,14 @@ enum control_argument {
 	CONTROL_ARG_AFTER = 32,
 	CONTROL_ARG_SOURCE = 64,
 	CONTROL_ARG_RECORDS = 128,
+	CONTROL_ARG_RULE = 256,
 };
 
 struct control_request {
 	const char *cmd;			    /* valid UTF-8 without NUL, as all texts here */
 	unsigned given;				    /* enum control_argument */
 	const char *name, *address, *type, *client; /* NULL: not given */
-	const char *source;
+	const char *source, *rule;
 	const char *records;	  /* the JSON text of an array */
 	uint32_t limit, after;	  /* 0: not given */
 	struct json_object *json; /* owns the texts */
@@ -34,7 +35,8 @@ struct control_request {
  * argument, or a value of the wrong type. -ENOMEM. */
 int control_request_parse(const char *line, size_t len, struct control_request *ret, char *error);
 void control_request_fini(struct control_request *r);
-/* "name, address": which arguments these bits are, in text[64]; returns text. */
+/* "name, address": which arguments these bits are, in text[CONTROL_ARGUMENTS_MAX]; returns text. */
+#define CONTROL_ARGUMENTS_MAX 96
 const char *control_arguments_format(unsigned arguments, char *text);
 
 #endif

@@ -22,7 +22,7 @@ static void require(bool holds)
 static void answer(struct control_reply *out, const char *line, size_t len)
 {
 	struct control_request q;
-	char error[CONTROL_REQUEST_ERROR_MAX] = "", allowed[64];
+	char error[CONTROL_REQUEST_ERROR_MAX] = "", allowed[CONTROL_ARGUMENTS_MAX];
 	int err = control_request_parse(line, len, &q, error);
 	char *copy = strndup(line, len); /* up to a NUL */
 

@@ -179,6 +179,59 @@ const char *daemon_group_name(struct daemon *d, int group)
 	return group < 0 ? NULL : "public";
 }
 
+/* --- learned names: two for `work`, one for a rule whose name is for no terminal --- */
+
+static void visit_learned(daemon_learned_visit *visit, void *arg, unsigned i)
+{
+	const uint8_t v4[4] = {192, 0, 2, 1}, v6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
+	const struct ip_addr addresses[] = {ip_addr_v4(v4), ip_addr_v6(v6)};
+	struct dns_name name = {.len = 0};
+	struct learned_name n = {.name = &name, .asked_at_s = 1700000009};
+	char text[16];
+
+	(void)snprintf(text, sizeof text, "l%u.test", i);
+	(void)dns_name_parse(text, strlen(text), &name);
+	if (i == 0) {
+		n.learned_at_s = 1700000001;
+		n.verified_at_s = 1700000002;
+		n.list = "geo";
+		n.addresses = addresses;
+		n.n_addresses = 2;
+	}
+	visit(arg, i < 2 ? "work" : "e\x1b[31m\xff", &n);
+}
+
+int daemon_learned(struct daemon *d, const char *rule, daemon_learned_visit *visit, void *arg)
+{
+	(void)d;
+	if (rule && strcmp(rule, "none") == 0)
+		return 0;
+	if (rule && strcmp(rule, "work") != 0)
+		return -ENOENT;
+	for (unsigned i = 0; i < (rule ? 2 : 3); i++)
+		visit_learned(visit, arg, i);
+	return 0;
+}
+
+size_t daemon_learned_files(struct daemon *d, struct daemon_learned_file *ret, size_t max)
+{
+	(void)d;
+	if (max < 2)
+		return 0;
+	ret[0] = (struct daemon_learned_file){.file = "/var/lib/learned",
+		.rule = "work",
+		.info = {.names = 1,
+			.lines = 2,
+			.learned = 3,
+			.unlearned = 4,
+			.evicted_capacity = 5,
+			.evicted_age = 6,
+			.compactions = 7,
+			.restored = 8}};
+	ret[1] = (struct daemon_learned_file){.file = "f\xff", .rule = "x", .info.error = -ENOSPC};
+	return 2;
+}
+
 /* --- mappings --- */
 
 /* Every third one carried nothing yet, one went as its rule says, one as `unless` decided. */

@@ -216,7 +216,8 @@ static void wrong_usage_ends_with_2(void **state)
 		"-- --help", "compile", "compile a", "compile -o x", "compile a -o",
 		"compile a -o x -c y", "compile a -o x --format nonsense", "compile a -o x -s y",
 		"compile a.dat:b@c@d -o x", "compile a:b@c --format geoip -o x", "status -o x",
-		"status --format plain"};
+		"status --format plain", "learned a", "learned --rule", "learned --client 1.2.3.4",
+		"status --rule a"};
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -232,8 +233,8 @@ static void help_and_version_are_printed(void **state)
 {
 	static const char *const commands[] = {"run [-c FILE]", "check", "status", "fakeip list",
 		"fakeip lookup NAME|ADDRESS", "fakeip flush [NAME|ADDRESS]", "explain NAME",
-		"cache show [NAME]", "cache flush [NAME]", "reload", "compile LIST...", "version",
-		"help"};
+		"cache show [NAME]", "cache flush [NAME]", "learned [--rule RULE]", "reload",
+		"compile LIST...", "version", "help"};
 	struct fixture *f = *state;
 
 	assert_int_equal(run(f, "help"), 0);
@@ -539,6 +540,30 @@ static void flush_tells_how_many(void **state)
 	assert_string_equal(f->err, "tungate: no such name\n");
 }
 
+static void learned_names_are_shown(void **state)
+{
+	struct fixture *f = *state;
+
+	serve(f);
+	assert_int_equal(run(f, "learned @"), 0);
+	assert_int_equal(lines(f->out), 3);
+	assert_has(f->out, " geo 192.0.2.1 2001:db8::1\n");
+	assert_has(f->out, " verified -        -\n");
+	assert_has(f->out, "e?[31m");
+	assert_int_equal(run(f, "learned --rule=work @"), 0);
+	assert_int_equal(lines(f->out), 2);
+	assert_int_equal(run(f, "learned --rule none @"), 0);
+	assert_string_equal(f->out, "nothing is learned\n");
+	assert_int_equal(run(f, "learned --rule work --json @"), 0);
+	assert_has(f->out, "\"verified_at\":1700000002");
+	assert_int_equal(run(f, "learned --rule gone @"), 1);
+	assert_string_equal(f->err, "tungate: rule: no check learns names for gone\n");
+	assert_int_equal(run(f, "status @"), 0);
+	assert_has(f->out, "learned    work         /var/lib/learned  names 1  learned 3  "
+			   "unlearned 4\n");
+	assert_has(f->out, "No space left on device\n");
+}
+
 static void explain_tells_a_story(void **state)
 {
 	struct fixture *f = *state;
@@ -670,6 +695,7 @@ int main(void)
 		test(lookup_tells_or_fails),
 		test(lookup_tells_the_verdict),
 		test(the_cache_is_shown_and_flushed),
+		test(learned_names_are_shown),
 		test(flush_tells_how_many),
 		test(explain_tells_a_story),
 		test(reload_tells_what_changed),

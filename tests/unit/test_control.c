@@ -369,8 +369,8 @@ static void status_tells_how_far_a_stop_has_come(void **state)
 static void help_lists_every_command(void **state)
 {
 	static const char *const names[] = {"status", "fakeip.list", "fakeip.lookup",
-		"fakeip.flush", "explain", "cache.show", "cache.flush", "reload", "records.set",
-		"records.delete", "records.list", "help", "version"};
+		"fakeip.flush", "explain", "cache.show", "cache.flush", "learned", "reload",
+		"records.set", "records.delete", "records.list", "help", "version"};
 	struct fixture *f = *state;
 	struct peer p = peer_open(f);
 	struct json_object *r = peer_ask(f, &p, "{\"cmd\":\"help\"}"), *all = at(r, "result");
@@ -420,6 +420,56 @@ static void the_cache_is_shown_and_flushed(void **state)
 	json_object_put(r);
 	r = peer_ask(f, &p, "{\"cmd\":\"cache.show\",\"name\":\"no name\"}");
 	assert_int_equal(number_at(r, "code"), 400);
+	json_object_put(r);
+	peer_close(&p);
+}
+
+static void learned_names_are_shown(void **state)
+{
+	struct fixture *f = *state;
+	struct peer p = peer_open(f);
+	struct json_object *r = peer_ask(f, &p, "{\"cmd\":\"learned\"}");
+
+	assert_ok(r);
+	assert_int_equal(json_object_array_length(at(r, "result")), 3);
+	assert_string_equal(text_at(r, "result.0.name"), "l0.test");
+	assert_string_equal(text_at(r, "result.0.rule"), "work");
+	assert_string_equal(text_at(r, "result.0.list"), "geo");
+	assert_int_equal(number_at(r, "result.0.learned_at"), 1700000001);
+	assert_int_equal(number_at(r, "result.0.asked_at"), 1700000009);
+	assert_int_equal(number_at(r, "result.0.verified_at"), 1700000002);
+	assert_string_equal(text_at(r, "result.0.addresses.0"), "192.0.2.1");
+	assert_string_equal(text_at(r, "result.0.addresses.1"), "2001:db8::1");
+	assert_null(at(r, "result.1.list"));
+	assert_null(at(r, "result.1.learned_at"));
+	assert_null(at(r, "result.1.verified_at"));
+	assert_int_equal(json_object_array_length(at(r, "result.1.addresses")), 0);
+	assert_string_equal(text_at(r, "result.2.rule"), "e\x1b[31m\xef\xbf\xbd");
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"learned\",\"rule\":\"work\"}");
+	assert_int_equal(json_object_array_length(at(r, "result")), 2);
+	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"learned\",\"rule\":\"none\"}");
+	assert_int_equal(json_object_array_length(at(r, "result")), 0);
+	json_object_put(r);
+	assert_refused(f, &p, "{\"cmd\":\"learned\",\"rule\":\"gone\"}", 404);
+	assert_refused(f, &p, "{\"cmd\":\"learned\",\"rule\":7}", 400);
+	assert_refused(f, &p, "{\"cmd\":\"learned\",\"name\":\"a.test\"}", 400);
+	r = peer_ask(f, &p, "{\"cmd\":\"status\"}");
+	assert_int_equal(json_object_array_length(at(r, "result.learned")), 2);
+	assert_string_equal(text_at(r, "result.learned.0.file"), "/var/lib/learned");
+	assert_string_equal(text_at(r, "result.learned.0.rule"), "work");
+	assert_int_equal(number_at(r, "result.learned.0.names"), 1);
+	assert_int_equal(number_at(r, "result.learned.0.lines"), 2);
+	assert_int_equal(number_at(r, "result.learned.0.learned"), 3);
+	assert_int_equal(number_at(r, "result.learned.0.unlearned"), 4);
+	assert_int_equal(number_at(r, "result.learned.0.evicted.capacity"), 5);
+	assert_int_equal(number_at(r, "result.learned.0.evicted.age"), 6);
+	assert_int_equal(number_at(r, "result.learned.0.compactions"), 7);
+	assert_int_equal(number_at(r, "result.learned.0.restored"), 8);
+	assert_null(at(r, "result.learned.0.error"));
+	assert_string_equal(text_at(r, "result.learned.1.file"), "f\xef\xbf\xbd");
+	assert_string_equal(text_at(r, "result.learned.1.error"), "No space left on device");
 	json_object_put(r);
 	peer_close(&p);
 }
@@ -1217,6 +1267,7 @@ int main(void)
 		test(status_tells_how_far_a_stop_has_come),
 		test(help_lists_every_command),
 		test(the_cache_is_shown_and_flushed),
+		test(learned_names_are_shown),
 		test(lookup_finds_names_and_addresses),
 		test(lookup_tells_the_verdict),
 		test(flush_takes_a_name_an_address_or_all),
