@@ -85,6 +85,12 @@ static bool text_of(const struct kernel_set *set, const struct shadow_element *e
 	return set_form_text(&h->conf, &addr, &client, text, IPSET_TEXT_MAX);
 }
 
+/* An element that is refused by itself (out of the range of a bitmap) keeps no other back. */
+static int worse(int error, int other)
+{
+	return error || other == -EINVAL ? error : other;
+}
+
 static uint32_t seconds_left(const struct shadow_element *e, int64_t now_ms)
 {
 	return e->until_ms == SHADOW_FOREVER ? 0 : (uint32_t)((e->until_ms - now_ms + 999) / 1000);
@@ -92,31 +98,45 @@ static uint32_t seconds_left(const struct shadow_element *e, int64_t now_ms)
 
 static int fill_ipset(struct kernel_set *set, const struct shadow_element *v, size_t n)
 {
-	char text[IPSET_TEXT_MAX];
+	struct sets *s = set->owner;
+	const struct set_form *form = set_any_form(set);
+	char texts[FILL_ELEMENTS][IPSET_TEXT_MAX];
+	struct ipset_element elements[FILL_ELEMENTS];
+	uint32_t mark = shadow_mark(&set->shadow);
+	int64_t now_ms = clock_ms();
+	int error = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		uint32_t mark = shadow_mark(&set->shadow);
-		int64_t now_ms = clock_ms();
-		int r = text_of(set, &v[i], text)
-				? put_ipset(set, text, seconds_left(&v[i], now_ms))
-				: -ENOENT;
-
-		if (r < 0)
-			return r;
-		shadow_put(&set->shadow, v[i].key, set_any_form(set)->key_size, NULL, v[i].until_ms,
-			false, mark, now_ms, NULL);
+		if (!form || !text_of(set, &v[i], texts[i]))
+			return -ENOENT;
+		elements[i] = (struct ipset_element){
+			.text = texts[i], .timeout_s = seconds_left(&v[i], now_ms)};
 	}
-	return 0;
+	pthread_mutex_lock(&s->ipset_lock);
+	(void)ipset_writer_fill(s->ipset, set->name, set->kind.timeout, elements, n);
+	pthread_mutex_unlock(&s->ipset_lock);
+	for (size_t i = 0; i < n; i++) {
+		if (elements[i].result == 0)
+			shadow_put(&set->shadow, v[i].key, form->key_size, NULL, v[i].until_ms,
+				false, mark, now_ms, NULL);
+		error = worse(error, elements[i].result);
+	}
+	return error;
 }
 
-/* Has it still what we put in? */
+/* Has it still what we put in? A flush shows in any of them, the loss of one in their number,
+ * unless others put their own in. */
 static bool ipset_is_whole(struct kernel_set *set)
 {
 	struct shadow_element v[SAMPLE_ELEMENTS];
 	size_t n = shadow_sample(&set->shadow, &set->sample_cursor, clock_ms(), v, SAMPLE_ELEMENTS);
 	char text[IPSET_TEXT_MAX];
-	bool whole = true;
+	struct shadow_count count;
+	bool whole;
 
+	shadow_sweep(&set->shadow, clock_ms());
+	shadow_count(&set->shadow, &count);
+	whole = count.held <= set->kind.elements;
 	for (size_t i = 0; i < n && whole; i++) {
 		if (!text_of(set, &v[i], text))
 			continue;
@@ -231,7 +251,7 @@ static int fill_nft(
 			shadow_put(&set->shadow, v[i].key, t->key_size,
 				t->value_size ? v[i].value : NULL, v[i].until_ms, false, mark,
 				now_ms, NULL);
-		error = error ? error : r;
+		error = worse(error, r);
 	}
 	return error;
 }
@@ -247,11 +267,15 @@ static bool is_known(const struct kernel_set *set, const struct lane *lane)
 static bool fill(struct kernel_set *set, struct lane *lane)
 {
 	struct shadow_element v[FILL_ELEMENTS];
-	size_t n = shadow_next_lost(&set->shadow, &set->fill_cursor, clock_ms(), v, FILL_ELEMENTS);
+	size_t n;
 	int r;
 
+	if (set->fill_cursor == 0)
+		set->fill_mark = shadow_mark(&set->shadow);
+	n = shadow_next_lost(&set->shadow, &set->fill_cursor, clock_ms(), v, FILL_ELEMENTS);
+	/* What was lost on the way may lie behind us. */
 	if (n == 0)
-		return false;
+		return shadow_mark(&set->shadow) != set->fill_mark;
 	r = set->is_ipset ? fill_ipset(set, v, n) : fill_nft(lane, set, v, n);
 	count_add_shared(&lane->w->n_refilled, r == 0 ? n : 0);
 	/* A set of another kind is looked at first; one that is gone, or full, is filled when it is

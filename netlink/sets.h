@@ -47,6 +47,7 @@ struct kernel_set {
 	bool known;
 	int64_t looked_ms;
 	size_t fill_cursor, sample_cursor;
+	uint32_t fill_mark; /* when the walk through the lost ones began */
 };
 
 /* A form that was in force once may still be read. */

@@ -1,0 +1,424 @@
+/* Users' sets that the kernel loses: flushed, deleted, made anew, under the monitor. What was put
+ * in and is still live comes back; what others put in is left as it is. */
+#include "tests/platform/nft_lab.h"
+
+#include "gateway/base/clock.h"
+
+#include <linux/netfilter.h>
+
+#define WITHIN_MS 2000 /* that anything takes at most; what it took is printed */
+
+static struct lab lab;
+static struct monitor *monitor;
+static bool done;
+static const struct ip_addr nobody = {.family = IP_NONE};
+
+static void event(void *arg, const struct monitor_set_event *e)
+{
+	(void)arg;
+	writer_set_event(lab.writer, e);
+}
+
+static int setup(void **state)
+{
+	uint32_t ports[MONITOR_OWN_MAX];
+	size_t n;
+
+	(void)state;
+	must("nft flush ruleset; nft add table inet u; ipset destroy");
+	lab_open(&lab);
+	assert_int_equal(monitor_open(event, NULL, &monitor), 0);
+	n = writer_ports(lab.writer, ports);
+	assert_int_equal(monitor_set_own(monitor, ports, n), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	monitor_close(monitor);
+	lab_close(&lab);
+	return 0;
+}
+
+static struct nl_set *handle(struct conf_set conf)
+{
+	struct nl_set *set;
+
+	conf.nfproto = NFPROTO_INET;
+	conf.table = conf.is_ipset ? NULL : (char *)"u";
+	assert_int_equal(writer_set_get(lab.writer, &conf, &set), 0);
+	return set;
+}
+
+static struct nl_set *nft_set(const char *name, const char *key)
+{
+	return handle((struct conf_set){.name = (char *)name, .key = (char *)key});
+}
+
+static void job_done(struct writer_job *job)
+{
+	(void)job;
+	done = true;
+}
+
+static struct writer_element element(
+	struct nl_set *set, const struct ip_addr *a, uint32_t timeout_s)
+{
+	return (struct writer_element){.op = WRITER_SET_ADD,
+		.set = set,
+		.addr = *a,
+		.timeout_s = timeout_s,
+		.need_s = (timeout_s + 1) / 2};
+}
+
+static int submit(struct writer_job *job)
+{
+	done = false;
+	job->client = lab.client;
+	job->done = job_done;
+	writer_submit(lab.writer, job);
+	while (!done)
+		lab_wait(&lab);
+	return job->result;
+}
+
+static struct writer_element add_for(
+	struct nl_set *set, const char *addr, uint32_t timeout_s, const char *client)
+{
+	struct ip_addr a = address(addr);
+	struct writer_job job = {.n = 1, .asker = client ? address(client) : nobody};
+
+	job.elements[0] = element(set, &a, timeout_s);
+	assert_int_equal(submit(&job), 0);
+	return job.elements[0];
+}
+
+static struct writer_element add(struct nl_set *set, const char *addr, uint32_t timeout_s)
+{
+	return add_for(set, addr, timeout_s, NULL);
+}
+
+static struct ip_addr numbered(unsigned i)
+{
+	const uint8_t b[] = {10, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i};
+
+	return ip_addr_v4(b);
+}
+
+static void add_many(struct nl_set *set, unsigned n)
+{
+	for (unsigned i = 0; i < n;) {
+		struct writer_job job = {.asker = nobody};
+
+		for (; i < n && job.n < WRITER_JOB_ELEMENTS; i++) {
+			struct ip_addr a = numbered(i);
+
+			job.elements[job.n++] = element(set, &a, 600);
+		}
+		assert_int_equal(submit(&job), 0);
+	}
+}
+
+static unsigned held(struct nl_set *set, unsigned n)
+{
+	unsigned n_held = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct ip_addr a = numbered(i);
+		struct writer_element e = element(set, &a, 600);
+
+		n_held += writer_holds(lab.writer, &e, &nobody, clock_ms());
+	}
+	return n_held;
+}
+
+static bool holds(struct nl_set *set, const char *addr)
+{
+	struct ip_addr a = address(addr);
+	struct writer_element e = element(set, &a, 600);
+
+	return writer_holds(lab.writer, &e, &nobody, clock_ms());
+}
+
+static unsigned elements(const char *set)
+{
+	char command[128];
+
+	snprintf(command, sizeof command, "nft list set inet u %s | grep -o expires | wc -l", set);
+	return (unsigned)strtoul(output(command, NULL), NULL, 10);
+}
+
+static void news(void)
+{
+	struct monitor_news n = {0};
+
+	assert_int_equal(monitor_read(monitor, &n), 0);
+	if (n.lost)
+		writer_sets_lost(lab.writer);
+}
+
+static bool has(const char *set, const char *addr)
+{
+	char command[128];
+
+	snprintf(command, sizeof command, "nft get element inet u %s '{ %s }'", set, addr);
+	return works(command);
+}
+
+static uint64_t refilled(void)
+{
+	struct writer_stats stats;
+
+	writer_stats(lab.writer, &stats);
+	return stats.refilled;
+}
+
+/* The news come in, and what was lost, n_lost elements, is back; then n are there. */
+static void wait_until_back(struct nl_set *set, unsigned n_lost, unsigned n, const char *what)
+{
+	uint64_t before = refilled();
+	int64_t began = clock_ms();
+
+	while (refilled() - before < n_lost || held(set, n) < n) {
+		if (clock_ms() - began > WITHIN_MS)
+			fail_msg("%s: %u of %u are back", what, held(set, n), n);
+		news();
+		usleep(200);
+	}
+	print_message("%s of %u elements: back after %d ms\n", what, n, (int)(clock_ms() - began));
+}
+
+static void flushed(void **state)
+{
+	static const unsigned counts[] = {100, 10000};
+	struct nl_set *s;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }'");
+	s = nft_set("s", NULL);
+	news();
+	for (size_t i = 0; i < 2; i++) {
+		add_many(s, counts[i]);
+		assert_int_equal(held(s, counts[i]), counts[i]);
+		must("nft flush set inet u s");
+		wait_until_back(s, counts[i], counts[i], "flush");
+		assert_int_equal(elements("s"), counts[i]);
+	}
+}
+
+static void made_anew(void **state)
+{
+	static const char *const how[] = {
+		"nft 'delete set inet u s; add set inet u s { type ipv4_addr; flags timeout; }'",
+		"nft 'delete table inet u; add table inet u; add set inet u s { type ipv4_addr; "
+		"flags "
+		"timeout; }'",
+		"nft 'flush ruleset; add table inet u; add set inet u s { type ipv4_addr; flags "
+		"timeout; }; add element inet u s { 1.2.3.4 }'",
+		"nft flush ruleset; nft 'add table inet u; add set inet u s { type ipv4_addr; "
+		"flags "
+		"timeout; }'",
+		/* Another kind with the same key. */
+		"nft 'delete set inet u s; add set inet u s { type ipv4_addr; flags "
+		"interval,timeout; "
+		"}'",
+	};
+	struct nl_set *s;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }'");
+	s = nft_set("s", NULL);
+	news();
+	add_many(s, 300);
+	for (size_t i = 0; i < sizeof how / sizeof how[0]; i++) {
+		must(how[i]);
+		wait_until_back(s, 300, 300, how[i]);
+		assert_true(has("s", "10.0.0.0"));
+		assert_true(has("s", "10.0.1.43"));
+		assert_false(has("s", "10.0.1.44"));
+	}
+}
+
+static void one_element_deleted(void **state)
+{
+	struct nl_set *s;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }'");
+	s = nft_set("s", NULL);
+	news();
+	add_many(s, 10);
+	must("nft 'delete element inet u s { 10.0.0.3 }'");
+	wait_until_back(s, 1, 10, "deletion");
+	assert_true(has("s", "10.0.0.3"));
+}
+
+/* What nobody needs any more is not put in again, and life that was left is what it gets. */
+static void life_goes_on(void **state)
+{
+	struct nl_set *s;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }'");
+	s = nft_set("s", NULL);
+	news();
+	add_many(s, 3);
+	add(s, "192.0.2.1", 1);
+	add(s, "192.0.2.2", 100);
+	usleep(1100000);
+	must("nft flush set inet u s");
+	wait_until_back(s, 4, 3, "flush");
+	assert_false(has("s", "192.0.2.1"));
+	assert_shows("nft get element inet u s '{ 192.0.2.2 }'", "timeout 1m38s");
+}
+
+static void others_elements_are_left_alone(void **state)
+{
+	struct nl_set *s;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }; add element inet u s { "
+	     "192.0.2.1, 192.0.2.2 timeout 7d, 192.0.2.3 timeout 1m }'");
+	s = nft_set("s", NULL);
+	news();
+	for (int i = 0; i < 2; i++) { /* looked at, then known */
+		add(s, "192.0.2.1", 600);
+		add(s, "192.0.2.2", 600);
+		add(s, "192.0.2.3", 600);
+	}
+	assert_hides("nft get element inet u s '{ 192.0.2.1 }'", "expires");
+	assert_shows("nft get element inet u s '{ 192.0.2.2 }'", "timeout 7d");
+	assert_shows("nft get element inet u s '{ 192.0.2.3 }'", "timeout 10m");
+	assert_true(holds(s, "192.0.2.1"));
+	/* Who deletes his own does not get it back from us, until the next answer. */
+	must("nft 'delete element inet u s { 192.0.2.1, 192.0.2.3 }'");
+	news();
+	assert_false(holds(s, "192.0.2.1"));
+	for (int i = 0; i < 1000 && !has("s", "192.0.2.3"); i++)
+		usleep(1000);
+	assert_true(has("s", "192.0.2.3"));
+	assert_false(has("s", "192.0.2.1"));
+	add(s, "192.0.2.1", 600);
+	assert_shows("nft get element inet u s '{ 192.0.2.1 }'", "timeout 10m");
+}
+
+/* Nobody has heard anything: all is read and put in again. */
+static void news_were_lost(void **state)
+{
+	struct nl_set *s, *still;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }; add set inet u t { type "
+	     "ipv4_addr; flags timeout; }'");
+	s = nft_set("s", NULL);
+	still = nft_set("t", NULL);
+	add_many(s, 100);
+	add_many(still, 100);
+	monitor_close(monitor);
+	must("nft flush set inet u s");
+	assert_int_equal(held(s, 100), 100); /* as far as is known */
+	assert_int_equal(monitor_open(event, NULL, &monitor), 0);
+	writer_sets_lost(lab.writer);
+	for (int i = 0; i < 2000 && (held(s, 100) < 100 || held(still, 100) < 100); i++)
+		usleep(1000);
+	assert_int_equal(elements("s"), 100);
+	assert_int_equal(elements("t"), 100);
+}
+
+static void templates_and_maps(void **state)
+{
+	struct nl_set *port, *client, *map, *other;
+
+	(void)state;
+	must("nft 'add set inet u p { type ipv4_addr . inet_service; flags timeout; }; "
+	     "add set inet u c { type ipv4_addr . ipv4_addr; flags timeout; }; "
+	     "add map inet u m { type ipv4_addr : mark; flags timeout; }'");
+	port = nft_set("p", "$addr . 443");
+	client = nft_set("c", "$client . $addr");
+	map = handle((struct conf_set){.name = (char *)"m", .value = (char *)"0x10"});
+	other = handle((struct conf_set){.name = (char *)"m", .value = (char *)"0x20"});
+	assert_true(add(port, "192.0.2.1", 600).fresh);
+	assert_false(add(port, "192.0.2.1", 600).fresh);
+	add_for(client, "192.0.2.1", 600, "192.168.1.7");
+	add(map, "192.0.2.1", 600);
+	assert_true(has("p", "192.0.2.1 . 443"));
+	assert_true(has("c", "192.168.1.7 . 192.0.2.1"));
+	assert_shows("nft list map inet u m", ": 0x00000010");
+	assert_true(holds(map, "192.0.2.1"));
+	assert_false(holds(other, "192.0.2.1"));
+	add(other, "192.0.2.1", 600); /* the later rule's */
+	assert_shows("nft list map inet u m", ": 0x00000020");
+	assert_false(holds(map, "192.0.2.1"));
+	must("nft flush table inet u; nft 'flush set inet u p; flush set inet u c; flush map inet "
+	     "u "
+	     "m'");
+	news();
+	for (int i = 0; i < 1000 && !has("p", "192.0.2.1 . 443"); i++)
+		usleep(1000);
+	assert_true(has("p", "192.0.2.1 . 443"));
+	for (int i = 0; i < 1000 && !has("c", "192.168.1.7 . 192.0.2.1"); i++)
+		usleep(1000);
+	assert_true(has("c", "192.168.1.7 . 192.0.2.1"));
+	for (int i = 0; i < 1000 && !strstr(output("nft list map inet u m", NULL), "0x00000020");
+		i++)
+		usleep(1000);
+	assert_shows("nft list map inet u m", ": 0x00000020");
+}
+
+/* One job, elements of all lanes: it is done when all have them. */
+static void all_lanes(void **state)
+{
+	struct writer_job job = {.n = 3, .asker = nobody};
+	struct ip_addr a = address("192.0.2.1");
+
+	(void)state;
+	must("ipset create i4 hash:ip timeout 0");
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }; "
+	     "add set inet u i { type ipv4_addr; flags interval,timeout; }'");
+	job.elements[0] = element(nft_set("s", NULL), &a, 600);
+	job.elements[1] = element(nft_set("i", NULL), &a, 600);
+	job.elements[2] =
+		element(handle((struct conf_set){.is_ipset = true, .name = (char *)"i4"}), &a, 600);
+	assert_int_equal(submit(&job), 0);
+	assert_true(has("s", "192.0.2.1"));
+	assert_true(has("i", "192.0.2.1"));
+	assert_true(works("ipset test i4 192.0.2.1"));
+	assert_int_not_equal(job.elements[0].lane, job.elements[1].lane);
+	assert_int_not_equal(job.elements[1].lane, job.elements[2].lane);
+	must("nft delete set inet u i; ipset destroy i4");
+	assert_true(submit(&job) == 0 || job.result == -ENOENT);
+	news();
+	for (int i = 0; i < 3000 && submit(&job) == 0; i++)
+		usleep(1000);
+	assert_int_equal(job.result, -ENOENT);
+}
+
+static void ipset_flushed(void **state)
+{
+	struct nl_set *s;
+
+	(void)state;
+	must("ipset create i4 hash:ip,port timeout 0");
+	s = handle((struct conf_set){
+		.is_ipset = true, .name = (char *)"i4", .key = (char *)"$addr . tcp:443"});
+	add_many(s, 1000);
+	must("ipset flush i4");
+	for (int i = 0; i < 4000 && !works("ipset test i4 10.0.3.231,tcp:443"); i++)
+		usleep(1000);
+	for (int i = 0; i < 1000 && held(s, 1000) < 1000; i++)
+		usleep(1000);
+	assert_int_equal(held(s, 1000), 1000);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {TEST(flushed), TEST(made_anew),
+		TEST(one_element_deleted), TEST(life_goes_on), TEST(others_elements_are_left_alone),
+		TEST(news_were_lost), TEST(templates_and_maps), TEST(all_lanes),
+		TEST(ipset_flushed)};
+
+	netns_enter();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
