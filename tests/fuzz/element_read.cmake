@@ -1,0 +1,1 @@
+tungate_fuzz(fuzz_element_read tg_netlink)
