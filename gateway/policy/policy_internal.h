@@ -47,6 +47,7 @@ struct policy_whom {
 struct policy_condition {
 	bool any_name;
 	bool unqualified;	 /* or-ed to the sources */
+	bool learns;		 /* a check of the rule does */
 	const uint16_t *sources; /* of the matcher; one of them holds the name */
 	size_t n_sources;
 	const uint16_t *except; /* none of these does */
@@ -64,7 +65,6 @@ struct policy_condition {
 	int own; /* the source of domains, -1: none, or every name */
 	bool also;
 	unsigned also_bit;
-	bool learns; /* a check of the rule does */
 };
 
 struct policy_file { /* one that was read, or is missed */

@@ -39,6 +39,8 @@ static const char yaml[] =
 	"  - { name: six-away, domain: [away.test], type: AAAA, answer: fake, egress: vpn }\n"
 	"  - { name: four-away, domain: [away.test], answer: fake, egress: proxy }\n"
 	"  - { name: now-real, domain: [real.test], answer: real, upstream: one }\n"
+	"  - { name: checked, domain: [checked.test], answer: real, egress: proxy,\n"
+	"      check: { answers: out, of: near, rule: vpn } }\n"
 	"  - { name: fake, domain: [fake.test], answer: fake, egress: direct }\n";
 
 struct sent sent[OUT_MAX];

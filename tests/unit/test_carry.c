@@ -89,6 +89,21 @@ static void an_egress_with_a_mark(void **state)
 	assert_put_back(0, packet, packet_len);
 }
 
+/* The rule that takes the name has an egress of its own, but its check gave this address. */
+static void an_address_that_a_check_gave(void **state)
+{
+	struct world *w = *state;
+	struct fakeip_pair pair = map(w->s, "www.checked.test", "vpn");
+
+	build_udp(pair.v4, false, 4);
+	give(w, 0);
+	answer_one(w, REAL, 60);
+	assert_int_equal(w->s->job->elements[0].op, WRITER_EGRESS_SET);
+	assert_int_equal(w->s->job->elements[0].number, VPN);
+	stage_written(w->s, 0);
+	assert_int_equal(n_sent, 1);
+}
+
 static void timeouts_follow_the_ttl_within_bounds(void **state)
 {
 	static const uint32_t ttls[][2] = {{0, 20}, {61, 61}, {86400, 3600}};
@@ -568,6 +583,7 @@ int main(void)
 		TEST(a_first_packet_waits_for_the_kernel),
 		TEST(the_other_family),
 		TEST(an_egress_with_a_mark),
+		TEST(an_address_that_a_check_gave),
 		TEST(timeouts_follow_the_ttl_within_bounds),
 		TEST(packets_that_wait_keep_their_order),
 		TEST(two_addresses_are_decided_apart),
