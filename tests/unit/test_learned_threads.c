@@ -151,9 +151,89 @@ static void threads_share_it(void **state)
 	learned_unref(l);
 }
 
+/* --- while somebody else writes the file --- */
+
+static void *learn_more(void *arg)
+{
+	const struct learned_config c = {NAMES, 0, 0};
+	unsigned number = (unsigned)(uintptr_t)arg;
+	struct learned *l;
+
+	if (learned_files_get(files, stage->path, &c, now_s, NULL, NULL, &l)) {
+		expect(false);
+		return NULL;
+	}
+	for (unsigned k = 0; k < NAMES / LEARNERS; k++) {
+		struct dns_name n;
+
+		name_make(k * LEARNERS + number, &n);
+		expect(learned_add(l, &n, NULL, now_s) == 1);
+		expect(learned_holds(l, &n, now_s, NULL));
+		(void)usleep(50);
+	}
+	learned_unref(l);
+	return NULL;
+}
+
+static void *touch_it(void *arg)
+{
+	(void)arg;
+	for (unsigned k = 0; !over; k++) {
+		(void)chmod(stage->path, k % 2 ? 0600 : 0640);
+		(void)usleep(300);
+	}
+	return NULL;
+}
+
+static void told_anything(void *arg, struct learned *l, int result)
+{
+	(void)l;
+	expect(result >= 0);
+	*(unsigned *)arg += result == 1;
+}
+
+static void nothing_is_lost_while_others_write(void **state)
+{
+	const struct learned_config c = {NAMES, 0, 0};
+	pthread_t learners[LEARNERS], toucher;
+	struct learned_info info;
+	unsigned taken = 0;
+	struct learned *l;
+
+	stage = *state;
+	over = false;
+	assert_int_equal(learned_files_new(&files), 0);
+	assert_int_equal(learned_files_get(files, stage->path, &c, T0, NULL, NULL, &l), 0);
+	for (uintptr_t i = 0; i < LEARNERS; i++)
+		assert_int_equal(pthread_create(&learners[i], NULL, learn_more, (void *)i), 0);
+	assert_int_equal(pthread_create(&toucher, NULL, touch_it, NULL), 0);
+	do {
+		learned_files_tend(files, ++now_s, NULL, told_anything, &taken);
+		learned_info(l, &info);
+	} while (info.learned < NAMES);
+	for (unsigned i = 0; i < LEARNERS; i++)
+		pthread_join(learners[i], NULL);
+	over = true;
+	pthread_join(toucher, NULL);
+	assert_int_equal(failures, 0);
+	for (unsigned i = 0; i < 4; i++)
+		learned_files_tend(files, ++now_s, NULL, told_anything, &taken);
+	assert_true(taken > 0);
+	learned_info(l, &info);
+	assert_int_equal(info.names, NAMES);
+	learned_unref(l);
+	learned_files_free(files);
+	l = open_with(stage, NAMES, 0, 0, now_s);
+	assert_int_equal(info_of(l).names, NAMES);
+	learned_unref(l);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {learned_case(threads_share_it)};
+	const struct CMUnitTest tests[] = {
+		learned_case(threads_share_it),
+		learned_case(nothing_is_lost_while_others_write),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
