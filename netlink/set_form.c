@@ -86,6 +86,15 @@ static int sizes_check(struct layout *l, uint32_t size, const char *what, const 
 				    size);
 }
 
+/* A number in a concatenation has no type of its own; whose bytes come first nft has noted. */
+static int integer_settle(struct set_field *f, const struct set_kind_integer *told)
+{
+	if (f->size == 0)
+		f->size = told->size;
+	f->host_order = told->order == SET_ORDER_HOST;
+	return f->size == 1 || (f->size && f->size == told->size) ? 0 : -EINVAL;
+}
+
 static int key_layout(const struct set_kind *k, struct layout *ret, const struct why *why)
 {
 	uint32_t types[SET_FIELDS_MAX] = {0};
@@ -103,12 +112,12 @@ static int key_layout(const struct set_kind *k, struct layout *ret, const struct
 	}
 	ret->n = n;
 	for (size_t i = 0; i < n; i++) {
-		uint8_t size = k->n_fields == n ? k->field_size[i] : 0;
+		struct set_field *f = &ret->fields[i];
 
-		ret->fields[i] = (struct set_field){types[i], size, k->key_host_order};
-		/* A set of `typeof`: whose bytes come first only nft knows. */
-		if (types[i] == SET_TYPE_INTEGER && size != 1)
-			return refuse(why, "its %s field is a number whose form no type tells",
+		*f = (struct set_field){
+			types[i], k->n_fields == n ? k->field_size[i] : 0, k->key_host_order};
+		if (f->type == SET_TYPE_INTEGER && integer_settle(f, &k->integers[i]))
+			return refuse(why, "its %s field is a number whose form is not told",
 				ordinals[i]);
 	}
 	return sizes_check(ret, k->key_size, "key", why);

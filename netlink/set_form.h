@@ -21,6 +21,11 @@ struct set_kind {	/* of the answer to NFT_MSG_GETSET, or of an NFT_MSG_NEWSET ev
 	uint8_t n_fields, field_size[SET_KIND_FIELDS];	   /* NFTA_SET_DESC_CONCAT; bytes */
 	/* NFTA_SET_USERDATA: integers whose byte order no type tells (typeof) are this host's. */
 	bool key_host_order, data_host_order;
+	/* The same of the fields of a concatenation, as far as `typeof` tells. */
+	struct set_kind_integer {
+		uint8_t size; /* 0: not told */
+		enum set_order { SET_ORDER_UNKNOWN, SET_ORDER_HOST, SET_ORDER_NETWORK } order;
+	} integers[SET_KIND_FIELDS];
 };
 /* -EBADMSG: it is no such message, or lengths lie. */
 int set_kind_read(const struct nlmsghdr *message, struct set_kind *ret);

@@ -9,11 +9,8 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <stdbool.h>
 #include <string.h>
-
-/* nft's user data (libnftnl/udata.h): type and length of one byte each, then the value. */
-enum { UDATA_KEY_BYTEORDER = 0, UDATA_DATA_BYTEORDER = 1 };
-enum { BYTEORDER_HOST = 1 };
 
 typedef int take_attr(const struct nlattr *attr, struct set_kind *k);
 
@@ -78,26 +75,112 @@ static int take_description(const struct nlattr *attr, struct set_kind *k)
 	}
 }
 
-/* Whoever made the set may have put in anything: what is not nft's is left alone. */
+/* --- user data: nft's own notes, of types and lengths of one byte each (libnftnl/udata.h) --- */
+
+enum { NOTE_KEY_ORDER = 0, NOTE_DATA_ORDER = 1, NOTE_KEY_TYPEOF = 3 };
+enum { ORDER_HOST = 1 };
+enum { TYPEOF_EXPRESSION = 0, TYPEOF_OF = 1 };
+/* Kinds of expressions (enum expr_types of nft's expression.h), and what is noted of them. */
+enum { EXPRESSION_PAYLOAD = 7, EXPRESSION_META = 9, EXPRESSION_CT = 12, EXPRESSION_CONCAT = 13 };
+enum { PAYLOAD_BITS = 4, META_KEY = 0, CT_KEY = 0 };
+
+struct notes {
+	const uint8_t *b;
+	size_t left;
+};
+
+/* Whoever made the set may have put in anything: what is not nft's ends the reading. */
+static bool note_next(struct notes *n, uint8_t *ret_type, struct notes *ret)
+{
+	if (n->left < 2 || (size_t)n->b[1] + 2 > n->left)
+		return false;
+	*ret_type = n->b[0];
+	*ret = (struct notes){n->b + 2, n->b[1]};
+	n->b += ret->left + 2;
+	n->left -= ret->left + 2;
+	return true;
+}
+
+static bool note_find(struct notes n, uint8_t type, struct notes *ret)
+{
+	uint8_t found;
+
+	while (note_next(&n, &found, ret))
+		if (found == type)
+			return true;
+	return false;
+}
+
+static bool note_u32(struct notes n, uint8_t type, uint32_t *ret)
+{
+	struct notes found;
+
+	if (!note_find(n, type, &found) || found.left != sizeof *ret)
+		return false;
+	memcpy(ret, found.b, sizeof *ret); /* as the host wrote it */
+	return true;
+}
+
+/* Those that are integers of a size of their own, and in the host's order. */
+static uint8_t meta_size(uint32_t key)
+{
+	return key == NFT_META_LEN || key == NFT_META_CPU || key == NFT_META_CGROUP ? 4 : 0;
+}
+
+static uint8_t ct_size(uint32_t key)
+{
+	return key == NFT_CT_ZONE ? 2 : 0;
+}
+
+/* One expression of a concatenation. */
+static struct set_kind_integer integer_of(struct notes field)
+{
+	struct set_kind_integer i = {0};
+	uint32_t expression, value;
+	struct notes of;
+
+	if (!note_u32(field, TYPEOF_EXPRESSION, &expression) || !note_find(field, TYPEOF_OF, &of))
+		return i;
+	if (expression == EXPRESSION_PAYLOAD && note_u32(of, PAYLOAD_BITS, &value) && value &&
+		value <= 64) {
+		i.size = (uint8_t)((value + 7) / 8);
+		i.order = SET_ORDER_NETWORK;
+	} else if (expression == EXPRESSION_META && note_u32(of, META_KEY, &value)) {
+		i.size = meta_size(value);
+		i.order = SET_ORDER_HOST;
+	} else if (expression == EXPRESSION_CT && note_u32(of, CT_KEY, &value)) {
+		i.size = ct_size(value);
+		i.order = SET_ORDER_HOST;
+	}
+	return i.size ? i : (struct set_kind_integer){0};
+}
+
+static void take_typeof(struct notes key, struct set_kind *k)
+{
+	struct notes fields, field;
+	uint32_t expression;
+	uint8_t number;
+
+	if (!note_u32(key, TYPEOF_EXPRESSION, &expression) || expression != EXPRESSION_CONCAT ||
+		!note_find(key, TYPEOF_OF, &fields))
+		return;
+	while (note_next(&fields, &number, &field))
+		if (number < SET_KIND_FIELDS)
+			k->integers[number] = integer_of(field);
+}
+
 static void take_user_data(const struct nlattr *attr, struct set_kind *k)
 {
-	const uint8_t *b = mnl_attr_get_payload(attr);
-	size_t left = mnl_attr_get_payload_len(attr);
+	struct notes n = {mnl_attr_get_payload(attr), mnl_attr_get_payload_len(attr)}, key;
+	uint32_t order;
 
-	while (left >= 2 && (size_t)b[1] + 2 <= left) {
-		uint32_t order;
-
-		if (b[0] <= UDATA_DATA_BYTEORDER && b[1] == sizeof order) {
-			memcpy(&order, b + 2, sizeof order);
-			if (b[0] == UDATA_KEY_BYTEORDER)
-				k->key_host_order = order == BYTEORDER_HOST;
-			else
-				k->data_host_order = order == BYTEORDER_HOST;
-		}
-		left -= (size_t)b[1] + 2;
-		b += (size_t)b[1] + 2;
-	}
+	k->key_host_order = note_u32(n, NOTE_KEY_ORDER, &order) && order == ORDER_HOST;
+	k->data_host_order = note_u32(n, NOTE_DATA_ORDER, &order) && order == ORDER_HOST;
+	if (note_find(n, NOTE_KEY_TYPEOF, &key))
+		take_typeof(key, k);
 }
+
+/* --- the message --- */
 
 static int take_set(const struct nlattr *attr, struct set_kind *k)
 {

@@ -96,6 +96,12 @@ static void sets(void **state)
 		"{ 192.0.2.9 . 192.0.2.1 }");
 	check("type ipv4_addr . uid", "$addr . 4321", NULL, "192.0.2.1", "{ 192.0.2.1 . 4321 }");
 	check("typeof ip daddr . ip dscp", "$addr . 0x2e", NULL, "192.0.2.1", "{ 192.0.2.1 . ef }");
+	check("typeof ip daddr . ct zone", "$addr . 258", NULL, "192.0.2.1", "{ 192.0.2.1 . 258 }");
+	check("typeof ip daddr . ip length; flags interval", "$addr . 258", NULL, "192.0.2.1",
+		"{ 192.0.2.1 . 258 }");
+	check("typeof vlan id . ip daddr", "258 . $addr", NULL, "192.0.2.1", "{ 258 . 192.0.2.1 }");
+	check("typeof ip daddr . meta length", "$addr . 258", NULL, "192.0.2.1",
+		"{ 192.0.2.1 . 258 }");
 	check("type ether_type . ipv4_addr", "ip . $addr", NULL, "192.0.2.1", "{ ip . 192.0.2.1 }");
 }
 

@@ -376,14 +376,33 @@ static void literals_that_do_not_fit(void **state)
 		"the first field of its key is an IPv4 address, '::1' is none");
 }
 
-/* A number of which only nft knows where it comes from, and so whose bytes come first. */
-static void numbers_of_typeof_are_refused(void **state)
+/* Numbers that have no type: nft has noted what they are. */
+static void numbers_of_typeof(void **state)
 {
+	const uint16_t zone = 258;
+	const uint32_t cpu = 7;
+	struct set_form f = form("typeofzone", "$addr . 258", NULL);
+	struct set_kind k = told("typeoflen");
+	char key[] = "$addr . 7", why[128];
+	struct conf_set conf = {.key = key};
+
 	(void)state;
-	refused("typeoflen", "$addr . 7", NULL,
-		"its second field is a number whose form no type tells");
-	refused("typeofri", "$addr . 7", NULL,
-		"its second field is a number whose form no type tells");
+	assert_memory_equal(f.key + 4, &zone, 2);
+	assert_memory_equal(form("typeofcpu", "$addr . 7", NULL).key + 4, &cpu, 4);
+	f = form("typeoflen", "$addr . 258", NULL);
+	has_key(&f, &v4, "0102030401020000");
+	f = form("typeofri", "$addr . 258", NULL);
+	has_key(&f, &v4, "0102030401020000");
+	assert_true(f.interval && f.concat);
+	memset(k.integers, 0, sizeof k.integers);
+	assert_int_equal(set_form_make(&conf, &k, &f, why, sizeof why), -EINVAL);
+	assert_string_equal(why, "its second field is a number whose form is not told");
+	k.n_fields = 2;
+	k.field_size[0] = 4;
+	k.field_size[1] = 2; /* but not in which order */
+	assert_int_equal(set_form_make(&conf, &k, &f, why, sizeof why), -EINVAL);
+	k.field_size[1] = 1;
+	assert_int_equal(set_form_make(&conf, &k, &f, why, sizeof why), 0);
 }
 
 /* --- maps --- */
@@ -520,7 +539,7 @@ int main(void)
 		cmocka_unit_test(the_hosts_own_numbers),
 		cmocka_unit_test(a_client_has_a_family_of_its_own),
 		cmocka_unit_test(literals_that_do_not_fit),
-		cmocka_unit_test(numbers_of_typeof_are_refused),
+		cmocka_unit_test(numbers_of_typeof),
 		cmocka_unit_test(maps_take_values),
 		cmocka_unit_test(maps_take_verdicts),
 		cmocka_unit_test(maps_and_sets_are_told_apart),
