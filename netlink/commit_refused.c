@@ -149,18 +149,20 @@ static int read_item(struct commit *c, const struct commit_item *item, struct el
 /* What becomes of an addition, given what is there. False: it was refused, but not for that. */
 static bool judge_found(struct commit_item *item, const struct element_found *found)
 {
-	item->target->n_absent = 0;
-	if (found->wider) {
-		settle_found(item, found->left_ms); /* somebody's range, which is left alone */
-	} else if (!element_has_value(found, item->e.has_value ? &item->e.value : NULL)) {
-		if (item->way != ITEM_FRESH && item->way != ITEM_RENEWS)
-			return false;
-		item->way = ITEM_REPLACES;
-	} else if (found->left_ms >= item->e.need_ms && item->op == COMMIT_ADD) {
+	const struct element_value *value = item->e.has_value ? &item->e.value : NULL;
+	bool same = element_has_value(found, value);
+	bool stays = item->op == COMMIT_ADD && found->left_ms >= item->e.need_ms;
+
+	/* Somebody's range is left alone. */
+	if (found->wider || (same && stays)) {
 		settle_found(item, found->left_ms);
-	} else {
-		return write_otherwise(item);
+		return true;
 	}
+	if (same)
+		return write_otherwise(item);
+	if (item->way != ITEM_FRESH && item->way != ITEM_RENEWS)
+		return false;
+	item->way = ITEM_REPLACES;
 	return true;
 }
 
@@ -182,8 +184,35 @@ static bool is_there(struct commit *c, struct commit_item *item)
 	return true;
 }
 
-/* Of all additions that have not been tried; those of a full set are not tried if they are not
- * there. */
+static bool is_asked_about(const struct commit *c, const struct commit_item *item, bool full)
+{
+	if (item->settled || item->failure || item->way != ITEM_FRESH)
+		return false;
+	if (item->op == COMMIT_ADD)
+		return full || item->target->n_absent < COMMIT_SURE_AFTER;
+	/* Old kernels refuse a batch for a deletion that finds nothing, and for a new value. */
+	return !c->features.destroy;
+}
+
+static void take_reply(struct commit_item *item, const struct element_found *found, bool full)
+{
+	struct commit_target *t = item->target;
+
+	if (found && item->op == COMMIT_ADD) {
+		t->n_absent = 0;
+		(void)judge_found(item, found);
+	} else if (found && item->op == COMMIT_MAP) {
+		item->way = ITEM_REPLACES;
+	} else if (!found && item->op == COMMIT_DELETE) {
+		commit_settle(item, 0);
+	} else if (!found && full) {
+		commit_settle(item, -ENFILE);
+	} else if (!found && item->op == COMMIT_ADD && t->n_absent < COMMIT_SURE_AFTER) {
+		t->n_absent++;
+	}
+}
+
+/* Additions to a full set are not tried if they are not there. */
 static void ask(struct commit *c, struct commit_target *t, bool full)
 {
 	struct element_found found;
@@ -192,18 +221,12 @@ static void ask(struct commit *c, struct commit_target *t, bool full)
 		struct commit_item *item = &c->items[i];
 		int r;
 
-		if (item->settled || item->failure || item->op != COMMIT_ADD ||
-			item->way != ITEM_FRESH)
+		if (!is_asked_about(c, item, full))
 			continue;
 		r = read_item(c, item, &found);
-		if (r == 0)
-			(void)judge_found(item, &found);
-		else if (r != -ENOENT)
+		if (r < 0 && r != -ENOENT)
 			return; /* the batch will tell */
-		else if (full)
-			commit_settle(item, -ENFILE);
-		else if (t->n_absent < COMMIT_SURE_AFTER)
-			t->n_absent++;
+		take_reply(item, r == 0 ? &found : NULL, full);
 	}
 }
 
@@ -212,7 +235,7 @@ void commit_ask_first(struct commit *c)
 	for (struct commit_target *t = c->targets; t; t = t->next) {
 		bool full = t->full_until_ms && clock_ms() < t->full_until_ms;
 
-		if (full || t->n_absent < COMMIT_SURE_AFTER)
+		if (full || t->n_absent < COMMIT_SURE_AFTER || !c->features.destroy)
 			ask(c, t, full);
 	}
 }
@@ -273,8 +296,10 @@ static void refused_items(struct commit *c, struct commit_target *t)
 		else
 			unexplained = true;
 	}
-	if (t->failure == -EEXIST && !c->whole_error)
+	if (t->failure == -EEXIST && !c->whole_error) {
+		t->n_absent = 0;
 		ask(c, t, false);
+	}
 	if (unexplained)
 		refused_for_no_reason(c, t);
 	/* Of a message the kernel tells one refusal only, and an old one not whose. */

@@ -7,8 +7,7 @@
 
 #define BEAT_TIMEOUT_MS 2500
 
-/* Where the kernel has no deletion that may find nothing, most are taken to be fresh; it says
- * EEXIST of the others, and the next round replaces them. */
+/* Where the kernel has no deletion that may find nothing, there has to be something to delete. */
 static bool replaces(const struct commit *c, enum commit_step step)
 {
 	return step == STEP_NEW_AGAIN || step == (c->features.destroy ? STEP_DESTROY : STEP_DELETE);

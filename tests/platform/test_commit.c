@@ -239,6 +239,7 @@ static int teardown(void **state)
 static void maps(void **state)
 {
 	struct commit_target map = target("m", 4, 4);
+	uint64_t rounds;
 	int a, b, c, d;
 
 	(void)state;
@@ -247,13 +248,15 @@ static void maps(void **state)
 	put(&map, COMMIT_MAP, "198.18.0.1", "192.0.2.1", LIFE_MS);
 	put(&map, COMMIT_MAP, "198.18.0.2", "192.0.2.2", LIFE_MS);
 	run();
-	/* One is replaced, one fresh, one deleted, one was never there. */
+	/* One is replaced, one fresh, one deleted, one was never there: nothing is refused. */
+	rounds = commit->rounds;
 	commit_begin(commit);
 	a = put(&map, COMMIT_MAP, "198.18.0.1", "192.0.2.9", 2 * LIFE_MS);
 	b = put(&map, COMMIT_MAP, "198.18.0.3", "192.0.2.3", LIFE_MS);
 	c = put(&map, COMMIT_DELETE, "198.18.0.2", NULL, 0);
 	d = put(&map, COMMIT_DELETE, "198.18.0.4", NULL, 0);
 	run();
+	assert_int_equal(commit->rounds - rounds, 1);
 	assert_int_equal(result(a), 0);
 	assert_int_equal(result(b), 0);
 	assert_int_equal(result(c), 0);
