@@ -92,16 +92,17 @@ static void fresh_fini(struct fresh *f, bool keep)
 	free(f->target);
 }
 
-/* As the old one: it may be shared with others. */
+/* As the old one: it may be shared with others. Without the right to give it away it is ours, and
+ * what a group of another's may do is nobody's. */
 static int take_mode(int fd, const char *target)
 {
 	struct stat st;
 
 	if (stat(target, &st))
 		return fchmod(fd, FILE_MODE) ? -errno : 0;
-	if (fchown(fd, st.st_uid, st.st_gid))
-		st.st_mode &= 0600; /* then it is nobody else's */
-	return fchmod(fd, st.st_mode & 07777) ? -errno : 0;
+	if (fchown(fd, st.st_uid, st.st_gid) && fchown(fd, (uid_t)-1, st.st_gid))
+		st.st_mode &= 0707;
+	return fchmod(fd, st.st_mode & 0777) ? -errno : 0;
 }
 
 static int fresh_open(struct learned *l, struct fresh *f)

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 /* --- reading --- */
 
@@ -354,6 +355,38 @@ static void a_link_stays_and_modes_are_kept(void **state)
 	assert_int_equal(unlink(target), 0);
 }
 
+/* The daemon gives up the right to give files away. */
+static void a_file_of_another_stays_open_to_him(void **state)
+{
+	struct stage *s = *state;
+	struct stat st;
+	pid_t child;
+	int status;
+
+	if (geteuid() != 0)
+		skip();
+	file_text(s->path, "full:a.test\nfull:b.test\n");
+	assert_int_equal(chown(s->path, 1234, 1235), 0);
+	assert_int_equal(chmod(s->path, 0666), 0);
+	assert_int_equal(chmod(s->dir, 0777), 0);
+	child = fork();
+	if (child == 0) {
+		struct dns_name n = name_of("b.test");
+		struct learned *l;
+
+		if (setresgid(1236, 1236, 1236) || setresuid(1237, 1237, 1237))
+			_exit(2);
+		l = open_with(s, 10, 0, 0, T0);
+		_exit(!learned_remove(l, &n) || tend(l, s, T0 + 1) || info_of(l).compactions != 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_file(s->path, "full:a.test\n");
+	assert_int_equal(stat(s->path, &st), 0);
+	assert_int_equal(st.st_uid, 1237);
+	assert_int_equal(st.st_mode & 07777, 0606);
+}
+
 /* --- what cannot be written --- */
 
 static void limit_files(rlim_t bytes)
@@ -589,6 +622,7 @@ int main(void)
 		learned_case(it_is_bounded_and_kept_in_order),
 		learned_case(times_are_written_once_a_day),
 		learned_case(a_link_stays_and_modes_are_kept),
+		learned_case(a_file_of_another_stays_open_to_him),
 		learned_case(names_live_in_memory_while_the_disk_is_full),
 		learned_case(a_full_disk_when_it_must_be_written_anew),
 		learned_case(a_folder_that_is_not_there),
