@@ -24,6 +24,8 @@ int commit_init(struct commit *c, struct nft_socket *s, struct commit_tables *ta
 
 	c->socket = s;
 	c->tables = tables;
+	c->n_items = 0;
+	memset(c->slots, 0, sizeof c->slots);
 	return r < 0 ? r : nft_features_try(s, &c->batch, &c->features);
 }
 
@@ -43,9 +45,11 @@ void commit_forget(struct commit *c)
 
 void commit_begin(struct commit *c)
 {
+	/* Most commits are small: all of the table takes longer. */
+	for (int i = 0; i < c->n_items; i++)
+		c->slots[c->items[i].slot] = 0;
 	c->n_items = 0;
 	c->targets = NULL;
-	memset(c->slots, 0, sizeof c->slots);
 }
 
 static uint64_t hash_key(const struct commit_target *t, const uint8_t *key)
@@ -136,6 +140,7 @@ int commit_add(struct commit *c, struct commit_target *t, enum commit_op op,
 		if (c->n_items == COMMIT_ITEMS_MAX)
 			return -ENOSPC;
 		item = new_item(c, t);
+		item->slot = (uint16_t)(slot - c->slots);
 		*slot = (int16_t)c->n_items;
 	}
 	item->op = op;

@@ -79,8 +79,9 @@ struct commit_item {
 	 * (found there, not by us; a range that holds it, however short it stays); COMMIT_FOREVER:
 	 * permanent; 0: timeout_ms it is. */
 	uint64_t found_ms;
-	int failure;		  /* of this round */
-	int next;		  /* of the same target, -1: none */
+	int failure; /* of this round */
+	int next;    /* of the same target, -1: none */
+	uint16_t slot;
 	uint32_t message, offset; /* where the last round wrote it */
 };
 #define COMMIT_FOREVER UINT64_MAX
