@@ -1,11 +1,8 @@
 """Item 5: the addresses of an answer are in the user's sets before the answer leaves."""
-import ctypes
 import os
 import re
-import signal
 import socket
 import struct
-import time
 
 import dns.message
 import dns.rdatatype
@@ -13,9 +10,9 @@ import dns.rrset
 import pytest
 
 from lab import Upstream, addresses, answer_to, ede, rcode, wait_for
-
-ADDRESS4, ADDRESS6 = "10.99.0.10", "2001:db8:99::10"  # a.real.test, TTL 77
-SET4, SET6 = "4#inet#user#v4", "6#inet#user#v6"
+from sets import (ADDRESS4, ADDRESS6, SET4, SET6, TIMEOUT4, TIMEOUT6, Reader, address_of, ask_numbers,
+                  assert_told_once, blocks, elements, end_forked, forked, query_bytes, rules, state)
+from sets import table as make_table
 
 
 @pytest.fixture(autouse=True)
@@ -25,43 +22,14 @@ def clean(lab):
     lab.run("gw", "ipset", "destroy", check=False)
 
 
-def table(lab, v4="type ipv4_addr; flags timeout;", v6="type ipv6_addr; flags timeout;"):
-    lab.nft("table inet user {\n" + "".join(f"set {name} {{ {what} }}\n" for name, what in (("v4", v4), ("v6", v6))
-                                            if what) + "}")
-
-
-def rules(sets, kind="nftset", **more):
-    return {"rules": [
-        {"name": "office", "domain": ["real.test"], "answer": "real", "upstream": "wan", kind: sets, **more},
-        {"name": "rest", "answer": "fake", "egress": "direct"}]}
-
-
-def elements(lab, name):
-    """{address: (timeout, what is left)} in seconds; (None, None) for one without end."""
-    found = {}
-    for item in lab.nft_json("list", "set", "inet", "user", name):
-        for element in item.get("set", {}).get("elem", []):
-            if isinstance(element, dict):
-                found[element["elem"]["val"]] = (element["elem"]["timeout"], element["elem"]["expires"])
-            else:
-                found[element] = (None, None)
-    return found
+def table(lab, v4=TIMEOUT4, v6=TIMEOUT6):
+    make_table(lab, {"v4": v4, "v6": v6})
 
 
 def ipset_elements(lab, name):
     """{address: seconds left}"""
     saved = lab.run("gw", "ipset", "save", name).stdout
     return {m[1]: int(m[2]) for m in re.finditer(rf"^add {name} (\S+) timeout (\d+)", saved, re.M)}
-
-
-def state(gw, text):
-    one, = [s for s in gw.status()["sets"] if s["set"] == text]
-    return one
-
-
-def assert_told_once(gw, text, word):
-    lines = [line for line in gw.log_lines(text) if "ok again" not in line]
-    assert len(lines) == 1 and word in lines[0], gw.log()
 
 
 # --- what is put in ---
@@ -317,108 +285,39 @@ def test_an_ipset_made_anew_is_filled_by_the_next_answer(gateway, lab):
 RATE, LOAD_S = 5000, 3
 
 
-def address_of(number):
-    return struct.pack("!I", 0x0a800000 + number)  # 10.128.0.0
-
-
-def query_bytes(number, message_id):
-    label = b"n%d" % number
-    return (struct.pack("!6H", message_id, 0x0100, 1, 0, 0, 0) + bytes([len(label)]) + label
-            + b"\x04real\x04test\0" + struct.pack("!2H", 1, 1))
-
-
-def serve_numbers(sock):
-    """A DNS server: n<number>.real.test has the address of the number."""
-    while True:
-        wire, client = sock.recvfrom(512)
-        number = int(wire[14:13 + wire[12]])
-        end = wire.index(b"\0", 12) + 5
-        sock.sendto(wire[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + wire[12:end] + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4"
-                    + address_of(number), client)
-
-
-def ask_numbers(sock, report):
-    """RATE new names a second for LOAD_S; tells how many were sent and answered, and in what time."""
-    sock.setblocking(False)
-    sent = got = 0
-    start = time.monotonic()
-    last = start
-    while got < RATE * LOAD_S and time.monotonic() < last + 2:
-        due = min(RATE * LOAD_S, int((time.monotonic() - start) * RATE))
-        for _ in range(min(due - sent, 64)):
-            sock.send(query_bytes(1_000_000 + sent, sent & 0xffff))
-            sent += 1
-        try:
-            while True:
-                got += sock.recv(512)[7]  # the number of answers
-                last = time.monotonic()
-        except BlockingIOError:
-            time.sleep(0.001)
-    os.write(report, struct.pack("!2Id", sent, got, last - start))
-
-
-def forked(body):
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with us
-        body()
-    finally:
-        os._exit(0)
-
-
-def nla(kind, data):
-    return struct.pack("=2H", len(data) + 4, kind) + data + bytes(-len(data) % 4)
-
-
-def has_element(netlink, address):
-    """`nft get element inet user v4`, without the time that a process takes: what it finds was there then."""
-    key = nla(0x8001, nla(1, address))  # NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
-    body = (struct.pack("=BBH", socket.AF_UNSPEC + 1, 0, 0) + nla(1, b"user\0") + nla(2, b"v4\0")
-            + nla(0x8003, nla(0x8001, key)))  # NFPROTO_INET; table, set, elements
-    netlink.send(struct.pack("=I2H2I", 16 + len(body), 10 << 8 | 13, 1, 1, 0) + body)  # NFT_MSG_GETSETELEM
-    kind, = struct.unpack_from("=H", netlink.recv(8192), 4)
-    return kind == (10 << 8 | 12)  # NFT_MSG_NEWSETELEM, not an error
-
-
 @pytest.mark.parametrize("intercept", ["tun", "tproxy"])
 def test_each_answer_under_load_has_its_element(gateway, lab, intercept):
     """5,000 queries a second, all names and addresses new, while the checker asks and looks at once."""
     table(lab, v4="type ipv4_addr; size 65535; flags timeout;")
-    server = lab.socket("wan")
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    server.bind(("10.99.0.2", 5354))
-    server.settimeout(None)
-    gw = gateway({**rules([SET4], on_error="servfail"), "upstreams": {"wan": {"servers": ["udp://10.99.0.2:5354"]}}},
-                 intercept)
-    netlink = lab.socket("gw", socket.AF_NETLINK, socket.SOCK_RAW, proto=12)  # NETLINK_NETFILTER
-    netlink.bind((0, 0))
-    assert not has_element(netlink, address_of(0))
-    load = lab.connect("8.8.8.8")
-    load.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     read_end, write_end = os.pipe()
-    children = [forked(lambda: serve_numbers(server)), forked(lambda: ask_numbers(load, write_end))]
-    try:
-        os.close(write_end)
-        checked = failed = 0
-        with lab.connect("8.8.8.8") as sock:
-            os.set_blocking(read_end, False)
-            report = None
-            while report is None:
-                sock.send(query_bytes(checked, checked & 0xffff))
-                reply = sock.recv(512)
-                there = has_element(netlink, address_of(checked))
-                if reply[3] & 15 == 0:
-                    assert reply[-4:] == address_of(checked)
-                    assert there, f"answer {checked} left before its element was in the set"
-                else:
-                    failed += 1  # over the 50 ms of a push: that may happen, but not often
-                checked += 1
-                try:
-                    report = os.read(read_end, 16) or None
-                except BlockingIOError:
-                    pass
+    with blocks(lab) as upstreams, Reader(lab) as reader, lab.connect("8.8.8.8") as load:
+        gw = gateway({**rules([SET4], on_error="servfail"), **upstreams}, intercept)
+        assert not reader.has("v4", address_of(0))
+        load.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        child = forked(lambda: ask_numbers(load, write_end, RATE, LOAD_S))
+        try:
+            os.close(write_end)
+            checked = failed = 0
+            with lab.connect("8.8.8.8") as sock:
+                os.set_blocking(read_end, False)
+                report = None
+                while report is None:
+                    sock.send(query_bytes(checked, checked & 0xffff))
+                    reply = sock.recv(512)
+                    there = reader.has("v4", address_of(checked))
+                    if reply[3] & 15 == 0:
+                        assert reply[-4:] == address_of(checked)
+                        assert there, f"answer {checked} left before its element was in the set"
+                    else:
+                        failed += 1  # over the 50 ms of a push: that may happen, but not often
+                    checked += 1
+                    try:
+                        report = os.read(read_end, 16) or None
+                    except BlockingIOError:
+                        pass
+        finally:
+            os.close(read_end)
+            end_forked(child)
         sent, got, took_s = struct.unpack("!2Id", report)
         print(f"sent {sent}, answered {got} in {took_s:.2f} s, checked {checked}, SERVFAIL {failed}")
         assert sent == RATE * LOAD_S and took_s < LOAD_S * 1.5
@@ -429,11 +328,5 @@ def test_each_answer_under_load_has_its_element(gateway, lab, intercept):
             address = socket.inet_ntoa(address_of(number))
             assert failed or "timeout" in lab.run("gw", "nft", "get", "element", "inet", "user", "v4",
                                                   f"{{ {address} }}").stdout
-        assert len(elements(lab, "v4")) >= got
-    finally:
-        os.close(read_end)
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        for sock in (server, load, netlink):
-            sock.close()
+        assert reader.count("v4") >= got
+        gw.stop()
