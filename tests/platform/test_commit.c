@@ -755,6 +755,25 @@ static void full_set(void **state)
 	assert_ours(&full, "10.0.0.2");
 }
 
+/* Deleting and adding it in one batch needs no room beside it. */
+static void full_set_renewed(void **state)
+{
+	struct commit_target full = target("f", 4, 0), set = target("s", 4, 0);
+
+	(void)state;
+	must("nft 'add set inet u f { type ipv4_addr; size 2; flags timeout; elements = { "
+	     "10.0.0.1 timeout 50s, 10.0.0.2 } }'");
+	commit_begin(commit);
+	put(&full, COMMIT_RENEW, "10.0.0.1", NULL, LIFE_MS);
+	put(&set, COMMIT_RENEW, "10.0.0.1", NULL, LIFE_MS);
+	run();
+	assert_int_equal(result(0), 0);
+	assert_int_equal(found_ms(0), 0);
+	assert_int_equal(result(1), 0);
+	assert_in_range(left(&full, "10.0.0.1"), 50001, LIFE_MS);
+	assert_ours(&set, "10.0.0.1");
+}
+
 static int kinds_seen, look_result;
 
 /* Somebody deletes the set `s` while the commit looks at another. */
@@ -966,9 +985,10 @@ int main(void)
 		TEST(all_are_there), OLD(all_are_there), ASKED(all_are_there),
 		TEST(thousand_in_fifty), OLD(thousand_in_fifty), ASKED(thousand_in_fifty),
 		TEST(bounds), TEST(large_elements), TEST(full_set), OLD(full_set), ASKED(full_set),
-		TEST(deleted_between_rounds), ASKED(deleted_between_rounds), TEST(another_kind),
-		ASKED(another_kind), TEST(another_size), TEST(no_timeouts), TEST(others_commit_too),
-		TEST(not_explained), OLD(not_explained), TEST(answers_lost), TEST(features)};
+		TEST(full_set_renewed), OLD(full_set_renewed), TEST(deleted_between_rounds),
+		ASKED(deleted_between_rounds), TEST(another_kind), ASKED(another_kind),
+		TEST(another_size), TEST(no_timeouts), TEST(others_commit_too), TEST(not_explained),
+		OLD(not_explained), TEST(answers_lost), TEST(features)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
