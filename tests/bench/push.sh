@@ -289,20 +289,25 @@ serve_pushing() { # name, kind of set; beside: s, beside the set ranges with 8,0
 	"pushing_$1" "${2/beside/s}"
 }
 
-# New names as fast as it can; then names that it has in its cache, right after their set was flushed.
-push_peer() { # name, kind of set → new names/s, answers, without their element; of cached ones
-	local rate got without after=0 after_got=0 set=${2/beside/s} text
+# Names that it has in its cache, right after their set was flushed, an ipset's 3 s later once more; then new names as
+# fast as it can.
+push_peer() { # name, kind of set → new names/s, answers, without their element; of cached ones; 3 s later
+	local rate got without after=0 after_got=0 later=- set=${2/beside/s} text
 	text=$(push_text "$set")
-	read -r got without _ _ _ rate _ <<< "$(reader -w $dns_window -s "$(third 2)" $dns_at 1000000 "$gw" "$text" 0:push.test:0:n)"
 	if [ "$2" != none ]; then
 		reader -w 16 $dns_at 200 "$gw" - 0:push.test:200:k >/dev/null
 		if [ "$2" = ipset ]; then gw ipset flush bench; else gw nft flush set inet bench "$set"; fi
 		read -r after_got after _ <<< "$(reader -w 16 $dns_at 200 "$gw" "$text" 0:push.test:200:k)"
 	fi
-	echo "$rate $got $without $after_got $after"
+	if [ "$2" = ipset ]; then
+		sleep 3
+		read -r _ later _ <<< "$(reader -w 16 $dns_at 200 "$gw" "$text" 0:push.test:200:k)"
+	fi
+	read -r got without _ _ _ rate _ <<< "$(reader -w $dns_window -s "$(third 2)" $dns_at 1000000 "$gw" "$text" 0:push.test:0:n)"
+	echo "$rate $got $without $after_got $after $later"
 }
 push_peers() {
-	local i name kind rate got without after after_got servers=(tungate dnsmasq smartdns smartdns_forever)
+	local i name kind rate got without after after_got later servers=(tungate dnsmasq smartdns smartdns_forever)
 	rm -f "$dir"/peer.*
 	if command -v chinadns-ng >/dev/null; then
 		servers+=(chinadns_ng)
@@ -315,14 +320,14 @@ push_peers() {
 			for kind in none s beside plain ipset; do
 				case $name.$kind in # who takes only sets of that kind, or is slow enough without, or has been met
 				chinadns_ng.none | chinadns_ng.plain | chinadns_ng.ipset) ;;
-				chinadns_ng.* | *.plain | smartdns.beside | smartdns_forever.none) continue ;;
+				chinadns_ng.* | *.plain | smartdns.beside | smartdns_forever.none | smartdns_forever.beside) continue ;;
 				esac
 				start_dns pushing "$name" "$kind" || continue
 				push_peer "$name" "$kind" | tee -a "$dir/peer.$name.$kind" > "$dir/peer"
 				end_dns
-				read -r rate got without after_got after < "$dir/peer"
+				read -r rate got without after_got after later < "$dir/peer"
 				echo "push_peers round $i: $name, ${push_words[$kind]}: $rate new names/s, $without of $got answers without their element;" \
-					"after a flush $after of $after_got cached ones"
+					"after a flush $after of $after_got cached ones$([ "$later" = - ] || echo ", 3 s later $later")"
 			done
 		done
 	done
@@ -331,7 +336,8 @@ push_peers() {
 		for kind in none s beside plain ipset; do
 			[ -s "$dir/peer.$name.$kind" ] || continue
 			echo "push_peers: $name, ${push_words[$kind]}: $(cut -d' ' -f1 "$dir/peer.$name.$kind" | median) new names/s," \
-				"$(awk '{ for (i = 2; i <= 5; i++) n[i] += $i } END { print n[3] " of " n[2] " without their element, " n[5] " of " n[4] " cached ones after a flush" }' "$dir/peer.$name.$kind")"
+				"$(awk '{ for (i = 2; i <= 6; i++) n[i] += $i } END {
+					print n[3] " of " n[2] " answers without their element, after a flush " n[5] " of " n[4] " cached ones" ($6 == "-" ? "" : ", 3 s later " n[6]) }' "$dir/peer.$name.$kind")"
 		done
 	done
 }
