@@ -16,6 +16,7 @@
 
 /* The kernel tells nothing about ipsets (interface.md, "Sets"). */
 #define IPSETS_EVERY_MS 2000
+#define AROUND_EVERY_MS 1000
 #define SWEEP_EVERY_MS	30000
 /* A transaction of a large interval set holds the lock that all of nft commits under: the slow lane
  * leaves it to others for as long as it had it. */
@@ -283,9 +284,13 @@ static void turn(struct lane *l)
 		writer_calls_run(l->w);
 		beat = writer_beat_due(l->w, now_ms);
 	}
-	if (l->kind == LANE_IPSET && now_ms >= l->look_due_ms) {
-		l->look_due_ms = now_ms + IPSETS_EVERY_MS;
-		sets_look_at_ipsets(&l->w->sets, l);
+	if (l->kind != LANE_SLOW && now_ms >= l->look_due_ms) {
+		l->look_due_ms =
+			now_ms + (l->kind == LANE_HASH ? AROUND_EVERY_MS : IPSETS_EVERY_MS);
+		if (l->kind == LANE_HASH)
+			sets_look_around(&l->w->sets, l);
+		else
+			sets_look_at_ipsets(&l->w->sets, l);
 	}
 	if (now_ms >= l->sweep_due_ms) {
 		l->sweep_due_ms = now_ms + SWEEP_EVERY_MS;

@@ -7,9 +7,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define FILL_ELEMENTS	64 /* of one commit: answers that come meanwhile wait for it */
-#define SAMPLE_ELEMENTS 2  /* of an ipset that are asked for in one look */
-#define IPSET_TEXT_MAX	256
+#define FILL_ELEMENTS	 64 /* of one commit: answers that come meanwhile wait for it */
+#define LOOK_AROUND_SETS 64 /* a second */
+#define SAMPLE_ELEMENTS	 2  /* of an ipset that are asked for in one look */
+#define IPSET_TEXT_MAX	 256
 
 static int add_failed(struct nl_set *h, int error)
 {
@@ -288,31 +289,52 @@ static bool fill(struct kernel_set *set, struct lane *lane)
 	return r == 0 || r == -ESTALE;
 }
 
+/* True: there is more to do, in this lane. */
+static bool tend(struct kernel_set *set, struct lane *lane)
+{
+	if (atomic_load_explicit(&set->look_due, memory_order_relaxed) &&
+		atomic_exchange(&set->look_due, false))
+		(void)set_look(set, lane);
+	if (atomic_load(&set->lane) != lane->kind ||
+		!atomic_load_explicit(&set->fill_due, memory_order_relaxed) ||
+		!atomic_exchange(&set->fill_due, false))
+		return false;
+	if (!is_known(set, lane))
+		(void)set_look(set, lane);
+	if (!is_known(set, lane) || !fill(set, lane)) {
+		set->fill_cursor = 0;
+		return false;
+	}
+	atomic_store(&set->fill_due, true);
+	if (atomic_load(&set->lane) == lane->kind)
+		return true;
+	sets_tell_lane(set); /* it has become another's meanwhile */
+	return false;
+}
+
 bool sets_fill(struct sets *s, struct lane *lane)
 {
 	bool more = false;
 
-	for (size_t i = 0; i < atomic_load(&s->n); i++) {
-		struct kernel_set *set = s->v[i];
-
-		if (atomic_load_explicit(&set->lane, memory_order_relaxed) != lane->kind)
-			continue;
-		if (atomic_load_explicit(&set->look_due, memory_order_relaxed) &&
-			atomic_exchange(&set->look_due, false))
-			(void)set_look(set, lane);
-		if (!atomic_load_explicit(&set->fill_due, memory_order_relaxed) ||
-			!atomic_exchange(&set->fill_due, false))
-			continue;
-		if (!is_known(set, lane))
-			(void)set_look(set, lane);
-		if (is_known(set, lane) && fill(set, lane)) {
-			atomic_store(&set->fill_due, true);
-			more = true;
-		} else {
-			set->fill_cursor = 0;
-		}
-	}
+	for (size_t i = 0; i < atomic_load(&s->n); i++)
+		if (atomic_load_explicit(&s->v[i]->lane, memory_order_relaxed) == lane->kind)
+			more |= tend(s->v[i], lane);
 	return more;
+}
+
+/* A table goes without a word when its owner does (Linux 6.18). Some at a time. */
+void sets_look_around(struct sets *s, struct lane *lane)
+{
+	size_t n = atomic_load(&s->n);
+
+	for (size_t i = 0; i < LOOK_AROUND_SETS && i < n; i++) {
+		struct kernel_set *set = s->v[s->around++ % n];
+
+		if (atomic_load(&set->lane) == LANE_HASH)
+			(void)set_look(set, lane);
+		else if (!set->is_ipset)
+			sets_look_soon(set);
+	}
 }
 
 void sets_sweep(struct sets *s, const struct lane *lane, int64_t now_ms)

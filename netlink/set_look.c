@@ -174,10 +174,16 @@ static int look_nft(struct kernel_set *set, struct lane *lane, bool *ret_changed
 		shadow_shape(&set->shadow, view->target.key_size, view->target.value_size);
 	}
 	pthread_mutex_unlock(&set->owner->lock);
+	if (r == -ETIMEDOUT) /* it says nothing about the set */
+		return r;
 	view->known = r == 0;
-	if (r == 0)
-		hand_over(set, lane_of(set, &kind));
-	return r;
+	if (r < 0) {
+		shadow_lose_all(&set->shadow);
+		return r;
+	}
+	atomic_store(&set->fill_due, true);
+	hand_over(set, lane_of(set, &kind));
+	return 0;
 }
 
 static int look_at_target(struct commit_target *t)
@@ -232,6 +238,8 @@ static int look_ipset(struct kernel_set *set)
 		r = ipset_writer_look(s->ipset, set->name, &set->kind);
 	set->known = r == 0;
 	set->looked_ms = clock_ms();
+	if (r == 0)
+		atomic_store(&set->fill_due, true);
 	pthread_mutex_lock(&s->lock);
 	if (r == 0)
 		r = make_forms(set, make_ipset, &set->kind, &changed);
@@ -252,8 +260,6 @@ int set_look(struct kernel_set *set, struct lane *lane)
 	int r = set->is_ipset ? look_ipset(set) : look_nft(set, lane, &changed);
 
 	note_all(set, r);
-	if (r == 0)
-		atomic_store(&set->fill_due, true);
 	return r;
 }
 

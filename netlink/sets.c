@@ -297,7 +297,7 @@ bool sets_hold(const struct nl_set *h, const struct writer_element *e, const str
 		e->timeout_s ? now_ms + (int64_t)e->need_s * 1000 : SHADOW_FOREVER);
 }
 
-static void tell_lane(struct kernel_set *set)
+void sets_tell_lane(struct kernel_set *set)
 {
 	struct lane *l = &set->owner->w->lanes[atomic_load(&set->lane)];
 
@@ -305,11 +305,16 @@ static void tell_lane(struct kernel_set *set)
 	lane_wake(l);
 }
 
+void sets_look_soon(struct kernel_set *set)
+{
+	atomic_store(&set->look_due, true);
+	sets_tell_lane(set);
+}
+
 static void lose(struct kernel_set *set)
 {
 	shadow_lose_all(&set->shadow);
-	atomic_store(&set->look_due, true);
-	tell_lane(set);
+	sets_look_soon(set);
 }
 
 void sets_lost(struct sets *s)
@@ -339,6 +344,18 @@ static struct kernel_set *event_set(struct sets *s, const struct monitor_set_eve
 	return last;
 }
 
+/* The end of somebody's range takes with it what of ours was only covered by it. */
+static bool may_have_covered(struct kernel_set *set, const struct monitor_set_event *event)
+{
+	const struct set_form *form = set_any_form(set);
+	struct shadow_count count;
+
+	if (!form || !form->interval || shadow_owns(&set->shadow, event->key, event->key_size))
+		return false;
+	shadow_count(&set->shadow, &count);
+	return count.foreign > 0;
+}
+
 void sets_event(struct sets *s, const struct monitor_set_event *event)
 {
 	struct kernel_set *set;
@@ -352,8 +369,12 @@ void sets_event(struct sets *s, const struct monitor_set_event *event)
 		return;
 	if (event->what != MONITOR_ELEMENT_WENT) {
 		lose(set);
+	} else if (may_have_covered(set, event)) {
+		shadow_lose_all(&set->shadow);
+		if (!atomic_exchange(&set->fill_due, true))
+			sets_tell_lane(set);
 	} else if (shadow_lose(&set->shadow, event->key, event->key_size, clock_ms())) {
 		if (!atomic_exchange(&set->fill_due, true))
-			tell_lane(set);
+			sets_tell_lane(set);
 	}
 }

@@ -77,6 +77,7 @@ struct sets {
 	struct kernel_set *v[SETS_MAX];
 	_Atomic size_t n;
 	uint64_t seed;		 /* of shadows */
+	size_t around;		 /* the first lane's, see sets_look_around() */
 	struct kernel_set *last; /* that an event was of; the main thread's */
 	pthread_mutex_t ipset_lock;
 	struct ipset_writer *ipset; /* opened at the first use */
@@ -94,6 +95,9 @@ void sets_event(struct sets *s, const struct monitor_set_event *event);
 void sets_lost(struct sets *s);
 bool sets_hold(const struct nl_set *set, const struct writer_element *e,
 	const struct ip_addr *client, int64_t now_ms);
+/* There is something to do for whose it is. */
+void sets_tell_lane(struct kernel_set *set);
+void sets_look_soon(struct kernel_set *set); /* its lane shall */
 /* The outcome of an element, or of a look at its set, becomes its state. Any lane. */
 void sets_note(struct nl_set *set, int error);
 
@@ -118,6 +122,8 @@ int set_add(struct lane *lane, struct writer_element *e, const struct ip_addr *c
 bool sets_fill(struct sets *s, struct lane *lane);
 /* ipsets tell nothing: each is looked at. */
 void sets_look_at_ipsets(struct sets *s, struct lane *lane);
+/* Each second, the first lane: sets that may have gone without a word. */
+void sets_look_around(struct sets *s, struct lane *lane);
 void sets_sweep(struct sets *s, const struct lane *lane, int64_t now_ms);
 
 #endif

@@ -636,6 +636,9 @@ void shadow_sweep(struct shadow *s, int64_t now_ms)
 void shadow_count(struct shadow *s, struct shadow_count *ret)
 {
 	pthread_mutex_lock(&s->lock);
-	*ret = (struct shadow_count){s->n_held, s->n_lost, s->n_slots * stride(s)};
+	*ret = (struct shadow_count){.held = s->n_held,
+		.lost = s->n_lost,
+		.foreign = s->n_foreign,
+		.size_bytes = s->n_slots * stride(s)};
 	pthread_mutex_unlock(&s->lock);
 }

@@ -83,6 +83,7 @@ void shadow_sweep(struct shadow *s, int64_t now_ms);
 
 struct shadow_count {
 	size_t held, lost; /* live ones may be fewer, until the next sweep */
+	size_t foreign;	   /* of the held */
 	size_t size_bytes;
 };
 void shadow_count(struct shadow *s, struct shadow_count *ret);

@@ -242,8 +242,8 @@ static void deleted_and_made_anew(void **state)
 	assert_true(has("d", "192.0.2.4"));
 	assert_false(has("d", "192.0.2.5"));
 	must("nft 'delete set inet u d; add set inet u d { type ipv4_addr; }'");
-	assert_int_equal(add(s, "192.0.2.4", 600), -EOPNOTSUPP);
-	assert_int_equal(add(s, "192.0.2.4", 600), -EOPNOTSUPP);
+	assert_int_equal(add(s, "192.0.2.6", 600), -EOPNOTSUPP);
+	assert_int_equal(add(s, "192.0.2.6", 600), -EOPNOTSUPP);
 	/* All of it, at once, and back after a second without a word. */
 	must("nft flush ruleset");
 	assert_int_equal(add(other, "192.0.2.4", 600), -ENOENT);
