@@ -501,7 +501,7 @@ const struct conf_option conf_options[] = {
 			"type and listener do. None with also."},
 	{"rules[].check[].learn", CONF_ONE, &conf_type_path, CHECK(learn), .min = 1, .max = 4000,
 		.text = "A file that keeps such names: they belong to the other rule from then on, and are looked up just before this "
-			"one. A line is full:NAME; one that is written by hand never ages. The folder must be there."},
+			"one. A line is full:NAME; one that is written by hand never ages."},
 	{"rules[].check[].capacity", CONF_ONE, &conf_type_number, CHECK(capacity), .fallback = "10k",
 		.allowed = "1 to 1m", .min = 1, .max = 1000000,
 		.text = "With learn: how many names are kept. The one that was asked for longest ago goes first."},

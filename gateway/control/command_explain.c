@@ -45,7 +45,7 @@ static void add_note(void *arg, const char *text)
 
 static void add_sets(struct json_object *all, const struct policy_rule *rule)
 {
-	char text[512];
+	char text[CONF_SET_TEXT_MAX];
 
 	for (size_t i = 0; i < rule->n_sets; i++)
 		json_object_array_add(

@@ -282,7 +282,7 @@ static void except_explain(const struct policy *p, size_t index, const struct dn
 
 static void also_explain(const struct policy_rule *rule, struct why *w)
 {
-	char text[512];
+	char text[CONF_SET_TEXT_MAX];
 
 	why_add(w, "; goes on, and adds");
 	for (size_t i = 0; i < rule->n_sets; i++)
