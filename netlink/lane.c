@@ -150,8 +150,10 @@ static void remember(struct lane *l, const struct lane_element *x, int64_t since
 		ends ? since_ms + (int64_t)life_ms : SHADOW_FOREVER, item->found_ms != 0, x->mark,
 		since_ms, &fresh);
 	/* Lost again while it was being put in, perhaps. */
-	if (x->e->op == WRITER_SET_ADD && shadow_mark(x->shadow) != x->mark)
+	if (x->e->op == WRITER_SET_ADD && shadow_mark(x->shadow) != x->mark) {
 		atomic_store(&x->e->set->set->fill_due, true);
+		l->tends = true;
+	}
 	x->e->fresh = fresh && !item->found_ms;
 }
 
@@ -278,7 +280,7 @@ static void pause_after(struct lane *l, int64_t began_us)
 static void turn(struct lane *l)
 {
 	int64_t now_ms = clock_ms(), began_us = clock_us();
-	bool beat = false, more;
+	bool beat = false;
 
 	if (l->kind == LANE_HASH) {
 		writer_calls_run(l->w);
@@ -291,19 +293,24 @@ static void turn(struct lane *l)
 			sets_look_around(&l->w->sets, l);
 		else
 			sets_look_at_ipsets(&l->w->sets, l);
+		l->tends = true;
 	}
 	if (now_ms >= l->sweep_due_ms) {
 		l->sweep_due_ms = now_ms + SWEEP_EVERY_MS;
 		sets_sweep(&l->w->sets, l, now_ms);
 	}
-	if (atomic_exchange(&l->news, false) && l->commit)
-		commit_forget(l->commit);
+	if (atomic_exchange(&l->news, false)) {
+		l->tends = true;
+		if (l->commit)
+			commit_forget(l->commit);
+	}
 	take_submitted(l);
 	if (l->pending || beat)
 		lane_commit(l, beat);
-	more = sets_fill(&l->w->sets, l);
+	if (l->tends)
+		l->tends = sets_fill(&l->w->sets, l);
 	pause_after(l, began_us);
-	if (!l->pending && !more)
+	if (!l->pending && !l->tends)
 		sleep_until(l, due_ms(l));
 }
 

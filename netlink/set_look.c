@@ -182,6 +182,7 @@ static int look_nft(struct kernel_set *set, struct lane *lane, bool *ret_changed
 		return r;
 	}
 	atomic_store(&set->fill_due, true);
+	lane->tends = true;
 	hand_over(set, lane_of(set, &kind));
 	return 0;
 }

@@ -37,6 +37,7 @@ struct lane {
 	struct writer_part *pending; /* in the order of submission */
 	struct writer_part **pending_end;
 	struct lane_element *elements; /* COMMIT_ITEMS_MAX, of one batch */
+	bool tends; /* sets may have to be looked at or filled */
 	int64_t look_due_ms, sweep_due_ms;
 };
 
