@@ -9,7 +9,8 @@ far_end() { # core or "", program, argument...
 	local core=$1 name
 	name=$(basename "$2")
 	shift
-	ip netns exec tg-$lab-wan ${core:+taskset -c "$core"} "$@" > "$dir/$name.out" 2>&1 &
+	# shellcheck disable=SC2086 # words are words
+	ip netns exec tg-$lab-wan $urgent ${core:+taskset -c "$core"} "$@" > "$dir/$name.out" 2>&1 &
 	far_ends+=($!)
 	[ "$name" = iperf3 ] || wait_ready "$name" $!
 }
