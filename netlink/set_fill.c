@@ -264,6 +264,41 @@ static bool is_known(const struct kernel_set *set, const struct lane *lane)
 	return set->is_ipset ? set->known : set->views[lane->kind].known;
 }
 
+/* In a set without timeouts what has an end would stay for ever. Returns how many have none, which
+ * come first. */
+static size_t permanent_first(struct shadow_element *v, size_t n)
+{
+	size_t n_permanent = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (v[i].until_ms == SHADOW_FOREVER)
+			v[n_permanent++] = v[i];
+	return n_permanent;
+}
+
+static int fill_some(struct kernel_set *set, struct lane *lane, struct shadow_element *v, size_t n)
+{
+	const struct set_form *form = set_any_form(set);
+	size_t n_fit = form && !form->has_timeout ? permanent_first(v, n) : n;
+	int r = 0;
+
+	if (n_fit > 0)
+		r = set->is_ipset ? fill_ipset(set, v, n_fit) : fill_nft(lane, set, v, n_fit);
+	count_add_shared(&lane->w->n_refilled, r == 0 ? n_fit : 0);
+	return r == 0 && n_fit < n ? -EOPNOTSUPP : r;
+}
+
+/* A set that was found full, or without timeouts, is well again when it takes what it lost. */
+static void note_filled(struct kernel_set *set, int error)
+{
+	for (struct nl_set *h = atomic_load(&set->handles); h; h = h->next) {
+		const struct kept_form *k = atomic_load(&h->form);
+
+		if (error || (k && k->form.has_timeout))
+			sets_note(h, error);
+	}
+}
+
 /* Some of what it has lost. True: there may be more. */
 static bool fill(struct kernel_set *set, struct lane *lane)
 {
@@ -277,16 +312,14 @@ static bool fill(struct kernel_set *set, struct lane *lane)
 	/* What was lost on the way may lie behind us. */
 	if (n == 0)
 		return shadow_mark(&set->shadow) != set->fill_mark;
-	r = set->is_ipset ? fill_ipset(set, v, n) : fill_nft(lane, set, v, n);
-	count_add_shared(&lane->w->n_refilled, r == 0 ? n : 0);
+	r = fill_some(set, lane, v, n);
 	/* A set of another kind is looked at first; one that is gone, or full, is filled when it is
 	 * told again. */
 	if (r == -ESTALE)
 		atomic_store(&set->look_due, true);
-	else if (r < 0)
-		for (struct nl_set *h = atomic_load(&set->handles); h; h = h->next)
-			sets_note(h, r);
-	return r == 0 || r == -ESTALE;
+	else
+		note_filled(set, r);
+	return r == 0 || r == -ESTALE || r == -EOPNOTSUPP;
 }
 
 /* True: there is more to do, in this lane. */
