@@ -72,7 +72,7 @@ def text_of(name):
 def rule_of(name):
     timed = KINDS[name][4]
     one = text_of(name) if timed else {"set": text_of(name), "timeout": "permanent"}
-    return rule(name, **{"nftmap" if is_map(name) else "nftset": one}, on_error="servfail")
+    return rule(name, **{"nftmap" if is_map(name) else "nftset": one}, on_error="servfail", push_timeout="2s")
 
 
 BAD = {  # name: what it is made of, the rule's, words of the reason
@@ -140,10 +140,10 @@ def gw(lab, module_gateway):
                 *(rule_of(name) for name in KINDS),
                 *(rule(f"edge{n}", on_error="servfail", push_timeout="2s",
                        nftset=[f"{n}#inet#user#edge{n}", f"{n}#inet#user#edgeport{n} = $addr . 443"]) for n in (4, 6)),
-                rule("hints", nftset=sorted(HINTS), on_error="servfail"),
-                rule("auto", nftset=["inet#user#auto4", "inet#user#auto6"], on_error="servfail"),
-                rule("aliased", nftset=["4#inet#user#aliased4", "6#inet#user#aliased6"], on_error="servfail"),
-                rule("mixed", nftset=["4#inet#user#mixed4", "6#inet#user#mixed6"], on_error="servfail"),
+                rule("hints", nftset=sorted(HINTS), on_error="servfail", push_timeout="2s"),
+                rule("auto", nftset=["inet#user#auto4", "inet#user#auto6"], on_error="servfail", push_timeout="2s"),
+                rule("aliased", nftset=["4#inet#user#aliased4", "6#inet#user#aliased6"], on_error="servfail", push_timeout="2s"),
+                rule("mixed", nftset=["4#inet#user#mixed4", "6#inet#user#mixed6"], on_error="servfail", push_timeout="2s"),
                 rule("lives", nftset=[{"set": "4#inet#user#week4", "timeout": "7d"},
                                       {"set": "4#inet#user#own4", "timeout": "permanent"}, "4#inet#user#usual4"],
                      set_ttl={"min": "20m", "grace": "5m"}),
