@@ -69,6 +69,7 @@ struct daemon {
 
 	int signal_fd;
 	struct loop_op signal_op, nft_op, route_op, neighbour_op;
+	struct loop_timer more_news;
 	struct loop_timer settle;  /* the kernel's news are acted on when they pause */
 	struct loop_timer remake;  /* the TUN device could not be made again yet */
 	struct loop_timer reprobe; /* the firewall let the probe not through, or nobody knows */

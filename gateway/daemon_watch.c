@@ -327,16 +327,35 @@ static void set_event(void *arg, const struct monitor_set_event *event)
 	writer_set_event(d->writer, event);
 }
 
+static void add_news(struct monitor_news *to, const struct monitor_news *news)
+{
+	to->nft_rules |= news->nft_rules;
+	to->links |= news->links;
+	to->addresses |= news->addresses;
+	to->routes |= news->routes;
+	to->ours_removed |= news->ours_removed;
+	to->lost |= news->lost;
+}
+
 static void arrived(struct daemon *d)
 {
-	int error = monitor_read(d->monitor, &d->news);
+	struct monitor_news news = {0};
+	int error = monitor_read(d->monitor, &news);
 
 	if (error)
 		log_warn("the kernel's news cannot be read: %s", strerror(-error));
-	if (d->news.lost)
+	if (news.lost)
 		writer_sets_lost(d->writer); /* answers may miss their sets: at once */
+	if (news.more)
+		loop_timer_set(d->loop, &d->more_news, loop_now_ms(d->loop));
+	add_news(&d->news, &news);
 	loop_timer_set(d->loop, &d->settle,
 		loop_now_ms(d->loop) + (d->news.lost ? SETTLE_LOST_MS : SETTLE_MS));
+}
+
+static void more_due(struct loop_timer *t)
+{
+	arrived(container_of(t, struct daemon, more_news));
 }
 
 static void nft_arrived(struct loop_op *op, int32_t res, uint8_t *data, bool last)
@@ -388,6 +407,7 @@ int daemon_watch_start(struct daemon *d)
 		return error;
 	}
 	d->settle.fire = settled;
+	d->more_news.fire = more_due;
 	d->remake.fire = remake_due;
 	d->reprobe.fire = reprobe_due;
 	d->waker.woken = woken;
@@ -412,6 +432,7 @@ void daemon_watch_stop(struct daemon *d)
 	if (!d->monitor)
 		return;
 	loop_timer_cancel(d->loop, &d->settle);
+	loop_timer_cancel(d->loop, &d->more_news);
 	loop_timer_cancel(d->loop, &d->remake);
 	loop_timer_cancel(d->loop, &d->reprobe);
 	loop_op_cancel(&d->nft_op);

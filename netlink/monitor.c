@@ -191,6 +191,7 @@ static int read_all(struct monitor *m, int fd, struct monitor_news *news)
 		for (int j = 0; j < n; j++)
 			take(m, fd, &m->messages[j], news);
 	}
+	news->more = true;
 	return 0;
 }
 

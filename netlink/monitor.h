@@ -35,6 +35,7 @@ struct monitor_news {	/* what happened since the last read; several may be true 
 	bool routes;	   /* a rule of somebody else, or a default route, came or went */
 	bool ours_removed; /* a rule or route of protocol 198 was removed */
 	bool lost;	   /* the socket overflowed: anything may have happened */
+	bool more;	   /* there may be more to read, of which no descriptor tells again */
 };
 
 /* visit (may be NULL) is called from monitor_read(), in the order of the kernel. */
