@@ -72,6 +72,7 @@ zone        {name: ["TTL TYPE DATA", ...]}; "*.x" and "*" for what is not named;
 import json
 import os
 import pathlib
+import select
 import signal
 import socket
 import subprocess
@@ -87,6 +88,48 @@ DEFAULT_ZONE = {"*": ["60 A 10.50.0.1", "60 AAAA 2001:db8:50::1", '60 TXT "scrip
 
 def ca_of(lab):
     return scripted_certificates.make_ca(lab.dir)
+
+
+class Factory:
+    """Makes processes of the program; one a test module, that has loaded what it needs."""
+    process = None
+
+    @classmethod
+    def make(cls, *line):
+        if cls.process is None:
+            cls.process = subprocess.Popen([sys.executable, "-B", PROGRAM], stdin=subprocess.PIPE,
+                                           stdout=subprocess.PIPE, text=True)
+        cls.process.stdin.write(json.dumps([str(word) for word in line]) + "\n")
+        cls.process.stdin.flush()
+        return Made(int(cls.process.stdout.readline()))
+
+
+class Made:
+    """Like a Popen, of a process that is not our child."""
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid):
+        self.pid, self._fd = pid, os.pidfd_open(pid)
+
+    def wait(self, timeout_s):
+        if self._fd is None:
+            return 0
+        polled = select.poll()
+        polled.register(self._fd, select.POLLIN)
+        if not polled.poll(timeout_s * 1000):
+            raise subprocess.TimeoutExpired("scripted_server.py", timeout_s)
+        os.close(self._fd)
+        self._fd = None
+        return 0
+
+    def poll(self):
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self):
+        signal.pidfd_send_signal(self._fd, signal.SIGKILL)
 
 
 class Scripted:
@@ -119,9 +162,10 @@ class Scripted:
         listen = [[transport, address, port] for address in addresses for transport, port in self.port.items()]
         config = self.dir / "config.json"
         config.write_text(json.dumps({"dir": str(self.dir), "zone": zone, "listen": listen}))
-        with open(self.dir / "output", "wb") as out:
-            self.process = self.lab.popen(self.part, sys.executable, "-B", PROGRAM, config, stdout=out,
-                                          stderr=subprocess.STDOUT, process_group=0)
+        output = self.dir / "output"
+        output.write_bytes(b"")
+        self.process = Factory.make(config, self.lab.namespace(self.part), output)
+        self.lab.add_process(self.process)
         self.lab.far_ends.append(self)
         wait_for(lambda: not self.alive() or self.listens(), "the scripted upstream listens")
         assert self.alive(), self.log()
