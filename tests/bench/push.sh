@@ -78,21 +78,30 @@ reader() { # words; one line of values for each stream
 third() { awk -v n="$1" -v s="$seconds" 'BEGIN { print n * s / 3 }'; } # so many seconds, where a part has three
 in_round() { awk -v n="$1" -v s="$seconds" 'BEGIN { printf "%d\n", n * s }'; } # so many for each second
 
+push_rate() { # rule, prefix → answers a second, CPU us each
+	local before
+	before=$(cpu_ns "$pid")
+	load 8.8.8.8 "$seconds" 256 "$1.test" 0 "$2" > "$dir/rate"
+	awk -v ns=$(($(cpu_ns "$pid") - before)) -v s="$seconds" '{ printf "%s %.2f\n", $1, $1 ? ns / 1e3 / ($1 * s) : 0 }' "$dir/rate"
+}
 push() {
-	local i with without
+	local i with without with_us without_us
 	: > "$dir/ratios"
+	: > "$dir/values"
 	start_push_far
 	push_sets
 	start_push "$(push_rule s s)"
 	for i in $(seq "$rounds"); do
-		without=$(load 8.8.8.8 "$seconds" 256 none.test 0 a$i)
-		with=$(load 8.8.8.8 "$seconds" 256 s.test 0 b$i)
-		echo "push round $i: with $with, without $without answers/s, ratio $(ratio "$with" "$without")"
+		read -r without without_us <<< "$(push_rate none a$i)"
+		read -r with with_us <<< "$(push_rate s b$i)"
+		echo "push round $i: with $with, without $without answers/s, ratio $(ratio "$with" "$without"); CPU $with_us and $without_us us each"
 		ratio "$with" "$without" >> "$dir/ratios"
+		ratio "$with_us" "$without_us" >> "$dir/values"
 	done
 	end_gateway
 	end_far_ends
 	sum_up push "$dir/ratios" "of the same without" at-least 0.5
+	echo "push: $(median < "$dir/values") times the CPU of an answer without"
 }
 
 # 5,000 new names/s and 20,000 cached ones. What is cached lives for 10 s in the set, so it is renewed now and then.
