@@ -4,6 +4,7 @@
     elements(lab, "v4")                                     {address: (timeout, what is left)} by `nft -j`
     texts(lab, "v4")                                        {"10.0.0.1 . 443": "11m"}: as `nft list` writes them
     Reader(lab)                                             the same of the kernel's own messages: .has() .left() .all()
+    Others(lab, 300_000)                                    somebody's large set: .load() .flush()
     blocks(lab)                                             an upstream that is asked for addresses by number
 """
 import contextlib
@@ -78,7 +79,7 @@ def assert_told_once(gw, text, *words):
 # --- what the kernel says ---
 
 NFT = 10 << 8  # NFNL_SUBSYS_NFTABLES
-GET_ELEMENT, NEW_ELEMENT = NFT | 13, NFT | 12
+GET_ELEMENT, NEW_ELEMENT, DELETE_ELEMENT = NFT | 13, NFT | 12, NFT | 14
 DUMP = 0x300  # NLM_F_DUMP
 
 
@@ -173,6 +174,56 @@ class Reader:
 
     def close(self):
         self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Others:
+    """A large set of somebody else's, loaded and flushed in one transaction each, of which the kernel's part takes nearly
+    all of the time."""
+    PER_MESSAGE = 4000
+
+    def __init__(self, lab, n):
+        self.lab = lab
+        lab.nft("table inet others {\nset huge { type ipv4_addr; size 1000000; }\n}")
+        self.sock = lab.socket("gw", socket.AF_NETLINK, socket.SOCK_RAW, proto=12, timeout_s=30)
+        self.sock.setsockopt(socket.SOL_SOCKET, 32, 64 << 20)  # SO_SNDBUFFORCE
+        self.sock.bind((0, 0))
+        names = nla(1, b"others\0") + nla(2, b"huge\0")
+        elements = [nla(0x8001, nla(0x8001, nla(1, struct.pack("!I", 0x0b000000 + i)))) for i in range(n)]
+        self.loading = [self._message(NEW_ELEMENT, 0x400, names + nla(0x8003, b"".join(elements[at:at + self.PER_MESSAGE])))
+                        for at in range(0, n, self.PER_MESSAGE)]
+        self.flushing = self._message(DELETE_ELEMENT, 0, names)
+        self.end = self._message(0x11, 0, b"", 10, 0)  # NFNL_MSG_BATCH_END
+
+    @staticmethod
+    def _message(kind, flags, body, res_id=0, family=socket.AF_UNSPEC + 1):
+        body = struct.pack("!BBH", family, 0, res_id) + body
+        return struct.pack("=I2H2I", 16 + len(body), kind, 1 | flags, 1, 0) + body
+
+    def _commit(self, *messages):
+        last = bytearray(messages[-1])
+        struct.pack_into("=H", last, 6, struct.unpack_from("=H", last, 6)[0] | 4)  # NLM_F_ACK
+        self.sock.send(self._message(0x10, 0, b"", 10, 0) + b"".join(messages[:-1]) + bytes(last) + self.end)
+        kind, error = struct.unpack_from("=4xH10xi", self.sock.recv(8192))
+        assert kind == 2 and error == 0, f"the kernel says {error}"
+
+    def load(self):
+        self._commit(*self.loading)
+
+    def flush(self):
+        self._commit(self.flushing)
+
+    def load_and_flush(self):
+        self._commit(*self.loading, self.flushing)
+
+    def close(self):
+        self.sock.close()
+        self.lab.nft("delete table inet others")
 
     def __enter__(self):
         return self

@@ -1,0 +1,349 @@
+"""How an answer waits for its sets, or does not: from the cache, `push: async`, a kernel that is busy, many rules, and the
+old flows of those who ask."""
+import contextlib
+import os
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from asking import ask_all
+from lab import addresses, ede, rcode, wait_for
+from sets import (LEAST_S, TIMEOUT4, Others, Reader, address_of, ask_numbers, blocks, end_forked, forked, numbered, rule, rules,
+                  state, table, text_of)
+
+SET4 = "4#inet#user#v4"
+LARGE4 = f"{TIMEOUT4} size 65535;"
+
+
+@pytest.fixture(autouse=True)
+def clean(lab):
+    table(lab, {"v4": LARGE4})
+    yield
+    lab.nft("flush ruleset")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def upstreams(lab):
+    with blocks(lab) as it:
+        yield it
+
+
+@pytest.fixture
+def reader(lab):
+    with Reader(lab) as it:
+        yield it
+
+
+@pytest.fixture
+def started(gateway, upstreams):
+    """gateway() with the upstream of numbers."""
+    return lambda config: gateway({**config, **upstreams})
+
+
+def name(number, zone="real.test"):
+    return numbered(number, zone)
+
+
+def ask(gw, number, zone="real.test", **how):
+    """Asked, answered with its address."""
+    assert addresses(gw.ask(name(number, zone), **how)) == [text_of(number)]
+
+
+def pushes(gw):
+    return gw.status()["pushes"]
+
+
+# --- from the cache ---
+
+def test_each_cached_answer_has_its_element(started, reader):
+    """Without a word to the kernel, until somebody else takes it out."""
+    gw = started(rules(SET4))
+    ask(gw, 1)
+    before, hits = pushes(gw), gw.status()["cache"]["hits"]
+    assert before["waited"] == 1 and before["held"] == 0
+    for _ in range(100):
+        ask(gw, 1)
+        assert reader.has("v4", text_of(1))
+    after = pushes(gw)
+    assert gw.status()["cache"]["hits"] == hits + 100
+    assert after["held"] == 100 and after["waited"] == 1
+
+
+def test_each_cached_answer_has_its_element_though_others_delete_it(started, lab, reader):
+    gw = started(rules(SET4))
+    for number in range(20):
+        ask(gw, number)
+    missed = 0
+    for number in range(20):
+        lab.nft(f"delete element inet user v4 {{ {text_of(number)} }}")
+        ask(gw, number)
+        missed += not reader.has("v4", text_of(number))
+    assert missed == 0
+
+
+def test_what_has_less_than_half_left_is_renewed(started, reader):
+    gw = started(rules(SET4, set_ttl="2s"))
+    ask(gw, 1)
+    began = time.monotonic()
+    lefts = []
+    while time.monotonic() < began + 2.5:
+        ask(gw, 1)
+        left = reader.left_s("v4", text_of(1))
+        assert left is not None, "a cached answer left without its element"
+        assert left > 0.8, f"{left} s left of 2"
+        lefts.append(left)
+        time.sleep(0.05)
+    assert gw.status()["cache"]["hits"] >= 20
+    assert 2 <= pushes(gw)["waited"] <= 4, pushes(gw)  # the first, and one each second
+    assert pushes(gw)["held"] > 5 * pushes(gw)["waited"]
+    assert min(lefts) < 1.4, "it was renewed all the time"
+
+
+# --- push: async ---
+
+def test_async_answers_do_not_wait_and_are_counted(started, lab, reader):
+    gw = started(rules(SET4, push="async"))
+    for number in range(50):
+        ask(gw, number)
+    wait_for(lambda: all(reader.has("v4", text_of(number)) for number in range(50)), "all follow", 2)
+    assert pushes(gw)["async"] == 50 and pushes(gw)["waited"] == 0 and pushes(gw)["late"] == 0
+    wait_for(lambda: pushes(gw)["queued"] == 0, "none is on its way", 2)
+    ask(gw, 1)
+    assert pushes(gw)["async"] == 50 and pushes(gw)["held"] == 1
+
+
+class BusyKernel:
+    """Somebody loads elements, one large transaction after the other, each of which holds the lock that all of nft
+    commits under."""
+    ELEMENTS = 200_000
+
+    def __init__(self, lab):
+        self.others, self.stopping, self.n = Others(lab, self.ELEMENTS), threading.Event(), 0
+
+    def load(self):
+        while not self.stopping.is_set():
+            self.others.load_and_flush()
+            self.n += 1
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.load, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join()
+        self.others.close()
+
+
+def timed(gw, number, zone):
+    start = time.monotonic()
+    reply = gw.ask(name(number, zone), edns=True)
+    return reply, time.monotonic() - start
+
+
+def test_no_answer_waits_longer_than_push_timeout(started, lab, reader):
+    """While the kernel is busy answers leave after push_timeout as on_error says; async ones at once."""
+    gw = started({"rules": [
+        rule("answer", nftset=SET4, push_timeout="20ms"),
+        rule("servfail", nftset=SET4, push_timeout="40ms", on_error="servfail"),
+        rule("patient", nftset=SET4, push_timeout="5s", on_error="servfail"),
+        rule("later", nftset=SET4, push="async"),
+        {"name": "rest", "answer": "fake", "egress": "direct"}]})
+    for at, zone in enumerate(("answer", "servfail", "patient", "later")):
+        ask(gw, at, f"{zone}.real.test")
+    took = {"answer": [], "servfail": [], "later": []}
+    late = {"answer": 0, "servfail": 0}
+    number, last = 1000, 0
+    with BusyKernel(lab) as busy:
+        end = time.monotonic() + 12
+        while time.monotonic() < end and (min(late.values()) < 3):
+            for zone in took:
+                number += 1
+                reply, took_s = timed(gw, number, f"{zone}.real.test")
+                took[zone].append(took_s)
+                if zone == "servfail" and rcode(reply) == "SERVFAIL":
+                    assert ede(reply) and not reply.answer
+                    assert took_s > 0.035
+                    late[zone] += 1
+                else:
+                    assert addresses(reply) == [text_of(number)]
+                    assert zone != "servfail" or reader.has("v4", text_of(number))
+                    late["answer"] += zone == "answer" and not reader.has("v4", text_of(number))
+        last = number
+        # Who may wait gets the whole truth.
+        number += 1
+        reply, took_s = timed(gw, number, "patient.real.test")
+        assert rcode(reply) != "NOERROR" or reader.has("v4", text_of(number))
+    print({zone: f"{len(times)} asked, at most {max(times) * 1000:.0f} ms" for zone, times in took.items()}, late,
+          busy.n)
+    assert min(late.values()) >= 3, "the kernel was never busy"
+    assert pushes(gw)["late"] >= sum(late.values())
+    # Both within push_timeout and what a loaded machine takes; not the hundreds of ms of a transaction.
+    for zone, limit_s in (("answer", 0.02), ("servfail", 0.04), ("later", 0)):
+        times = sorted(took[zone])
+        assert times[len(times) // 2] < limit_s + 0.1, times
+    wait_for(lambda: all(reader.has("v4", text_of(n)) for n in range(1001, last + 1)), "all come in later", 5)
+    ask(gw, number + 1, "servfail.real.test")
+    assert state(gw, SET4)["state"] == "ok"
+
+
+# --- conntrack: forget ---
+
+def flows(lab, address):
+    """Source addresses of the flows to it."""
+    listed = lab.run("gw", "conntrack", "-L", "-d", address, "-p", "udp").stdout
+    return sorted(line.split("src=")[1].split()[0] for line in listed.splitlines() if "src=" in line)
+
+
+@contextlib.contextmanager
+def flow(lab, address, source, port=5555):
+    with lab.connect(address, source=source, port=port) as sock:
+        sock.send(b"x")
+        wait_for(lambda: source in flows(lab, address), "the flow is known")
+        yield sock
+
+
+@pytest.fixture
+def second_client(lab):
+    lab.run("cl", "ip", "addr", "add", "192.168.77.3/24", "dev", "eth0")
+    yield "192.168.77.3"
+    lab.run("cl", "ip", "addr", "del", "192.168.77.3/24", "dev", "eth0")
+
+
+@pytest.mark.parametrize("push", ["before", "async"])
+def test_old_flows_are_forgotten_when_an_address_gets_its_set(started, lab, reader, second_client, push):
+    """Those of the client who asks, to this address; and only when it has just got it."""
+    lab.nft("table ip seen {\nchain forward { type filter hook forward priority 0; ct state new counter; }\n}")
+    lab.run("gw", "conntrack", "-F")
+    waits = {"push_timeout": "2s"} if push == "before" else {"push": push}
+    gw = started({"rules": [rule("forget", nftset=SET4, conntrack="forget", **waits),
+                            rule("keep", nftset=SET4, **waits),
+                            {"name": "rest", "answer": "fake", "egress": "direct"}]})
+    first, a, b, c = "192.168.77.2", text_of(100), text_of(101), text_of(102)
+    with flow(lab, a, first), flow(lab, a, second_client), flow(lab, b, first), flow(lab, c, first):
+        assert flows(lab, a) == [first, second_client]
+        ask(gw, 100, "forget.real.test", source=first)
+        wait_for(lambda: flows(lab, a) == [second_client], "the client's flow is forgotten", 2)
+        wait_for(lambda: pushes(gw)["forgotten"] == 1, "it is counted", 2)
+        assert flows(lab, b) == flows(lab, c) == [first]
+        # `conntrack: keep`, the default.
+        ask(gw, 102, "keep.real.test", source=first)
+        # What is in the set is routed by it already: a new flow lives on.
+        with flow(lab, a, first, 5556):
+            for _ in range(3):
+                ask(gw, 100, "forget.real.test", source=first)
+            ask(gw, 101, "forget.real.test", source=second_client)  # not that client's flow
+            wait_for(lambda: reader.has("v4", b), "it is in", 2)
+            assert flows(lab, a) == [first, second_client]
+        assert flows(lab, b) == flows(lab, c) == [first]
+    assert pushes(gw)["forgotten"] == 1
+
+
+# --- also ---
+
+def test_rules_that_go_on_add_their_sets(started, lab, reader):
+    table(lab, {"every": TIMEOUT4, "some": TIMEOUT4, "other": TIMEOUT4,
+                "map marks": "type ipv4_addr : mark; flags timeout;"})
+    gw = started({"rules": [
+        {"name": "all", "also": True, "domain": ["real.test"], "nftset": "4#inet#user#every", "set_ttl": "1h"},
+        {"name": "some", "also": True, "domain": ["some.real.test"], "nftset": "4#inet#user#some",
+         "nftmap": "4#inet#user#marks = 0x20", "set_ttl": "2h"},
+        {"name": "other", "also": True, "domain": ["other.test"], "nftset": "4#inet#user#other"},
+        {**rule("some", nftset=SET4), "name": "winner"},
+        {"name": "plain", "domain": ["real.test"], "answer": "real", "upstream": "wan"},
+        {"name": "rest", "answer": "fake", "egress": "direct"}]})
+
+    def lives(number):
+        return {which: round(left / 10) * 10 for which in ("every", "some", "other", "v4", "marks")
+                if (left := reader.left_s(which, text_of(number))) is not None}
+    for _ in range(2):  # the second from the cache
+        ask(gw, 1, "some.real.test")
+        assert lives(1) == {"every": 3600, "some": 7200, "v4": LEAST_S, "marks": 7200}
+        ask(gw, 2)  # the winner has no sets
+        assert lives(2) == {"every": 3600}
+    assert pushes(gw)["waited"] == 2 and pushes(gw)["held"] == 2
+
+
+# --- 200 of them ---
+
+def test_200_rules_with_200_sets(started, lab, reader):
+    n = 200
+    table(lab, {f"s{i}": TIMEOUT4 for i in range(n)})
+    gw = started({"rules": [*(rule(f"r{i}", nftset=f"4#inet#user#s{i}", on_error="servfail", push_timeout="2s")
+                              for i in range(n)),
+                            {"name": "rest", "answer": "fake", "egress": "direct"}]})
+    with lab.connect("8.8.8.8") as sock:
+        for first in (0, 1000):
+            got = ask_all(sock, [(name(first + i, f"r{i}.real.test"), "A") for i in range(n)], again=True)
+            assert [answer and answer.rcode for answer in got] == [0] * n
+    for i in range(n):
+        assert set(reader.all(f"s{i}")) == {address_of(i), address_of(1000 + i)}
+    told = {one["set"]: one for one in gw.status()["sets"]}
+    assert told == {f"4#inet#user#s{i}": {"set": f"4#inet#user#s{i}", "state": "ok", "elements": 2, "errors": 0}
+                    for i in range(n)}
+    lab.nft("".join(f"flush set inet user s{i}\n" for i in range(n)))
+    wait_for(lambda: all(reader.count(f"s{i}") == 2 for i in range(n)), "all are filled again", 5)
+
+
+def test_the_numbers_of_sets(started, lab):
+    gw = started({"rules": [rule("a", nftset=[SET4, "4#inet#user#none"]),
+                            {"name": "rest", "answer": "fake", "egress": "direct"}]})
+    assert state(gw, "4#inet#user#none") == {"set": "4#inet#user#none", "state": "missing", "elements": 0, "errors": 0}
+    for number in range(5):
+        ask(gw, number, "a.real.test")
+        assert state(gw, SET4) == {"set": SET4, "state": "ok", "elements": number + 1, "errors": 0}
+        assert state(gw, "4#inet#user#none")["errors"] == number + 1
+    assert gw.status()["push_errors"] == 5
+    lab.nft(f"delete element inet user v4 {{ {text_of(0)} }}")
+    wait_for(lambda: pushes(gw)["refilled"] == 1 and state(gw, SET4)["elements"] == 5, "it is put in again", 2)
+
+
+# --- sets that come and go under load ---
+
+RATE, LOAD_S = 2000, 2
+MADE = f"table inet user {{\nset v4 {{ {LARGE4} }}\n}}\n"
+
+
+@pytest.mark.parametrize("how", ["at once", "one after the other"])
+def test_a_set_that_comes_and_goes_under_load(started, lab, reader, how):
+    """No answer is lost and nothing dies; afterwards every name is in the set: those that were answered while there was
+    none, when they are asked for again."""
+    scripts = ["delete set inet user v4\n" + MADE] if how == "at once" else ["delete set inet user v4\n", MADE]
+    table(lab, {"calm": LARGE4})
+    gw = started({**rules([SET4, "4#inet#user#calm"], push_timeout="2s"), "cache": {"size": 20000}})
+    read_end, write_end = os.pipe()
+    with lab.connect("8.8.8.8") as load:
+        load.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        child = forked(lambda: ask_numbers(load, write_end, RATE, LOAD_S, first=0))
+        try:
+            os.close(write_end)
+            os.set_blocking(read_end, False)
+            report, times = None, 0
+            while report is None:
+                for script in scripts:
+                    lab.nft(script)
+                times += 1
+                with contextlib.suppress(BlockingIOError):
+                    report = os.read(read_end, 16) or None
+        finally:
+            os.close(read_end)
+            end_forked(child)
+    sent, got, took_s = struct.unpack("!2Id", report)
+    missing = gw.log_lines(SET4, "missing")
+    print(f"sent {sent}, answered {got} in {took_s:.2f} s; the set was made {times} times, missing {len(missing)} times")
+    print(pushes(gw), state(gw, SET4))
+    assert sent == RATE * LOAD_S and got == sent and times >= 5
+    if how == "at once":
+        assert not missing and state(gw, SET4)["errors"] == 0
+    else:
+        with lab.connect("8.8.8.8") as sock:
+            assert all(answer and answer.rcode == 0 for answer in
+                       ask_all(sock, [(name(number), "A") for number in range(sent)], again=True))
+    wait_for(lambda: reader.count("v4") == sent, f"{sent} are in the set", 5)
+    assert {address_of(i) for i in range(sent)} == set(reader.all("v4")) == set(reader.all("calm"))
+    wait_for(lambda: state(gw, SET4)["state"] == "ok" and state(gw, SET4)["elements"] == sent, "it is told so", 2)
+    assert state(gw, "4#inet#user#calm")["errors"] == 0
