@@ -127,6 +127,7 @@ static void learned_free(struct learned *l)
 	free(l->path);
 	pthread_mutex_destroy(&l->lock);
 	pthread_mutex_destroy(&l->file_lock);
+	pthread_cond_destroy(&l->was_written);
 	free(l);
 }
 
@@ -138,6 +139,7 @@ static struct learned *learned_new(const char *path, const struct learned_config
 		return NULL;
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_mutex_init(&l->file_lock, NULL);
+	pthread_cond_init(&l->was_written, NULL);
 	atomic_init(&l->refs, 1);
 	l->config = config_usable(config);
 	atomic_init(&l->capacity, l->config.capacity);

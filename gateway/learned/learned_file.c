@@ -239,6 +239,7 @@ static int write_beside(struct learned *l)
 	if (err)
 		note_failed(l, err);
 	l->writing = false;
+	pthread_cond_broadcast(&l->was_written);
 	pthread_mutex_unlock(&l->file_lock);
 	if (!err)
 		file_sync_folder(f.target);
@@ -309,19 +310,24 @@ static size_t name_lines(const struct learned *l)
 	return l->lines > l->head.lines ? l->lines - l->head.lines : 0;
 }
 
+static bool is_full(const struct learned *l)
+{
+	return l->torn || name_lines(l) >= (size_t)l->capacity * 2;
+}
+
+/* One that is full and is being written anew is waited for: a line that is only kept for its end
+ * would be lost with us. */
 static int append_bounded(struct learned *l, const char *line, size_t len)
 {
-	bool full = l->torn || name_lines(l) >= (size_t)l->capacity * 2;
-
+	while (l->writing && is_full(l) && !l->unreadable && !l->error)
+		pthread_cond_wait(&l->was_written, &l->file_lock);
 	if (l->unreadable)
 		return -ESTALE;
 	if (l->writing)
 		keep_late(l, line, len);
-	if (full && l->error) /* learned_tend() tries again */
-		return l->error;
-	if (full)
-		return l->writing ? 0 : write_now(l); /* with this name */
-	return append(l, line, len);
+	if (!is_full(l))
+		return append(l, line, len);
+	return l->error ? l->error : write_now(l); /* learned_tend() tries again; with this name */
 }
 
 int learned_file_append(struct learned *l, const struct dns_name *name, int64_t now_s)

@@ -130,7 +130,8 @@ struct learned {
 	bool unreadable; /* what somebody made of it: left alone until it changes */
 	int error;
 	uint64_t compactions;
-	bool writing; /* it is being written anew: new lines are also kept here */
+	bool writing;		    /* it is being written anew: new lines are also kept here */
+	pthread_cond_t was_written; /* writing has ended */
 	char *late;
 	size_t late_len, late_room, late_lines;
 

@@ -228,11 +228,52 @@ static void nothing_is_lost_while_others_write(void **state)
 	learned_unref(l);
 }
 
+/* --- while it is written anew --- */
+
+static bool file_has(const struct dns_name *name)
+{
+	char text[DNS_NAME_TEXT_MAX], line[DNS_NAME_TEXT_MAX + 8], got[4096] = "";
+	int fd = open(stage->path, O_RDONLY);
+	ssize_t n = read(fd, got, sizeof got - 1);
+
+	(void)close(fd);
+	(void)snprintf(line, sizeof line, "full:%s ", dns_name_format(name->b, text));
+	return n > 0 && strstr(got, line);
+}
+
+static void a_new_name_is_in_the_file_at_any_time(void **state)
+{
+	const struct learned_config c = {4, 0, 0};
+	pthread_t tender;
+	struct learned *l;
+
+	stage = *state;
+	over = false;
+	failures = 0;
+	assert_int_equal(learned_files_new(&files), 0);
+	assert_int_equal(learned_files_get(files, stage->path, &c, T0, NULL, NULL, &l), 0);
+	assert_int_equal(pthread_create(&tender, NULL, tend_them, NULL), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		struct dns_name n;
+
+		name_make(i, &n);
+		expect(learned_add(l, &n, NULL, now_s) == 1);
+		expect(file_has(&n));
+		expect(info_of(l).lines <= 2 * c.capacity);
+	}
+	over = true;
+	pthread_join(tender, NULL);
+	assert_int_equal(failures, 0);
+	learned_unref(l);
+	learned_files_free(files);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		learned_case(threads_share_it),
 		learned_case(nothing_is_lost_while_others_write),
+		learned_case(a_new_name_is_in_the_file_at_any_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
