@@ -74,9 +74,10 @@ struct commit_item {
 		ITEM_PLAIN
 	} way; /* how it is written, see commit_write.c */
 	bool settled;
+	bool in_range; /* result 0: somebody's range holds it */
 	int result;
 	/* Result 0: how long the kernel has it for from the commit on, if that is not timeout_ms
-	 * (found there, not by us; a range that holds it, however short it stays); COMMIT_FOREVER:
+	 * (it was there; a range that holds it, however short it stays); COMMIT_FOREVER:
 	 * permanent; 0: timeout_ms it is. */
 	uint64_t found_ms;
 	int failure; /* of this round */
@@ -84,7 +85,15 @@ struct commit_item {
 	uint16_t slot;
 	uint32_t message, offset; /* where the last round wrote it */
 };
-#define COMMIT_FOREVER UINT64_MAX
+#define COMMIT_FOREVER	UINT64_MAX
+#define COMMIT_SLACK_MS 1000
+/* Result 0: what is there is not ours: a range, or it outlives what we would have put in. What does
+ * not is kept as ours, since we may have put it in before we were started anew. */
+static inline bool commit_is_foreign(const struct commit_item *item)
+{
+	return item->in_range || (item->found_ms > item->e.timeout_ms &&
+					 item->found_ms - item->e.timeout_ms > COMMIT_SLACK_MS);
+}
 
 struct commit_owner {		      /* of one message of the batch */
 	struct commit_target *target; /* NULL: the heartbeat */

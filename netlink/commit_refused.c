@@ -155,6 +155,7 @@ static bool judge_found(struct commit_item *item, const struct element_found *fo
 
 	/* Somebody's range is left alone. */
 	if (found->wider || (same && stays)) {
+		item->in_range = found->wider;
 		settle_found(item, found->left_ms);
 		return true;
 	}

@@ -147,14 +147,14 @@ static void remember(struct lane *l, const struct lane_element *x, int64_t since
 
 	shadow_put(x->shadow, item->e.key, item->target->key_size,
 		item->e.has_value ? item->e.value.b : NULL,
-		ends ? since_ms + (int64_t)life_ms : SHADOW_FOREVER, item->found_ms != 0, x->mark,
-		since_ms, &fresh);
+		ends ? since_ms + (int64_t)life_ms : SHADOW_FOREVER, commit_is_foreign(item),
+		x->mark, since_ms, &fresh);
 	/* Lost again while it was being put in, perhaps. */
 	if (x->e->op == WRITER_SET_ADD && shadow_mark(x->shadow) != x->mark) {
 		atomic_store(&x->e->set->set->fill_due, true);
 		l->tends = true;
 	}
-	x->e->fresh = fresh && !item->found_ms;
+	x->e->fresh = fresh && !item->found_ms && !item->in_range;
 }
 
 static int outcome(struct lane *l, struct lane_element *x, int64_t since_ms)

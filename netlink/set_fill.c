@@ -217,6 +217,27 @@ int set_add(struct lane *lane, struct writer_element *e, const struct ip_addr *c
 					: add_nft(lane, e, client, ret);
 }
 
+/* Somebody may have put it in since it was lost, and for longer than we would. */
+static uint64_t need_again_ms(const struct commit_element *e)
+{
+	if (!e->timeout_ms || e->timeout_ms == ELEMENT_NO_TIMEOUT)
+		return COMMIT_FOREVER;
+	return e->timeout_ms > COMMIT_SLACK_MS ? e->timeout_ms - COMMIT_SLACK_MS : 0;
+}
+
+static void put_again(struct kernel_set *set, const struct commit_item *item,
+	const struct shadow_element *e, uint32_t mark, int64_t now_ms)
+{
+	int64_t until_ms = e->until_ms;
+
+	if (item->found_ms)
+		until_ms = item->found_ms == COMMIT_FOREVER ? SHADOW_FOREVER
+							    : now_ms + (int64_t)item->found_ms;
+	shadow_put(&set->shadow, e->key, item->target->key_size,
+		item->e.has_value ? e->value : NULL, until_ms, commit_is_foreign(item), mark,
+		now_ms, NULL);
+}
+
 static int fill_nft(
 	struct lane *lane, struct kernel_set *set, const struct shadow_element *v, size_t n)
 {
@@ -242,16 +263,15 @@ static int fill_nft(
 			e.timeout_ms = v[i].until_ms == SHADOW_FOREVER
 					       ? 0
 					       : (uint64_t)(v[i].until_ms - now_ms);
-		items[i] = commit_add(c, t, COMMIT_RENEW, &e);
+		e.need_ms = need_again_ms(&e);
+		items[i] = commit_add(c, t, COMMIT_ADD, &e);
 	}
 	commit_run(c, false, &beaten);
 	for (size_t i = 0; i < n; i++) {
 		int r = items[i] < 0 ? items[i] : c->items[items[i]].result;
 
 		if (r == 0)
-			shadow_put(&set->shadow, v[i].key, t->key_size,
-				t->value_size ? v[i].value : NULL, v[i].until_ms, false, mark,
-				now_ms, NULL);
+			put_again(set, &c->items[items[i]], &v[i], mark, now_ms);
 		error = worse(error, r);
 	}
 	return error;

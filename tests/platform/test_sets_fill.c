@@ -303,6 +303,53 @@ static void others_elements_are_left_alone(void **state)
 	assert_shows("nft get element inet u s '{ 192.0.2.1 }'", "timeout 10m");
 }
 
+/* What was put in before we were started anew is ours, too: answers rely on it. */
+static void what_was_there_comes_back(void **state)
+{
+	struct nl_set *s;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }; add element inet u s { "
+	     "192.0.2.1 timeout 9m }'");
+	s = nft_set("s", NULL);
+	news();
+	assert_false(add(s, "192.0.2.1", 600).fresh);
+	must("nft flush set inet u s");
+	wait_until_back(s, 1, 0, "flush");
+	assert_shows("nft get element inet u s '{ 192.0.2.1 }'", "timeout 8m59s");
+}
+
+/* The user's elements come back with his set, before ours: they are his. */
+static void users_elements_come_back(void **state)
+{
+	static const char *const flags[] = {"timeout", "timeout,interval"};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		char command[512];
+		struct nl_set *s;
+
+		must("nft 'delete table inet u; add table inet u'");
+		(void)snprintf(command, sizeof command,
+			"nft 'add set inet u s { type ipv4_addr; flags %s; }'", flags[i]);
+		must(command);
+		s = nft_set("s", NULL);
+		news();
+		add(s, "192.0.2.1", 600);
+		add(s, "192.0.2.2", 600);
+		add(s, "192.0.2.3", 600);
+		(void)snprintf(command, sizeof command,
+			"nft 'delete set inet u s; add set inet u s { type ipv4_addr; flags %s; }; "
+			"add element inet u s { 192.0.2.1, 192.0.2.2 timeout 7d }'",
+			flags[i]);
+		must(command);
+		wait_until_back(s, 3, 0, flags[i]);
+		assert_hides("nft get element inet u s '{ 192.0.2.1 }'", "expires");
+		assert_shows("nft get element inet u s '{ 192.0.2.2 }'", "timeout 7d");
+		assert_true(has("s", "192.0.2.3"));
+	}
+}
+
 /* Nobody has heard anything: all is read and put in again. */
 static void news_were_lost(void **state)
 {
@@ -416,6 +463,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {TEST(flushed), TEST(made_anew),
 		TEST(one_element_deleted), TEST(life_goes_on), TEST(others_elements_are_left_alone),
+		TEST(what_was_there_comes_back), TEST(users_elements_come_back),
 		TEST(news_were_lost), TEST(templates_and_maps), TEST(all_lanes),
 		TEST(ipset_flushed)};
 
