@@ -4,17 +4,28 @@
 #include "gateway/base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define TEND_LEAST_MS 15 /* two looks at a file that is being written are not one */
+#define PROBLEM_HEAD  "learned names: "
+
+/* One look at all files. */
+struct look {
+	bool changed;
+	char wrong[512]; /* the last error of a file that was read: FILE:LINE:COLUMN: what */
+};
 
 static void complain(void *arg, bool is_error, const char *text)
 {
-	(void)arg;
-	if (is_error)
-		log_error("%s", text);
-	else
+	struct look *look = arg;
+
+	if (!is_error) {
 		log_warn("%s", text);
+		return;
+	}
+	log_error("%s", text);
+	(void)snprintf(look->wrong, sizeof look->wrong, "%s", text);
 }
 
 /* The tables in force, with one of the checks that each has: of `rule`, or any. NULL: no more. */
@@ -38,47 +49,82 @@ static const struct policy_check *next_table(struct daemon *d, const char *rule,
 
 /* --- upkeep --- */
 
-static void note_problem(struct daemon *d)
+/* "PATH:" and what is wrong; the rest of what is told is ours. */
+static bool is_about(const char *text, const char *path)
 {
+	size_t len = strlen(path);
+
+	return text && strncmp(text, path, len) == 0 && text[len] == ':';
+}
+
+/* False: what is told of it stays. Where a file is wrong is known from the look that found it. */
+static bool describe(const struct daemon *d, const struct look *look, const char *path, int error,
+	char *ret, size_t size)
+{
+	const char *told = d->problems[PROBLEM_LEARNED];
+
+	if (error != -EINVAL)
+		(void)snprintf(ret, size, "%s: %s", path, strerror(-error));
+	else if (is_about(look->wrong, path))
+		(void)snprintf(ret, size, "%s", look->wrong);
+	else if (told && is_about(told + strlen(PROBLEM_HEAD), path))
+		return false;
+	else
+		(void)snprintf(ret, size, "%s: it has errors, see the log", path);
+	return true;
+}
+
+static void note_problem(struct daemon *d, const struct look *look)
+{
+	char text[512], others[48] = "";
 	const struct policy_check *c;
+	const char *path = NULL;
 	struct learned_info info;
-	size_t at = 0;
+	size_t at = 0, n = 0;
+	int error = 0;
 
 	while ((c = next_table(d, NULL, &at))) {
 		learned_info(c->learned, &info);
-		if (!info.error)
+		if (!info.error || n++ > 0)
 			continue;
-		daemon_set_problem(d, PROBLEM_LEARNED,
-			"learned names, %s: %s; those of before stay in force, new ones are kept "
-			"in memory",
-			learned_path(c->learned),
-			info.error == -EINVAL ? "it has errors, see the log"
-					      : strerror(-info.error));
+		error = info.error;
+		path = learned_path(c->learned);
+	}
+	if (n == 0) {
+		daemon_clear_problem(d, PROBLEM_LEARNED);
 		return;
 	}
-	daemon_clear_problem(d, PROBLEM_LEARNED);
+	if (n > 1)
+		(void)snprintf(
+			others, sizeof others, " (and %zu other file%s)", n - 1, n > 2 ? "s" : "");
+	if (describe(d, look, path, error, text, sizeof text))
+		daemon_set_problem(d, PROBLEM_LEARNED,
+			PROBLEM_HEAD
+			"%s%s; those of before stay in force, new ones are kept in memory",
+			text, others);
 }
 
 static void tended(void *arg, struct learned *l, int result)
 {
-	bool *changed = arg;
+	struct look *look = arg;
 
 	if (result == 1)
 		log_info("learned names, %s: read or written anew, and in order", learned_path(l));
-	*changed |= result != 0;
+	look->changed |= result != 0;
 }
 
 void daemon_learned_tend(struct daemon *d)
 {
-	bool changed = d->problems[PROBLEM_LEARNED] != NULL; /* the table may be gone */
+	/* The table that has a problem may be gone. */
+	struct look look = {.changed = d->problems[PROBLEM_LEARNED] != NULL};
 	int64_t now_ms = clock_ms();
 
 	if (now_ms - d->learned_tended_ms < TEND_LEAST_MS)
 		return;
 	d->learned_tended_ms = now_ms;
-	learned_files_tend(d->learned, clock_wall_s(), complain, tended, &changed);
-	if (changed)
-		note_problem(d);
+	learned_files_tend(d->learned, clock_wall_s(), complain, tended, &look);
+	if (look.changed)
+		note_problem(d, &look);
 }
 
 /* --- for the control room --- */
