@@ -65,7 +65,9 @@ struct nl_set {
 	const struct kept_form *_Atomic form; /* NULL: the set is not there, or none of ours */
 	_Atomic int state;		      /* 0, or the errno that its elements get */
 	_Atomic uint64_t errors;
-	int64_t told_ms; /* behind the lock */
+	/* Behind the lock. */
+	int64_t told_ms;
+	bool refuses; /* single elements, its kind is right */
 	char why[128];
 };
 

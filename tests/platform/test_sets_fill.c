@@ -458,6 +458,29 @@ static void ipset_flushed(void **state)
 	assert_int_equal(held(s, 1000), 1000);
 }
 
+/* It takes some and refuses others: that is told once, whatever is asked for next. */
+static void bitmap_refuses_what_is_outside(void **state)
+{
+	struct nl_set *s;
+
+	(void)state;
+	must("ipset create b bitmap:ip range 192.0.2.0/24 timeout 0");
+	s = handle((struct conf_set){.is_ipset = true, .name = (char *)"b"});
+	for (unsigned i = 1; i <= 3; i++) {
+		struct writer_job job = {.n = 1, .asker = nobody};
+		struct ip_addr inside = ip_addr_v4((const uint8_t[]){192, 0, 2, (uint8_t)i});
+		struct ip_addr outside = numbered(i);
+
+		job.elements[0] = element(s, &inside, 600);
+		assert_int_equal(submit(&job), 0);
+		job.elements[0] = element(s, &outside, 600);
+		assert_int_equal(submit(&job), -EINVAL);
+	}
+	assert_true(works("ipset test b 192.0.2.3"));
+	assert_int_equal(lab.n_told, 1);
+	assert_non_null(strstr(lab.told[0], "it does not take every address"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -465,7 +488,7 @@ int main(void)
 		TEST(one_element_deleted), TEST(life_goes_on), TEST(others_elements_are_left_alone),
 		TEST(what_was_there_comes_back), TEST(users_elements_come_back),
 		TEST(news_were_lost), TEST(templates_and_maps), TEST(all_lanes),
-		TEST(ipset_flushed)};
+		TEST(ipset_flushed), TEST(bitmap_refuses_what_is_outside)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
