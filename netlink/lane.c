@@ -35,7 +35,7 @@ void lane_wake(struct lane *l)
 static bool has_work(struct lane *l)
 {
 	return atomic_load(&l->submitted) || atomic_load(&l->stopping) || atomic_load(&l->news) ||
-	       (l->kind == LANE_HASH && writer_calls_waiting(l->w));
+	       atomic_load(&l->tend_due) || (l->kind == LANE_HASH && writer_calls_waiting(l->w));
 }
 
 /* Sleeps until something was asked or something is due. Whoever asks looks at `sleeping` after it
@@ -152,7 +152,7 @@ static void remember(struct lane *l, const struct lane_element *x, int64_t since
 	/* Lost again while it was being put in, perhaps. */
 	if (x->e->op == WRITER_SET_ADD && shadow_mark(x->shadow) != x->mark) {
 		atomic_store(&x->e->set->set->fill_due, true);
-		l->tends = true;
+		atomic_store(&l->tend_due, true);
 	}
 	x->e->fresh = fresh && !item->found_ms && !item->in_range;
 }
@@ -293,21 +293,17 @@ static void turn(struct lane *l)
 			sets_look_around(&l->w->sets, l);
 		else
 			sets_look_at_ipsets(&l->w->sets, l);
-		l->tends = true;
 	}
 	if (now_ms >= l->sweep_due_ms) {
 		l->sweep_due_ms = now_ms + SWEEP_EVERY_MS;
 		sets_sweep(&l->w->sets, l, now_ms);
 	}
-	if (atomic_exchange(&l->news, false)) {
-		l->tends = true;
-		if (l->commit)
-			commit_forget(l->commit);
-	}
+	if (atomic_exchange(&l->news, false) && l->commit)
+		commit_forget(l->commit);
 	take_submitted(l);
 	if (l->pending || beat)
 		lane_commit(l, beat);
-	if (l->tends)
+	if (atomic_exchange(&l->tend_due, false) || l->tends)
 		l->tends = sets_fill(&l->w->sets, l);
 	pause_after(l, began_us);
 	if (!l->pending && !l->tends)

@@ -199,7 +199,7 @@ static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_
 	need_ms = e->timeout_s ? clock_ms() + (int64_t)e->need_s * 1000 : SHADOW_FOREVER;
 	/* Another job may just have brought it. */
 	if (shadow_holds(&set->shadow, element.key, k->form.key_size,
-		    k->form.value_size ? k->form.value : NULL, need_ms))
+		    k->form.kept_size ? k->form.value : NULL, need_ms))
 		return 0;
 	ret->shadow = &set->shadow;
 	ret->mark = shadow_mark(&set->shadow);
@@ -238,27 +238,38 @@ static void put_again(struct kernel_set *set, const struct commit_item *item,
 		now_ms, NULL);
 }
 
+/* The handle's that put such an element in. NULL: none is left. */
+static const struct set_form *form_with(const struct kernel_set *set, const uint8_t *value)
+{
+	for (const struct nl_set *h = atomic_load(&set->handles); h; h = h->next) {
+		const struct kept_form *k = atomic_load(&h->form);
+
+		if (k && memcmp(k->form.value, value, k->form.kept_size) == 0)
+			return &k->form;
+	}
+	return NULL;
+}
+
 static int fill_nft(
 	struct lane *lane, struct kernel_set *set, const struct shadow_element *v, size_t n)
 {
 	struct commit *c = lane->commit;
 	struct commit_target *t = &set->views[lane->kind].target;
-	const struct set_form *form = set_any_form(set);
+	const struct set_form *form;
 	uint32_t mark = shadow_mark(&set->shadow);
 	int64_t now_ms = clock_ms();
 	int items[FILL_ELEMENTS], error = 0;
 	bool beaten;
 
-	if (!form)
-		return -ENOENT;
 	commit_begin(c);
 	for (size_t i = 0; i < n; i++) {
 		struct commit_element e = {.timeout_ms = ELEMENT_NO_TIMEOUT};
 
 		memcpy(e.key, v[i].key, t->key_size);
+		form = form_with(set, v[i].value);
+		if (!form)
+			return -ENOENT;
 		element_of(form, &e);
-		if (t->value_size)
-			e.value.b = v[i].value;
 		if (t->has_timeout)
 			e.timeout_ms = v[i].until_ms == SHADOW_FOREVER
 					       ? 0

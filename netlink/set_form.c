@@ -266,6 +266,18 @@ static int verdict_fill(struct set_form *f, const char *text, const struct why *
 	return refuse(why, "its value is a verdict, '%s' is none", text);
 }
 
+/* So that what is remembered tells one verdict from another (FNV-1a of the chain). */
+static void verdict_keep(struct set_form *f)
+{
+	uint64_t hash = 0xcbf29ce484222325ULL;
+
+	for (const char *p = f->chain; *p; p++)
+		hash = (hash ^ (uint8_t)*p) * 0x100000001b3ULL;
+	memcpy(f->value, &f->code, sizeof f->code);
+	memcpy(f->value + sizeof f->code, &hash, sizeof hash);
+	f->kept_size = sizeof f->code + sizeof hash;
+}
+
 static int map_fill(struct set_form *f, const struct conf_set *conf, const struct set_kind *kind,
 	const struct why *why)
 {
@@ -276,12 +288,15 @@ static int map_fill(struct set_form *f, const struct conf_set *conf, const struc
 		return conf->value ? refuse(why, "it is a set, not a map") : 0;
 	if (!conf->value)
 		return refuse(why, "it is a map, and no value is written");
-	if (kind->data_type == NFT_DATA_VERDICT)
-		return verdict_fill(f, conf->value, why);
+	if (kind->data_type == NFT_DATA_VERDICT) {
+		err = verdict_fill(f, conf->value, why);
+		verdict_keep(f);
+		return err;
+	}
 	err = value_layout(kind, &l, why);
 	if (err)
 		return err;
-	f->value_size = (uint8_t)kind->data_size;
+	f->value_size = f->kept_size = (uint8_t)kind->data_size;
 	return value_fill(f, conf, &l, why);
 }
 

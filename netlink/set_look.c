@@ -128,16 +128,6 @@ static enum lane_kind lane_of(struct kernel_set *set, const struct set_kind *kin
 	return LANE_HASH;
 }
 
-static void hand_over(struct kernel_set *set, enum lane_kind kind)
-{
-	struct lane *to = &set->owner->w->lanes[kind];
-
-	if (atomic_exchange(&set->lane, (uint8_t)kind) == kind)
-		return;
-	atomic_store(&to->news, true);
-	lane_wake(to);
-}
-
 /* The view's target is what the kernel has now. True: it was another. */
 static bool target_use(struct commit_target *t, const struct set_kind *kind)
 {
@@ -171,7 +161,7 @@ static int look_nft(struct kernel_set *set, struct lane *lane, bool *ret_changed
 		forget_forms(set);
 	if (r == 0) {
 		*ret_changed |= target_use(&view->target, &kind);
-		shadow_shape(&set->shadow, view->target.key_size, view->target.value_size);
+		shadow_shape(&set->shadow, view->target.key_size, set_any_form(set)->kept_size);
 	}
 	pthread_mutex_unlock(&set->owner->lock);
 	if (r == -ETIMEDOUT) /* it says nothing about the set */
@@ -182,8 +172,8 @@ static int look_nft(struct kernel_set *set, struct lane *lane, bool *ret_changed
 		return r;
 	}
 	atomic_store(&set->fill_due, true);
-	lane->tends = true;
-	hand_over(set, lane_of(set, &kind));
+	atomic_store(&set->lane, (uint8_t)lane_of(set, &kind));
+	sets_tell_lane(set);
 	return 0;
 }
 
@@ -239,8 +229,10 @@ static int look_ipset(struct kernel_set *set)
 		r = ipset_writer_look(s->ipset, set->name, &set->kind);
 	set->known = r == 0;
 	set->looked_ms = clock_ms();
-	if (r == 0)
+	if (r == 0) {
 		atomic_store(&set->fill_due, true);
+		sets_tell_lane(set);
+	}
 	pthread_mutex_lock(&s->lock);
 	if (r == 0)
 		r = make_forms(set, make_ipset, &set->kind, &changed);

@@ -9,8 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A set that takes some elements and refuses others (it is at its limit, or a bitmap) is told about
- * once in this time. */
+/* A set that hovers at its limit is told about once in this time. */
 #define RECOVERED_AFTER_MS 60000
 
 /* --- states --- */
@@ -39,8 +38,7 @@ static const char *meaning(const struct nl_set *h, int state)
 	case -ENOENT:
 		return "there is no such set";
 	case -EINVAL:
-		return !atomic_load(&h->form) && h->why[0] ? h->why
-							   : "it does not take every address";
+		return h->why[0] ? h->why : "the kernel does not take its elements";
 	case -EOPNOTSUPP:
 		return "it was made without `flags timeout`, and a permanent element would stay "
 		       "for ever";
@@ -59,8 +57,8 @@ static void change_state(struct nl_set *h, int state)
 	int64_t now = clock_ms();
 	char line[CONF_SET_TEXT_MAX + 256];
 
-	/* Good news about it wait, so that they cannot alternate. */
-	if (state == 0 && h->refuses && now - h->told_ms < RECOVERED_AFTER_MS)
+	/* Good news about a set that was full waits, so that it cannot alternate. */
+	if (state == 0 && h->state == -ENFILE && now - h->told_ms < RECOVERED_AFTER_MS)
 		return;
 	if (state == 0)
 		snprintf(line, sizeof line, "%s %s: ok again", kind, h->text);
@@ -68,7 +66,6 @@ static void change_state(struct nl_set *h, int state)
 		snprintf(line, sizeof line, "%s %s: %s: %s; answers leave without it", kind,
 			h->text, state_name(state), meaning(h, state));
 	atomic_store(&h->state, state);
-	h->refuses = state == -ENFILE || (state == -EINVAL && atomic_load(&h->form));
 	h->told_ms = now;
 	if (s->changed)
 		s->changed(s->arg, line);
@@ -296,7 +293,7 @@ bool sets_hold(const struct nl_set *h, const struct writer_element *e, const str
 	if (!k->form.has_timeout && e->timeout_s)
 		return false;
 	return shadow_holds(&h->set->shadow, key, k->form.key_size,
-		k->form.value_size ? k->form.value : NULL,
+		k->form.kept_size ? k->form.value : NULL,
 		e->timeout_s ? now_ms + (int64_t)e->need_s * 1000 : SHADOW_FOREVER);
 }
 
@@ -304,13 +301,22 @@ void sets_tell_lane(struct kernel_set *set)
 {
 	struct lane *l = &set->owner->w->lanes[atomic_load(&set->lane)];
 
-	atomic_store(&l->news, true);
+	atomic_store(&l->tend_due, true);
 	lane_wake(l);
 }
 
 void sets_look_soon(struct kernel_set *set)
 {
+	struct lane *l = &set->owner->w->lanes[atomic_load(&set->lane)];
+
 	atomic_store(&set->look_due, true);
+	atomic_store(&l->news, true);
+	sets_tell_lane(set);
+}
+
+static void fill_soon(struct kernel_set *set)
+{
+	atomic_store(&set->fill_due, true);
 	sets_tell_lane(set);
 }
 
@@ -374,10 +380,8 @@ void sets_event(struct sets *s, const struct monitor_set_event *event)
 		lose(set);
 	} else if (may_have_covered(set, event)) {
 		shadow_lose_all(&set->shadow);
-		if (!atomic_exchange(&set->fill_due, true))
-			sets_tell_lane(set);
+		fill_soon(set);
 	} else if (shadow_lose(&set->shadow, event->key, event->key_size, clock_ms())) {
-		if (!atomic_exchange(&set->fill_due, true))
-			sets_tell_lane(set);
+		fill_soon(set);
 	}
 }

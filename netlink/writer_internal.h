@@ -27,7 +27,8 @@ struct lane {
 	pthread_t thread;
 	_Atomic bool started, sleeping, stopping;
 	_Atomic unsigned turns;
-	_Atomic bool news; /* of sets: what is known of them has to be read again */
+	_Atomic bool news;     /* of sets: what is known of them has to be read again */
+	_Atomic bool tend_due; /* sets may have to be looked at, or filled */
 	int wake_fd;
 	struct writer_part *_Atomic submitted; /* a stack */
 
@@ -37,7 +38,7 @@ struct lane {
 	struct writer_part *pending; /* in the order of submission */
 	struct writer_part **pending_end;
 	struct lane_element *elements; /* COMMIT_ITEMS_MAX, of one batch */
-	bool tends; /* sets may have to be looked at or filled */
+	bool tends;		       /* sets have to be filled on */
 	int64_t look_due_ms, sweep_due_ms;
 };
 
