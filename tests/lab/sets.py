@@ -218,9 +218,6 @@ class Others:
     def flush(self):
         self._commit(self.flushing)
 
-    def load_and_flush(self):
-        self._commit(*self.loading, self.flushing)
-
     def close(self):
         self.sock.close()
         self.lab.nft("delete table inet others")
