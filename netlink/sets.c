@@ -9,7 +9,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A set that hovers at its limit is told about once in this time. */
+/* A set that takes some elements and refuses others (it is at its limit, or a bitmap) is told about
+ * once in this time. */
 #define RECOVERED_AFTER_MS 60000
 
 /* --- states --- */
@@ -38,7 +39,8 @@ static const char *meaning(const struct nl_set *h, int state)
 	case -ENOENT:
 		return "there is no such set";
 	case -EINVAL:
-		return h->why[0] ? h->why : "the kernel does not take its elements";
+		return !atomic_load(&h->form) && h->why[0] ? h->why
+							   : "it does not take every address";
 	case -EOPNOTSUPP:
 		return "it was made without `flags timeout`, and a permanent element would stay "
 		       "for ever";
@@ -57,8 +59,8 @@ static void change_state(struct nl_set *h, int state)
 	int64_t now = clock_ms();
 	char line[CONF_SET_TEXT_MAX + 256];
 
-	/* Good news about a set that was full waits, so that it cannot alternate. */
-	if (state == 0 && h->state == -ENFILE && now - h->told_ms < RECOVERED_AFTER_MS)
+	/* Good news about it wait, so that they cannot alternate. */
+	if (state == 0 && h->refuses && now - h->told_ms < RECOVERED_AFTER_MS)
 		return;
 	if (state == 0)
 		snprintf(line, sizeof line, "%s %s: ok again", kind, h->text);
@@ -66,6 +68,7 @@ static void change_state(struct nl_set *h, int state)
 		snprintf(line, sizeof line, "%s %s: %s: %s; answers leave without it", kind,
 			h->text, state_name(state), meaning(h, state));
 	atomic_store(&h->state, state);
+	h->refuses = state == -ENFILE || (state == -EINVAL && atomic_load(&h->form));
 	h->told_ms = now;
 	if (s->changed)
 		s->changed(s->arg, line);
