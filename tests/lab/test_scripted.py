@@ -72,7 +72,7 @@ def test_faults_of_answers(lab, up):
     def with_fault(kind, *args, rdtype="A", tcp=False, edns=False, **how):
         up.fault(kind, **how)
         try:
-            return ask(lab, "web.test", rdtype, tcp, edns=edns, timeout_s=1)
+            return ask(lab, "web.test", rdtype, tcp, edns=edns, timeout_s=4 if tcp else 1)
         finally:
             up.clear()
     assert rcode(with_fault("rcode", rcode="REFUSED")) == "REFUSED"

@@ -376,7 +376,8 @@ def test_no_downgrade(gateway, lab, start, kind):
     a, b = start(A, B)
     plain = [b.udp, b.tcp, b.dns]
     # One with only plain servers is refused; here the encrypted one of the fall-back is never there.
-    gateway(chain(lab, ([getattr(a, kind)], {"timeout": "300ms"}), ([*plain, "tls://10.99.0.99@x.test"], {})))
+    gateway(chain(lab, ([getattr(a, kind)], {"timeout": "300ms"}),
+                  ([*plain, "tls://10.99.0.99@x.test"], {"timeout": "300ms"})))
     assert Client(lab).ask(1).by == [A]
     for fault in ({"kind": "rcode", "rcode": "SERVFAIL"}, {"kind": "silence"}, {"kind": "reset"}):
         a.fault(**fault)

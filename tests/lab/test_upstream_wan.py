@@ -349,7 +349,7 @@ def test_ten_seconds_without_a_wan(gateway, lab, start, transport, intercept):
                 time.sleep(0.05)
             dropped_until = time.monotonic()
             lab.nft("flush table inet lost", part="wan")
-            wait_for(lambda: len(asking.since(dropped_until)) > 120, "some more are asked")
+            wait_for(lambda: len(asking.since(dropped_until)) > 80, "some more are asked")
     during = asking.since(began, dropped_until - 2.2)
     stale = [one for one in during if one[0].startswith("known")]
     new = [one for one in during if one[0].startswith("new")]
