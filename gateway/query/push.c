@@ -95,7 +95,6 @@ static void wait_for(
 	if (rule->push_timeout_ms > p->push_timeout_ms)
 		p->push_timeout_ms = rule->push_timeout_ms;
 	p->job.elements[p->job.n++] = *element;
-	p->pushed = w->seen;
 }
 
 static void found(
@@ -106,6 +105,7 @@ static void found(
 	w->any = true;
 	if (!w->to || w->to->job.n == WRITER_JOB_ELEMENTS)
 		return;
+	w->to->pushed = w->seen;
 	if (rule->push == CONF_PUSH_ASYNC && element->op == WRITER_SET_ADD)
 		later_add(w->to->engine, rule, w->client, element);
 	else

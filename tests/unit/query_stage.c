@@ -255,7 +255,8 @@ void forgetter_submit(
 void writer_submit(struct writer *w, struct writer_job *job)
 {
 	(void)w;
-	require(!stage->job, "one job at a time");
+	require(!stage->job || !stage->job_before, "one job at a time, and one beside it");
+	stage->job_before = stage->job;
 	require(job->n > 0 && job->n <= WRITER_JOB_ELEMENTS, "a job's size");
 	stage->job = job;
 	stage->n_jobs++;
@@ -448,7 +449,8 @@ void stage_written(struct stage *s, int result)
 	struct writer_job *job = s->job;
 
 	require(job, "a job waits");
-	s->job = NULL;
+	s->job = s->job_before;
+	s->job_before = NULL;
 	job->result = result;
 	job->done(job);
 }

@@ -52,7 +52,8 @@ struct stage {
 	struct dns_name refreshed[STAGE_REFRESHED_MAX];
 	size_t n_refreshed;
 
-	struct writer_job *job; /* that waits; the engine never has two of one query */
+	struct writer_job *job;	       /* that waits; the engine never has two of one query, */
+	struct writer_job *job_before; /* but with one that no answer waits for */
 	/* What the sets have; NULL: nothing. */
 	bool (*held)(const struct stage *s, const struct writer_element *e);
 	uint32_t last_need_s;

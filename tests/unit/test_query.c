@@ -26,6 +26,9 @@ static const char yaml[] =
 	"}\n"
 	"  - { name: strict, domain: [strict.test], answer: real, upstream: two,\n"
 	"      nftset: '4#inet#t#s4', set_ttl: 90s, on_error: servfail }\n"
+	"  - { name: both, also: yes, domain: [async.test], nftset: '4#inet#t#s4' }\n"
+	"  - { name: async, domain: [async.test], answer: real, upstream: two,\n"
+	"      nftset: '4#inet#t#later', push: async }\n"
 	"  - { name: rest, domain: [.], answer: real, upstream: one }\n";
 
 static int open_stage(void **state)
@@ -513,6 +516,29 @@ static void many_elements_go_in_several_jobs(void **state)
 	assert_int_equal(look_reply(s).answers, 150);
 }
 
+/* Each element goes once, whether the answer waits for it or not. */
+static void some_elements_are_waited_for(void **state)
+{
+	struct stage *s = *state;
+
+	ask_parked(s, "www.async.test", DNS_A);
+	answer_addresses(s, "www.async.test", 3, 60);
+	assert_non_null(s->job_before);
+	assert_int_equal(s->job_before->n, 3);
+	assert_string_equal(stage_set_name(s->job_before->elements[2].set), "later");
+	assert_int_equal(s->job->n, 3);
+	assert_string_equal(stage_set_name(s->job->elements[2].set), "s4");
+	assert_int_equal(s->reply.n, 0);
+	stage_written(s, 0);
+	assert_int_equal(look_reply(s).answers, 3);
+	assert_int_equal(s->n_jobs, 2);
+	assert_int_equal(COUNTER(s, push_async), 3);
+	assert_int_equal(COUNTER(s, push_queued), 1);
+	stage_written(s, -ENOENT);
+	assert_int_equal(COUNTER(s, push_queued), 0);
+	assert_int_equal(COUNTER(s, push_errors), 1);
+}
+
 static void on_error_decides(void **state)
 {
 	struct stage *s = *state;
@@ -723,6 +749,7 @@ int main(void)
 		TEST(who_has_nothing_to_push_waits_for_nobody),
 		TEST(the_end_of_an_alias_is_pushed),
 		TEST(many_elements_go_in_several_jobs),
+		TEST(some_elements_are_waited_for),
 		TEST(on_error_decides),
 		TEST(a_silent_kernel_is_waited_for_once),
 		TEST(a_stuck_writer_does_not_hold_the_answer),
