@@ -112,7 +112,6 @@ struct question {
 	const struct element_set *set;
 	const uint8_t *key;
 	uint8_t key_size;
-	uint32_t flags;
 };
 
 struct reply {
@@ -133,8 +132,6 @@ static void fill(struct nlmsghdr *h, const void *arg)
 	key = mnl_attr_nest_start(h, NFTA_SET_ELEM_KEY);
 	mnl_attr_put(h, NFTA_DATA_VALUE, q->key_size, q->key);
 	mnl_attr_nest_end(h, key);
-	if (q->flags)
-		mnl_attr_put_u32(h, NFTA_SET_ELEM_FLAGS, htonl(q->flags));
 	mnl_attr_nest_end(h, element);
 	mnl_attr_nest_end(h, list);
 }
@@ -167,19 +164,6 @@ static bool is_key(const struct question *q, const uint8_t *key, uint8_t size)
 	return size == q->key_size && memcmp(key, q->key, size) == 0;
 }
 
-/* Is `end` the first key behind this one? */
-static bool is_next(const struct question *q, const struct element_found *end)
-{
-	unsigned i = q->key_size;
-
-	if (end->key_size != q->key_size)
-		return false;
-	while (i > 0 && q->key[i - 1] == 0xff && end->key[i - 1] == 0)
-		i--;
-	return i > 0 && q->key[i - 1] + 1 == end->key[i - 1] &&
-	       memcmp(q->key, end->key, i - 1) == 0;
-}
-
 static bool is_last(const struct question *q)
 {
 	unsigned i = 0;
@@ -189,21 +173,28 @@ static bool is_last(const struct question *q)
 	return i == q->key_size;
 }
 
-/* Of an interval set the kernel answers with the range that the key lies in: its beginning and, if
- * that is asked for, its end. */
-static int look_for_end(
+/* Does the range that begins at the key reach further? Then the next key lies in it, too. (Asked
+ * for the end of a range the kernel may find none where two ranges touch: Linux 6.18.) */
+static int look_behind(
 	struct nft_socket *s, const struct question *q, bool *ret_wider, int timeout_ms)
 {
-	struct question of_end = *q;
-	struct element_found end;
+	uint8_t next[ELEMENT_KEY_MAX];
+	struct question of_next = *q;
+	struct element_found found;
+	unsigned i = q->key_size;
 	int r;
 
-	of_end.flags = NFT_SET_ELEM_INTERVAL_END;
-	r = ask(s, &of_end, &end, timeout_ms);
+	*ret_wider = false;
+	if (is_last(q))
+		return 0;
+	memcpy(next, q->key, q->key_size);
+	while (++next[--i] == 0)
+		;
+	of_next.key = next;
+	r = ask(s, &of_next, &found, timeout_ms);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	/* Without an end it reaches to the last key. nft writes key 0 as the end of that. */
-	*ret_wider = is_last(q) ? false : r != 0 || !is_next(q, &end);
+	*ret_wider = r == 0 && is_key(q, found.key, found.key_size);
 	return 0;
 }
 
@@ -219,5 +210,5 @@ int element_read(struct nft_socket *s, const struct element_set *set, const uint
 		     (ret->end_size && !is_key(&q, ret->end, ret->end_size));
 	if (ret->wider || !set->interval || set->concat)
 		return 0;
-	return look_for_end(s, &q, &ret->wider, timeout_ms);
+	return look_behind(s, &q, &ret->wider, timeout_ms);
 }

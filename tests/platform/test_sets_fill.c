@@ -350,6 +350,22 @@ static void users_elements_come_back(void **state)
 	}
 }
 
+/* In an interval set each touches the next: none is taken for a part of somebody's range. */
+static void neighbours_are_no_range(void **state)
+{
+	struct nl_set *s;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags interval,timeout; }'");
+	must("for i in $(seq 0 63); do echo \"add element inet u s { 10.0.0.$i timeout 1m }\"; "
+	     "done "
+	     "| shuf | nft -f -");
+	s = nft_set("s", NULL);
+	add_many(s, 64);
+	assert_hides("nft list set inet u s", "timeout 1m");
+	assert_int_equal(elements("s"), 64);
+}
+
 /* Nobody has heard anything: all is read and put in again. */
 static void news_were_lost(void **state)
 {
@@ -487,8 +503,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {TEST(flushed), TEST(made_anew),
 		TEST(one_element_deleted), TEST(life_goes_on), TEST(others_elements_are_left_alone),
 		TEST(what_was_there_comes_back), TEST(users_elements_come_back),
-		TEST(news_were_lost), TEST(templates_and_maps), TEST(all_lanes),
-		TEST(ipset_flushed), TEST(bitmap_refuses_what_is_outside)};
+		TEST(neighbours_are_no_range), TEST(news_were_lost), TEST(templates_and_maps),
+		TEST(all_lanes), TEST(ipset_flushed), TEST(bitmap_refuses_what_is_outside)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
