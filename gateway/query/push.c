@@ -194,6 +194,7 @@ static void push_late(struct loop_timer *t)
 	struct parked *p = container_of(t, struct parked, push_timer);
 
 	count_add(&p->engine->counters.push_late, 1);
+	p->engine->n_late++;
 	push_failed(p);
 }
 
@@ -214,16 +215,28 @@ static void pushed(struct writer_job *job)
 
 	p->pushing = false;
 	push_forget(p->engine, job, p->forget);
-	if (p->replied)
+	if (p->replied) {
+		p->engine->n_late--;
 		query_end(p);
-	/* A silent kernel is waited for once, not for each job of the answer. */
-	else if (job->result == -ETIMEDOUT || (job->result < 0 && p->servfail))
+		/* A silent kernel is waited for once, not for each job of the answer. */
+	} else if (job->result == -ETIMEDOUT || (job->result < 0 && p->servfail)) {
 		push_failed(p);
-	else {
+	} else {
 		count_add(&p->engine->counters.push_errors, job->result < 0);
 		if (!push_start(p))
 			real_reply(p, p->response, p->response_len);
 	}
+}
+
+/* Each that the kernel holds up keeps its place among the parked: the writer has its job. So many
+ * of them, and nobody waits any more until some are back: the other places are for questions. */
+static bool is_stuck(struct parked *p)
+{
+	if (p->engine->n_late < PUSH_LATE_MAX)
+		return false;
+	count_add(&p->engine->counters.push_late, 1);
+	push_failed(p);
+	return true;
 }
 
 /* An answer with more than a job's worth of elements goes in several jobs, one after the other. */
@@ -246,6 +259,8 @@ bool push_start(struct parked *p)
 	later_commit(e);
 	if (p->job.n == 0)
 		return false;
+	if (is_stuck(p))
+		return true;
 	p->job.client = e->c.writer_client;
 	p->job.done = pushed;
 	p->job.asker = p->origin.client.addr;

@@ -20,6 +20,7 @@ struct query_engine {
 	unsigned n_chased;
 	struct slab later;     /* of struct later */
 	struct later *filling; /* NULL: none */
+	unsigned n_late;       /* answered, while the writer still has their job */
 	struct query_counters counters;
 	bool commit_due, stopped, lame;
 	uint8_t scratch[2][DNS_MESSAGE_MAX];	       /* of chase.c */
@@ -128,6 +129,7 @@ size_t check_addresses(struct query_engine *e, const uint8_t *msg, size_t len);
 void verify_begin(const struct query *q, const struct policy_check *check);
 void verify_stop(struct query_engine *e);
 
+#define PUSH_LATE_MAX (PARKED_MAX / 8) /* answers that left while their job is out */
 /* push.c: hands the addresses of p->response to the writer; real_reply() or real_reply_failed()
  * follow. False: there is nothing to wait for. */
 bool push_start(struct parked *p);

@@ -605,6 +605,44 @@ static void a_stuck_writer_does_not_hold_the_answer(void **state)
 	assert_int_equal(s->n_timers, 0);
 }
 
+/* What it has of answers that left without it is bounded, so that questions still find a place. */
+static void nobody_waits_for_a_writer_that_is_stuck(void **state)
+{
+	static struct writer_job *jobs[PARKED_MAX];
+	struct stage *s = *state;
+	unsigned n = 0;
+
+	for (;; n++) {
+		ask_parked(s, "www.set.test", DNS_A);
+		answer_addresses(s, "www.set.test", 1, 60);
+		if (!s->job)
+			break;
+		assert_true(n < PARKED_MAX / 4);
+		jobs[n] = s->job;
+		s->job = NULL;
+		stage_pass(s, 50);
+	}
+	assert_int_equal(look_reply(s).answers, 1);
+	assert_int_equal(s->reply.n, n + 1);
+	assert_int_equal(COUNTER(s, push_late), n + 1);
+	ask_parked(s, "www.strict.test", DNS_A);
+	answer_addresses(s, "www.strict.test", 1, 60);
+	assert_int_equal(look_reply(s).rcode, DNS_SERVFAIL);
+	/* One is back, so the next answer may wait again. */
+	for (unsigned i = 0; i < n; i++) {
+		s->job = jobs[i];
+		stage_written(s, 0);
+		if (i > 0)
+			continue;
+		ask_parked(s, "www.set.test", DNS_A);
+		answer_addresses(s, "www.set.test", 1, 60);
+		assert_non_null(s->job);
+		stage_written(s, 0);
+	}
+	assert_int_equal(s->n_timers, 0);
+	assert_true(query_engine_idle(s->engine));
+}
+
 /* --- loops, bounds, life cycle --- */
 
 static void a_loop_is_stopped_at_the_third_sighting(void **state)
@@ -753,6 +791,7 @@ int main(void)
 		TEST(on_error_decides),
 		TEST(a_silent_kernel_is_waited_for_once),
 		TEST(a_stuck_writer_does_not_hold_the_answer),
+		TEST(nobody_waits_for_a_writer_that_is_stuck),
 		TEST(a_loop_is_stopped_at_the_third_sighting),
 		TEST(parking_is_bounded),
 		cmocka_unit_test(what_a_flood_took_is_given_back),
