@@ -157,6 +157,18 @@ static void remember(struct lane *l, const struct lane_element *x, int64_t since
 	x->e->fresh = fresh && !item->found_ms && !item->in_range;
 }
 
+/* The set went while the batch was on its way. */
+static void remember_lost(struct lane *l, const struct lane_element *x, int64_t since_ms)
+{
+	const struct commit_item *item = &l->commit->items[x->item];
+	uint64_t life_ms = item->e.timeout_ms;
+	bool ends = life_ms && life_ms != ELEMENT_NO_TIMEOUT;
+
+	set_keep_lost(x->e->set->set, item->e.key, item->target->key_size,
+		item->e.has_value ? item->e.value.b : NULL,
+		ends ? since_ms + (int64_t)life_ms : SHADOW_FOREVER);
+}
+
 static int outcome(struct lane *l, struct lane_element *x, int64_t since_ms)
 {
 	int result = x->item < 0 ? x->result : l->commit->items[x->item].result;
@@ -166,6 +178,8 @@ static int outcome(struct lane *l, struct lane_element *x, int64_t since_ms)
 	if (x->e->op == WRITER_SET_ADD && result != -ESTALE) {
 		if (x->item >= 0)
 			sets_note(x->e->set, result);
+		if (x->item >= 0 && result == -ENOENT)
+			remember_lost(l, x, since_ms);
 		if (result < 0)
 			count_add_shared(&x->e->set->errors, 1);
 	}

@@ -172,6 +172,52 @@ static void element_of(const struct set_form *form, struct commit_element *ret)
 			.chain = form->chain[0] ? form->chain : NULL};
 }
 
+void set_keep_lost(struct kernel_set *set, const uint8_t *key, uint8_t key_size,
+	const uint8_t *value, int64_t until_ms)
+{
+	uint32_t before = shadow_mark(&set->shadow);
+
+	shadow_lose_all(&set->shadow);
+	shadow_put(&set->shadow, key, key_size, value, until_ms, false, before, clock_ms(), NULL);
+}
+
+/* Behind the lock. A set that was never there yet: of a plain one of a family the key is known. */
+static bool guess_key(const struct nl_set *h, const struct ip_addr *addr)
+{
+	struct kernel_set *set = h->set;
+
+	if (h->conf.key || h->conf.value || h->conf.family != addr->family)
+		return false;
+	for (const struct nl_set *other = atomic_load(&set->handles); other; other = other->next)
+		if (other->last || other->conf.key || other->conf.value ||
+			other->conf.family != addr->family)
+			return false;
+	shadow_shape(&set->shadow, (uint8_t)ip_addr_size(addr), 0);
+	return true;
+}
+
+/* The set is not there, and the answer leaves all the same: when it comes, as it was, its address
+ * goes in. */
+static void add_later(
+	struct nl_set *h, const struct writer_element *e, const struct ip_addr *client)
+{
+	struct sets *s = h->set->owner;
+	int64_t until_ms = until_of(e->timeout_s, clock_ms());
+	const struct kept_form *k;
+	uint8_t key[SET_KEY_MAX];
+	bool guessed;
+
+	pthread_mutex_lock(&s->lock);
+	k = h->last;
+	guessed = !k && guess_key(h, &e->addr);
+	pthread_mutex_unlock(&s->lock);
+	if (guessed)
+		set_keep_lost(h->set, e->addr.b, (uint8_t)ip_addr_size(&e->addr), NULL, until_ms);
+	else if (k && set_form_key(&k->form, &e->addr, client, key))
+		set_keep_lost(h->set, key, k->form.key_size,
+			k->form.kept_size ? k->form.value : NULL, until_ms);
+}
+
 static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_addr *client,
 	struct lane_element *ret)
 {
@@ -186,8 +232,10 @@ static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_
 		set_look_if_due(set, lane);
 		k = atomic_load(&h->form);
 	}
-	if (!view->known || !k)
+	if (!view->known || !k) {
+		add_later(h, e, client);
 		return add_failed(h, atomic_load(&h->state) ? atomic_load(&h->state) : -ENOENT);
+	}
 	if (!set_form_key(&k->form, &e->addr, client, element.key))
 		return 0;
 	if (e->timeout_s && !k->form.has_timeout)

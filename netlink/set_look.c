@@ -54,6 +54,7 @@ static bool form_use(struct nl_set *h, const struct set_form *form)
 		k->older = h->forms;
 		h->forms = k;
 	}
+	h->last = k;
 	atomic_store(&h->form, k);
 	return true;
 }

@@ -62,6 +62,7 @@ struct nl_set {
 	struct conf_set conf; /* its strings are this one's */
 	char text[CONF_SET_TEXT_MAX];
 	struct kept_form *forms;	      /* all that there were; behind the lock */
+	const struct kept_form *last;	      /* that was in force; behind the lock */
 	const struct kept_form *_Atomic form; /* NULL: the set is not there, or none of ours */
 	_Atomic int state;		      /* 0, or the errno that its elements get */
 	_Atomic uint64_t errors;
@@ -119,6 +120,10 @@ void set_look_if_due(struct kernel_set *set, struct lane *lane);
  * to wait for), or its error. */
 int set_add(struct lane *lane, struct writer_element *e, const struct ip_addr *client,
 	struct lane_element *ret);
+/* What could not be put in, since the set has gone, is kept as lost: it goes in when the set is
+ * there again. */
+void set_keep_lost(struct kernel_set *set, const uint8_t *key, uint8_t key_size,
+	const uint8_t *value, int64_t until_ms);
 /* What sets of the lane have lost is put in again, some at a time; looks at the sets that have to
  * be looked at. True: there is more to do. */
 bool sets_fill(struct sets *s, struct lane *lane);

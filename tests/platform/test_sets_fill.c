@@ -350,6 +350,31 @@ static void users_elements_come_back(void **state)
 	}
 }
 
+/* An answer that had to leave without its set; the set comes when its client is long at work. */
+static void missing_when_it_was_needed(void **state)
+{
+	struct ip_addr a = address("192.0.2.1");
+	struct writer_job job = {.n = 2, .asker = nobody};
+	struct nl_set *never = handle((struct conf_set){.name = (char *)"n", .family = IP_V4});
+	struct nl_set *gone;
+
+	(void)state;
+	must("nft 'add map inet u m { type ipv4_addr : mark; flags timeout; }'");
+	gone = handle((struct conf_set){.name = (char *)"m", .value = (char *)"0x10"});
+	must("nft delete map inet u m");
+	news();
+	job.elements[0] = element(never, &a, 600);
+	job.elements[1] = element(gone, &a, 600);
+	assert_int_equal(submit(&job), -ENOENT);
+	must("nft 'add set inet u n { type ipv4_addr; flags timeout; }; add map inet u m { type "
+	     "ipv4_addr : mark; flags timeout; }'");
+	news();
+	for (int i = 0; i < 1000 && !(holds(never, "192.0.2.1") && holds(gone, "192.0.2.1")); i++)
+		usleep(1000);
+	assert_true(has("n", "192.0.2.1"));
+	assert_shows("nft list map inet u m", ": 0x00000010");
+}
+
 /* In an interval set each touches the next: none is taken for a part of somebody's range. */
 static void neighbours_are_no_range(void **state)
 {
@@ -503,8 +528,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {TEST(flushed), TEST(made_anew),
 		TEST(one_element_deleted), TEST(life_goes_on), TEST(others_elements_are_left_alone),
 		TEST(what_was_there_comes_back), TEST(users_elements_come_back),
-		TEST(neighbours_are_no_range), TEST(news_were_lost), TEST(templates_and_maps),
-		TEST(all_lanes), TEST(ipset_flushed), TEST(bitmap_refuses_what_is_outside)};
+		TEST(missing_when_it_was_needed), TEST(neighbours_are_no_range),
+		TEST(news_were_lost), TEST(templates_and_maps), TEST(all_lanes),
+		TEST(ipset_flushed), TEST(bitmap_refuses_what_is_outside)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
