@@ -209,16 +209,53 @@ void push_forget(struct query_engine *e, const struct writer_job *job, uint64_t 
 	}
 }
 
+static void pushed(struct writer_job *job);
+
+/* What of the answer is still to be put in goes into the job, as much of it as has room. */
+static bool gather(struct parked *p)
+{
+	struct query_engine *e = p->engine;
+	struct walk w = {.engine = e,
+		.gen = p->gen,
+		.rule = p->rule,
+		.also = p->also,
+		.carry = p->carry,
+		.client = &p->origin.client.addr,
+		.now_ms = loop_now_ms(e->c.loop),
+		.to = p,
+		.skip = p->pushed};
+
+	p->job.n = 0;
+	p->forget = 0;
+	dns_response_addresses(p->response, p->response_len, walk_address, &w);
+	later_commit(e);
+	return p->job.n > 0;
+}
+
+static void submit(struct parked *p)
+{
+	struct query_engine *e = p->engine;
+
+	p->job.client = e->c.writer_client;
+	p->job.done = pushed;
+	p->job.asker = p->origin.client.addr;
+	count_add(&e->counters.pushes, 1);
+	p->pushing = true;
+	writer_submit(e->c.writer, &p->job);
+}
+
 static void pushed(struct writer_job *job)
 {
 	struct parked *p = parked_of_job(job);
 
 	p->pushing = false;
 	push_forget(p->engine, job, p->forget);
-	if (p->replied) {
+	/* A silent kernel is waited for once, not for each job of the answer. */
+	if (p->replied && job->result != -ETIMEDOUT && gather(p)) {
+		submit(p); /* the answer has left, the rest of it follows */
+	} else if (p->replied) {
 		p->engine->n_late--;
 		query_end(p);
-		/* A silent kernel is waited for once, not for each job of the answer. */
 	} else if (job->result == -ETIMEDOUT || (job->result < 0 && p->servfail)) {
 		push_failed(p);
 	} else {
@@ -242,33 +279,15 @@ static bool is_stuck(struct parked *p)
 /* An answer with more than a job's worth of elements goes in several jobs, one after the other. */
 bool push_start(struct parked *p)
 {
-	struct query_engine *e = p->engine;
-	struct walk w = {.engine = e,
-		.gen = p->gen,
-		.rule = p->rule,
-		.also = p->also,
-		.carry = p->carry,
-		.client = &p->origin.client.addr,
-		.now_ms = loop_now_ms(e->c.loop),
-		.to = p,
-		.skip = p->pushed};
+	struct loop *loop = p->engine->c.loop;
 
-	p->job.n = 0;
-	p->forget = 0;
-	dns_response_addresses(p->response, p->response_len, walk_address, &w);
-	later_commit(e);
-	if (p->job.n == 0)
+	if (!gather(p))
 		return false;
 	if (is_stuck(p))
 		return true;
-	p->job.client = e->c.writer_client;
-	p->job.done = pushed;
-	p->job.asker = p->origin.client.addr;
-	count_add(&e->counters.pushes, 1);
-	p->pushing = true;
 	p->push_timer.fire = push_late;
 	if (!p->push_timer.slot)
-		loop_timer_set(e->c.loop, &p->push_timer, w.now_ms + p->push_timeout_ms);
-	writer_submit(e->c.writer, &p->job);
+		loop_timer_set(loop, &p->push_timer, loop_now_ms(loop) + p->push_timeout_ms);
+	submit(p);
 	return true;
 }
