@@ -190,6 +190,20 @@ def test_no_answer_waits_longer_than_push_timeout(started, lab, reader):
     assert state(gw, SET4)["state"] == "ok"
 
 
+def test_the_rest_of_a_late_answer_follows(started, lab, reader):
+    """It has more elements than are put in at once: what was not in when it left comes in all the same."""
+    names = [f"s{i}" for i in range(6)]
+    table(lab, dict.fromkeys(names, LARGE4))
+    gw = started(rules([f"4#inet#user#{which}" for which in names], push_timeout="5ms"))
+    late, n = 0, 0
+    with BusyKernel(lab):
+        while late == 0 and n < 5000:
+            assert len(addresses(gw.ask(numbered(n, count=25)))) == 25
+            late, n = pushes(gw)["late"], n + 25
+    assert late, "the kernel was never busy"
+    wait_for(lambda: all(reader.count(which) == n for which in names), "all come in without being asked for again", 5)
+
+
 def test_the_queue_of_async_answers_is_bounded(started, lab, reader):
     """Its answers leave all the same; what found no room is counted, and comes in when it is asked for again."""
     gw = started({**rules(SET4, push="async"), "cache": {"size": 40000}})
