@@ -29,6 +29,14 @@ static int take_sets(struct generation *g, struct writer *writer)
 	return 0;
 }
 
+/* Up to the first that was not got. */
+static void give_sets(struct generation *g)
+{
+	for (size_t i = 0; g->sets && g->sets[i]; i++)
+		writer_set_unref(g->sets[i]);
+	free(g->sets);
+}
+
 static int read_leases(struct generation *g, const struct generation_config *c)
 {
 	const struct list_sink complain = {.arg = c->report_arg, .complain = c->report};
@@ -124,7 +132,7 @@ static struct generation *copy_rest(struct generation *from)
 	return g;
 }
 
-/* The handles are the writer's and outlive both; the array is each one's own. */
+/* Both use the handles; the array is each one's own. */
 static int copy_policy(struct generation *g, struct generation *from)
 {
 	const struct conf_set *const *sets;
@@ -134,7 +142,8 @@ static int copy_policy(struct generation *g, struct generation *from)
 	g->sets = calloc(n_sets + 1, sizeof *g->sets);
 	if (!g->sets)
 		return -ENOMEM;
-	memcpy(g->sets, from->sets, n_sets * sizeof *g->sets);
+	for (size_t i = 0; i < n_sets; i++)
+		g->sets[i] = writer_set_ref(from->sets[i]);
 	return 0;
 }
 
@@ -263,12 +272,12 @@ void generation_unref(struct generation *g)
 {
 	if (!g || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	give_sets(g);
 	policy_unref(g->policy);
 	if (g->groups)
 		resolve_groups_unref(g->groups);
 	egress_set_unref(g->egresses);
 	leases_unref(g->leases);
 	records_unref(g->records);
-	free(g->sets);
 	free(g);
 }

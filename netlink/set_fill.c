@@ -153,7 +153,7 @@ void sets_look_at_ipsets(struct sets *s, struct lane *lane)
 	for (size_t i = 0; i < atomic_load(&s->n); i++) {
 		struct kernel_set *set = s->v[i];
 
-		if (!set->is_ipset)
+		if (!set->is_ipset || !set_is_used(set))
 			continue;
 		if (set_look(set, lane) < 0 || !ipset_is_whole(set))
 			shadow_lose_all(&set->shadow);
@@ -404,6 +404,8 @@ static bool fill(struct kernel_set *set, struct lane *lane)
 /* True: there is more to do, in this lane. */
 static bool tend(struct kernel_set *set, struct lane *lane)
 {
+	if (!set_is_used(set))
+		return false;
 	if (atomic_load_explicit(&set->look_due, memory_order_relaxed) &&
 		atomic_exchange(&set->look_due, false))
 		(void)set_look(set, lane);
@@ -426,11 +428,21 @@ static bool tend(struct kernel_set *set, struct lane *lane)
 
 bool sets_fill(struct sets *s, struct lane *lane)
 {
+	size_t n = atomic_load(&s->n);
 	bool more = false;
 
-	for (size_t i = 0; i < atomic_load(&s->n); i++)
-		if (atomic_load_explicit(&s->v[i]->lane, memory_order_relaxed) == lane->kind)
-			more |= tend(s->v[i], lane);
+	for (size_t i = 0; i < n; i++) {
+		struct kernel_set *set = s->v[lane->tended++ % n];
+
+		if (atomic_load_explicit(&set->lane, memory_order_relaxed) != lane->kind)
+			continue;
+		if (!tend(set, lane))
+			continue;
+		more = true;
+		/* Answers wait: the others have their turn after those. */
+		if (atomic_load_explicit(&lane->submitted, memory_order_relaxed))
+			break;
+	}
 	return more;
 }
 
@@ -442,16 +454,25 @@ void sets_look_around(struct sets *s, struct lane *lane)
 	for (size_t i = 0; i < LOOK_AROUND_SETS && i < n; i++) {
 		struct kernel_set *set = s->v[s->around++ % n];
 
+		if (set->is_ipset || !set_is_used(set))
+			continue;
 		if (atomic_load(&set->lane) == LANE_HASH)
 			(void)set_look(set, lane);
-		else if (!set->is_ipset)
+		else
 			sets_look_soon(set);
 	}
 }
 
 void sets_sweep(struct sets *s, const struct lane *lane, int64_t now_ms)
 {
-	for (size_t i = 0; i < atomic_load(&s->n); i++)
-		if (atomic_load(&s->v[i]->lane) == lane->kind)
-			shadow_sweep(&s->v[i]->shadow, now_ms);
+	for (size_t i = 0; i < atomic_load(&s->n); i++) {
+		struct kernel_set *set = s->v[i];
+
+		if (atomic_load(&set->lane) != lane->kind)
+			continue;
+		if (set_is_used(set))
+			shadow_sweep(&set->shadow, now_ms);
+		else
+			shadow_clear(&set->shadow);
+	}
 }

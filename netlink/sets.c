@@ -78,7 +78,8 @@ void sets_note(struct nl_set *h, int error)
 {
 	struct sets *s = h->set->owner;
 
-	if (atomic_load_explicit(&h->state, memory_order_relaxed) == error)
+	if (atomic_load_explicit(&h->state, memory_order_relaxed) == error ||
+		!atomic_load(&h->users))
 		return;
 	pthread_mutex_lock(&s->lock);
 	if (atomic_load(&h->state) != error)
@@ -157,6 +158,7 @@ static struct nl_set *handle_new(const struct conf_set *conf, const char *text)
 		return NULL;
 	}
 	snprintf(h->text, sizeof h->text, "%s", text);
+	atomic_init(&h->users, 1);
 	return h;
 }
 
@@ -220,22 +222,70 @@ static void add_handle(struct kernel_set *set, struct nl_set *h)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void sets_ref(struct nl_set *h)
+{
+	atomic_fetch_add(&h->users, 1);
+}
+
+void sets_unref(struct nl_set *h)
+{
+	if (h)
+		atomic_fetch_sub(&h->users, 1);
+}
+
+bool set_is_used(const struct kernel_set *set)
+{
+	for (const struct nl_set *h = atomic_load(&set->handles); h; h = h->next)
+		if (atomic_load(&h->users))
+			return true;
+	return false;
+}
+
+/* Takes the place of one that nobody uses. No job is out for that; the other lanes may be looking
+ * at it. */
+static int replace_unused(struct sets *s, struct kernel_set *set)
+{
+	struct kernel_set *old = NULL;
+
+	for (size_t i = 0; i < SETS_MAX && !old; i++)
+		if (!set_is_used(s->v[i]))
+			old = atomic_exchange(&s->v[i], set);
+	if (!old)
+		return -ENOSPC;
+	s->last = NULL; /* whose thread waits for this */
+	for (size_t i = 0; i < WRITER_LANES; i++)
+		if (i != LANE_HASH)
+			lane_settle(&s->w->lanes[i]);
+	kernel_set_free(old);
+	return 0;
+}
+
+static int place(struct sets *s, struct kernel_set *set)
+{
+	size_t n = atomic_load(&s->n);
+
+	if (n == SETS_MAX)
+		return replace_unused(s, set);
+	s->v[n] = set;
+	atomic_store(&s->n, n + 1);
+	return 0;
+}
+
 int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
 {
 	char text[CONF_SET_TEXT_MAX];
 	struct kernel_set *set = find(s, conf->is_ipset, conf->nfproto, table_of(conf), conf->name);
 	struct nl_set *h;
-	size_t n = atomic_load(&s->n);
 	int r;
 
 	conf_set_format(conf, text, sizeof text);
 	h = set ? find_handle(set, text) : NULL;
 	if (h) {
+		if (atomic_fetch_add(&h->users, 1) == 0)
+			(void)set_look(set, &s->w->lanes[LANE_HASH]);
 		*ret = h;
 		return 0;
 	}
-	if (!set && n == SETS_MAX)
-		return -ENOSPC;
 	r = conf->is_ipset ? lane_start(&s->w->lanes[LANE_IPSET]) : 0;
 	if (r < 0)
 		return r;
@@ -249,8 +299,11 @@ int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
 			return -ENOMEM;
 		}
 		add_handle(set, h);
-		s->v[n] = set;
-		atomic_store(&s->n, n + 1);
+		r = place(s, set);
+		if (r < 0) {
+			kernel_set_free(set);
+			return r;
+		}
 	} else {
 		add_handle(set, h);
 	}
@@ -277,7 +330,8 @@ size_t sets_list(struct sets *s, struct writer_set_info *ret, size_t max)
 	for (size_t i = 0; i < atomic_load(&s->n); i++)
 		for (const struct nl_set *h = atomic_load(&s->v[i]->handles); h && n < max;
 			h = h->next)
-			info(h, &ret[n++]);
+			if (atomic_load(&h->users))
+				info(h, &ret[n++]);
 	return n;
 }
 

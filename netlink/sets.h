@@ -64,6 +64,7 @@ struct nl_set {
 	struct kept_form *forms;	      /* all that there were; behind the lock */
 	const struct kept_form *last;	      /* that was in force; behind the lock */
 	const struct kept_form *_Atomic form; /* NULL: the set is not there, or none of ours */
+	_Atomic unsigned users;		      /* 0: its kernel set may have other ones */
 	_Atomic int state;		      /* 0, or the errno that its elements get */
 	_Atomic uint64_t errors;
 	/* Behind the lock. */
@@ -76,8 +77,8 @@ struct sets {
 	struct writer *w;
 	void (*changed)(void *arg, const char *text);
 	void *arg;
-	pthread_mutex_t lock; /* states, forms, and whoever makes handles */
-	struct kernel_set *v[SETS_MAX];
+	pthread_mutex_t lock;			/* states, forms, and whoever makes handles */
+	struct kernel_set *_Atomic v[SETS_MAX]; /* a lane looks at it anew in each turn */
 	_Atomic size_t n;
 	uint64_t seed;		 /* of shadows */
 	size_t around;		 /* the first lane's, see sets_look_around() */
@@ -92,7 +93,10 @@ void sets_fini(struct sets *s);
 /* --- handles: sets.c --- */
 /* In the first lane's thread. -ENOSPC, -ENOMEM. */
 int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret);
-/* See writer.h. Any thread but those that make handles. */
+void sets_ref(struct nl_set *set);
+void sets_unref(struct nl_set *set);
+bool set_is_used(const struct kernel_set *set);
+/* See writer.h. The thread that waits while handles are made. */
 size_t sets_list(struct sets *s, struct writer_set_info *ret, size_t max);
 void sets_event(struct sets *s, const struct monitor_set_event *event);
 void sets_lost(struct sets *s);

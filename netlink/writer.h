@@ -22,7 +22,7 @@
 #include <stdatomic.h>
 
 struct writer;
-struct nl_set; /* a user's nft set or ipset, interned for the life of the writer */
+struct nl_set; /* a user's nft set or ipset, shared by all who use it */
 
 struct writer_config {
 	/* Called in the writer's thread every 0.5 s: pokes the workers and tells whether all of
@@ -53,14 +53,18 @@ int writer_table_drop(struct writer *w);
 int writer_counter(struct writer *w, const char *name, uint64_t *ret_packets);
 
 /* --- users' sets --- */
-/* The handle of a set with its template; the same for the same conf_set_format(). Reads the set's
- * kind at once (a set that is not there is told through set_changed and looked for again when it is
- * used, at most once a second, or when the monitor says so). -ENOSPC beyond 4096 sets. Main thread.
- */
+/* The handle of a set with its template; the same for the same conf_set_format(). It is given back
+ * as often as it was taken, and no job with it is out then. Reads the set's kind at once (a set
+ * that is not there is told through set_changed and looked for again when it is used, at most once
+ * a second, or when the monitor says so). -ENOSPC beyond 4096 sets in use. Main thread. */
 int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set **ret);
-/* The monitor's news of sets: what is live and lost is put in again. Any thread. */
+/* One more user; one less: of a set that nobody uses nothing is told or put in again. Any thread,
+ * before writer_stop(). */
+struct nl_set *writer_set_ref(struct nl_set *set);
+void writer_set_unref(struct nl_set *set);
+/* The monitor's news of sets: what is live and lost is put in again. Main thread. */
 void writer_set_event(struct writer *w, const struct monitor_set_event *event);
-/* The monitor missed news: every set is read and filled again. Any thread. */
+/* The monitor missed news: every set is read and filled again. Main thread. */
 void writer_sets_lost(struct writer *w);
 /* The ports of our sockets that commit, for monitor_set_own(). Returns how many. */
 size_t writer_ports(const struct writer *w, uint32_t ret[MONITOR_OWN_MAX]);
@@ -70,6 +74,7 @@ struct writer_set_info {
 	uint64_t elements; /* of ours, live, in the kernel */
 	uint64_t errors;
 };
+/* Those in use. Main thread. */
 size_t writer_set_list(struct writer *w, struct writer_set_info *ret, size_t max);
 
 /* --- jobs --- */

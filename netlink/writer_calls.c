@@ -287,6 +287,17 @@ int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set *
 	return c.result;
 }
 
+struct nl_set *writer_set_ref(struct nl_set *set)
+{
+	sets_ref(set);
+	return set;
+}
+
+void writer_set_unref(struct nl_set *set)
+{
+	sets_unref(set);
+}
+
 void writer_set_event(struct writer *w, const struct monitor_set_event *event)
 {
 	sets_event(&w->sets, event);

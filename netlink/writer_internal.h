@@ -39,6 +39,7 @@ struct lane {
 	struct writer_part **pending_end;
 	struct lane_element *elements; /* COMMIT_ITEMS_MAX, of one batch */
 	bool tends;		       /* sets have to be filled on */
+	size_t tended;		       /* the next of the sets, see sets_fill() */
 	int64_t look_due_ms, sweep_due_ms;
 };
 

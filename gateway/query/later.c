@@ -5,6 +5,7 @@
 
 struct later {
 	struct query_engine *engine;
+	struct generation *gen; /* a reference: its sets are in use */
 	struct writer_job job;
 	uint64_t forget; /* elements whose client's old flows are forgotten */
 };
@@ -17,6 +18,7 @@ static void later_done(struct writer_job *job)
 	count_add(&e->counters.push_errors, job->result < 0);
 	push_forget(e, job, l->forget);
 	count_add(&e->counters.push_queued, (uint64_t)-1);
+	generation_unref(l->gen);
 	slab_give(&e->later, l);
 }
 
@@ -42,7 +44,8 @@ void later_commit(struct query_engine *e)
 	writer_submit(e->c.writer, &l->job);
 }
 
-static struct later *later_new(struct query_engine *e, const struct ip_addr *client)
+static struct later *later_new(
+	struct query_engine *e, struct generation *gen, const struct ip_addr *client)
 {
 	struct later *l = slab_take(&e->later);
 
@@ -50,6 +53,7 @@ static struct later *later_new(struct query_engine *e, const struct ip_addr *cli
 		return NULL;
 	count_add(&e->counters.push_queued, 1);
 	l->engine = e;
+	l->gen = generation_ref(gen);
 	l->forget = 0;
 	l->job.n = 0;
 	l->job.client = e->c.writer_client;
@@ -58,14 +62,15 @@ static struct later *later_new(struct query_engine *e, const struct ip_addr *cli
 	return l;
 }
 
-void later_add(struct query_engine *e, const struct policy_rule *rule, const struct ip_addr *client,
-	const struct writer_element *element)
+void later_add(
+	struct parked *p, const struct policy_rule *rule, const struct writer_element *element)
 {
+	struct query_engine *e = p->engine;
 	struct later *l = e->filling;
 
 	if (l && l->job.n == WRITER_JOB_ELEMENTS)
 		later_commit(e);
-	l = e->filling = e->filling ? e->filling : later_new(e, client);
+	l = e->filling = e->filling ? e->filling : later_new(e, p->gen, &p->origin.client.addr);
 	if (!l) {
 		count_add(&e->counters.push_dropped, 1);
 		return;

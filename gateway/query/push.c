@@ -107,7 +107,7 @@ static void found(
 		return;
 	w->to->pushed = w->seen;
 	if (rule->push == CONF_PUSH_ASYNC && element->op == WRITER_SET_ADD)
-		later_add(w->to->engine, rule, w->client, element);
+		later_add(w->to, rule, element);
 	else
 		wait_for(w, rule, element);
 }

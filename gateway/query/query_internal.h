@@ -144,8 +144,8 @@ void push_forget(struct query_engine *e, const struct writer_job *job, uint64_t 
 #define LATER_MAX 256 /* jobs that are out */
 void later_init(struct query_engine *e);
 void later_fini(struct query_engine *e);
-void later_add(struct query_engine *e, const struct policy_rule *rule, const struct ip_addr *client,
-	const struct writer_element *element);
+void later_add(
+	struct parked *p, const struct policy_rule *rule, const struct writer_element *element);
 void later_commit(struct query_engine *e);
 
 #endif

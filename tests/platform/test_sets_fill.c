@@ -499,6 +499,63 @@ static void ipset_flushed(void **state)
 	assert_int_equal(held(s, 1000), 1000);
 }
 
+static bool is_listed(const char *text)
+{
+	static struct writer_set_info list[64];
+	size_t n = writer_set_list(lab.writer, list, 64);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i].text, text) == 0)
+			return true;
+	return false;
+}
+
+/* What no rule names any more is the user's alone. */
+static void who_is_not_used_is_left_alone(void **state)
+{
+	struct nl_set *s, *other;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }; "
+	     "add set inet u t { type ipv4_addr; flags timeout; }'");
+	s = nft_set("s", NULL);
+	other = nft_set("t", NULL);
+	news();
+	add_many(s, 10);
+	add_many(other, 10);
+	assert_ptr_equal(nft_set("s", NULL), s);
+	writer_set_unref(s);
+	assert_true(is_listed("inet#u#s"));
+	writer_set_unref(s);
+	assert_false(is_listed("inet#u#s"));
+	assert_true(is_listed("inet#u#t"));
+	must("nft 'flush set inet u s; flush set inet u t'");
+	wait_until_back(other, 10, 10, "flush");
+	assert_int_equal(elements("s"), 0);
+	must("nft delete set inet u s");
+	news();
+	assert_ptr_equal(nft_set("s", NULL), s);
+	assert_true(is_listed("inet#u#s"));
+	assert_int_equal(lab.n_told, 1); /* that it is missing now */
+}
+
+/* Reloads with ever new names of sets. */
+static void places_are_used_again(void **state)
+{
+	struct nl_set *s, *kept = nft_set("kept", NULL);
+	char name[16];
+
+	(void)state;
+	for (unsigned i = 0; i < 5000; i++) {
+		(void)snprintf(name, sizeof name, "n%u", i);
+		s = nft_set(name, NULL);
+		if (i % 1000 == 0)
+			writer_sets_lost(lab.writer);
+		writer_set_unref(s);
+	}
+	assert_ptr_equal(nft_set("kept", NULL), kept);
+}
+
 /* It takes some and refuses others: that is told once, whatever is asked for next. */
 static void bitmap_refuses_what_is_outside(void **state)
 {
@@ -530,7 +587,8 @@ int main(void)
 		TEST(what_was_there_comes_back), TEST(users_elements_come_back),
 		TEST(missing_when_it_was_needed), TEST(neighbours_are_no_range),
 		TEST(news_were_lost), TEST(templates_and_maps), TEST(all_lanes),
-		TEST(ipset_flushed), TEST(bitmap_refuses_what_is_outside)};
+		TEST(ipset_flushed), TEST(who_is_not_used_is_left_alone),
+		TEST(places_are_used_again), TEST(bitmap_refuses_what_is_outside)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
