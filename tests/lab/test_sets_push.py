@@ -204,6 +204,27 @@ def test_the_rest_of_a_late_answer_follows(started, lab, reader):
     wait_for(lambda: all(reader.count(which) == n for which in names), "all come in without being asked for again", 5)
 
 
+def test_what_was_put_in_late_is_ours_all_the_same(started, lab, reader):
+    """The kernel holds a commit up, told sets are filled again over what is there; all comes back when it is lost."""
+    gw = started(rules(SET4))
+    n = 20
+    with Others(lab, 600_000) as others:
+        loading = threading.Thread(target=others.load, daemon=True)
+        loading.start()
+        try:
+            for number in range(n):
+                ask(gw, number)
+        finally:
+            loading.join()
+    wait_for(lambda: reader.count("v4") == n, "all come in", 5)
+    refilled = pushes(gw)["refilled"]
+    table(lab, {"v4": LARGE4})  # told again, nothing is lost
+    wait_for(lambda: pushes(gw)["refilled"] >= refilled + n, "what is there is put in again", 2)
+    assert reader.count("v4") == n
+    lab.nft("flush set inet user v4")
+    wait_for(lambda: reader.count("v4") == n, "all are back", 2)
+
+
 def test_the_queue_of_async_answers_is_bounded(started, lab, reader):
     """Its answers leave all the same; what found no room is counted, and comes in when it is asked for again."""
     gw = started({**rules(SET4, push="async"), "cache": {"size": 40000}})
