@@ -367,8 +367,8 @@ MADE = f"table inet user {{\nset v4 {{ {LARGE4} }}\n}}\n"
 
 @pytest.mark.parametrize("how", ["at once", "one after the other"])
 def test_a_set_that_comes_and_goes_under_load(started, lab, reader, how):
-    """No answer is lost and nothing dies; afterwards every name is in the set: those that were answered while there was
-    none, when they are asked for again."""
+    """No answer is lost and nothing dies; afterwards every name is in the set, also those that were answered while there
+    was none."""
     scripts = ["delete set inet user v4\n" + MADE] if how == "at once" else ["delete set inet user v4\n", MADE]
     table(lab, {"calm": LARGE4})
     gw = started({**rules([SET4, "4#inet#user#calm"], push_timeout="2s"), "cache": {"size": 20000}})
@@ -397,9 +397,7 @@ def test_a_set_that_comes_and_goes_under_load(started, lab, reader, how):
     if how == "at once":
         assert not missing and state(gw, SET4)["errors"] == 0
     else:
-        with lab.connect("8.8.8.8") as sock:
-            assert all(answer and answer.rcode == 0 for answer in
-                       ask_all(sock, [(name(number), "A") for number in range(sent)], again=True))
+        assert missing
     wait_for(lambda: reader.count("v4") == sent, f"{sent} are in the set", 5)
     assert {address_of(i) for i in range(sent)} == set(reader.all("v4")) == set(reader.all("calm"))
     wait_for(lambda: state(gw, SET4)["state"] == "ok" and state(gw, SET4)["elements"] == sent, "it is told so", 2)
