@@ -127,7 +127,7 @@ def wait_complete(reader, what, n, name="user", filled=tuple(FILLED), limit_s=No
 @pytest.mark.parametrize("n", [FEW, MANY])
 def test_what_is_lost_is_back_soon(gw, lab, reader, how, n):
     name, sets, filled = ("user", KINDS, FILLED) if n == FEW else ("big", LARGE, ["many"])
-    assert not missing(reader, name, n, filled)
+    wait_for(lambda: not missing(reader, name, n, filled), "all are there, also what the test before has flushed")
     refilled = gw.status()["pushes"]["refilled"]
     before = {which: reader.all(which, name) for which in filled}
     began = time.monotonic()

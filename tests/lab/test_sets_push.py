@@ -11,8 +11,8 @@ import pytest
 
 from asking import ask_all
 from lab import addresses, ede, rcode, wait_for
-from sets import (LEAST_S, TIMEOUT4, Others, Reader, address_of, ask_numbers, blocks, end_forked, forked, numbered, rule, rules,
-                  state, table, text_of)
+from sets import (LEAST_S, TIMEOUT4, Others, Reader, address_of, ask_numbers, blocks, end_forked, forked, numbered, rule,
+                  rules, state, table, text_of)
 
 SET4 = "4#inet#user#v4"
 LARGE4 = f"{TIMEOUT4} size 65535;"
@@ -239,8 +239,9 @@ def test_the_queue_of_async_answers_is_bounded(started, lab, reader):
     told, there = pushes(gw), reader.count("v4")
     print(len(questions), told)
     assert told["dropped"] > 0, "the queue was never full"
-    assert told["async"] + told["dropped"] == len(questions) and told["waited"] == 0
-    assert there == told["async"]
+    # (Who is slow is asked again.)
+    assert told["async"] + told["dropped"] >= len(questions) and told["waited"] == 0
+    assert len(questions) - told["dropped"] <= there <= told["async"]
     with lab.connect("8.8.8.8") as sock:
         for _ in range(2):  # the second time to what is in, unless the queue was full again
             assert all(ask_all(sock, questions, window=16, again=True))
