@@ -85,14 +85,16 @@ struct commit_item {
 	uint16_t slot;
 	uint32_t message, offset; /* where the last round wrote it */
 };
-#define COMMIT_FOREVER	UINT64_MAX
-#define COMMIT_SLACK_MS 1000
+#define COMMIT_FOREVER UINT64_MAX
+/* A commit may wait for the kernel's lock, and what it puts in then lives so much longer than those
+ * know who took the time before. */
+#define COMMIT_WAITS_MS 60000
 /* Result 0: what is there is not ours: a range, or it outlives what we would have put in. What does
  * not is kept as ours, since we may have put it in before we were started anew. */
 static inline bool commit_is_foreign(const struct commit_item *item)
 {
 	return item->in_range || (item->found_ms > item->e.timeout_ms &&
-					 item->found_ms - item->e.timeout_ms > COMMIT_SLACK_MS);
+					 item->found_ms - item->e.timeout_ms > COMMIT_WAITS_MS);
 }
 
 struct commit_owner {		      /* of one message of the batch */

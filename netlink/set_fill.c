@@ -8,9 +8,10 @@
 #include <string.h>
 
 #define HELD_UP_MAX_MS	 60000
-#define FILL_ELEMENTS	 64 /* of one commit: answers that come meanwhile wait for it */
-#define LOOK_AROUND_SETS 64 /* a second */
-#define SAMPLE_ELEMENTS	 2  /* of an ipset that are asked for in one look */
+#define FILL_ELEMENTS	 64   /* of one commit: answers that come meanwhile wait for it */
+#define LOOK_AROUND_SETS 64   /* a second */
+#define SLACK_MS	 1000 /* of lives that are compared */
+#define SAMPLE_ELEMENTS	 2    /* of an ipset that are asked for in one look */
 #define IPSET_TEXT_MAX	 256
 
 static int add_failed(struct nl_set *h, int error)
@@ -108,9 +109,11 @@ static int fill_ipset(struct kernel_set *set, const struct shadow_element *v, si
 	int64_t now_ms = clock_ms();
 	int error = 0;
 
+	if (!form)
+		return -EINVAL;
 	for (size_t i = 0; i < n; i++) {
-		if (!form || !text_of(set, &v[i], texts[i]))
-			return -ENOENT;
+		if (!text_of(set, &v[i], texts[i]))
+			texts[i][0] = 0; /* which is refused */
 		elements[i] = (struct ipset_element){
 			.text = texts[i], .timeout_s = seconds_left(&v[i], now_ms)};
 	}
@@ -271,7 +274,7 @@ static uint64_t need_again_ms(const struct commit_element *e)
 {
 	if (!e->timeout_ms || e->timeout_ms == ELEMENT_NO_TIMEOUT)
 		return COMMIT_FOREVER;
-	return e->timeout_ms > COMMIT_SLACK_MS ? e->timeout_ms - COMMIT_SLACK_MS : 0;
+	return e->timeout_ms > SLACK_MS ? e->timeout_ms - SLACK_MS : 0;
 }
 
 /* What was lost was ours, and lives longer than was known where the kernel held its commit up: its
@@ -324,8 +327,9 @@ static int fill_nft(
 
 		memcpy(e.key, v[i].key, t->key_size);
 		form = form_with(set, v[i].value);
+		items[i] = -EINVAL; /* no rule writes it any more */
 		if (!form)
-			return -ENOENT;
+			continue;
 		element_of(form, &e);
 		if (t->has_timeout)
 			e.timeout_ms = v[i].until_ms == SHADOW_FOREVER

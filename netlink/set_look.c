@@ -228,12 +228,7 @@ static int look_ipset(struct kernel_set *set)
 		r = ipset_writer_open(&s->ipset);
 	if (r == 0)
 		r = ipset_writer_look(s->ipset, set->name, &set->kind);
-	set->known = r == 0;
 	set->looked_ms = clock_ms();
-	if (r == 0) {
-		atomic_store(&set->fill_due, true);
-		sets_tell_lane(set);
-	}
 	pthread_mutex_lock(&s->lock);
 	if (r == 0)
 		r = make_forms(set, make_ipset, &set->kind, &changed);
@@ -242,6 +237,11 @@ static int look_ipset(struct kernel_set *set)
 	if (r == 0)
 		shadow_shape(&set->shadow, set_any_form(set)->key_size, 0);
 	pthread_mutex_unlock(&s->lock);
+	set->known = r == 0;
+	if (r == 0) {
+		atomic_store(&set->fill_due, true);
+		sets_tell_lane(set);
+	}
 	pthread_mutex_unlock(&s->ipset_lock);
 	return r;
 }
