@@ -20,7 +20,7 @@
 #define SWEEP_EVERY_MS	30000
 /* A transaction of a large interval set holds the lock that all of nft commits under: the slow lane
  * leaves it to others for as long as it had it. */
-#define SLOW_PAUSE_MS 20
+#define SLOW_PAUSE_US 20000 /* at most */
 
 /* --- waking --- */
 
@@ -137,18 +137,25 @@ static int add_element(struct lane *l, const struct writer_job *job, struct lane
 	return ret->item < 0 ? ret->item : 0;
 }
 
+static int64_t until(uint64_t life_ms, int64_t since_ms)
+{
+	_Static_assert(COMMIT_FOREVER == ELEMENT_NO_TIMEOUT, "without end, either");
+
+	if (life_ms == 0 || life_ms == COMMIT_FOREVER)
+		return SHADOW_FOREVER;
+	return since_ms + (int64_t)life_ms;
+}
+
 /* What the kernel has now is remembered. */
 static void remember(struct lane *l, const struct lane_element *x, int64_t since_ms)
 {
 	const struct commit_item *item = &l->commit->items[x->item];
 	uint64_t life_ms = item->found_ms ? item->found_ms : item->e.timeout_ms;
-	bool ends = life_ms && life_ms != ELEMENT_NO_TIMEOUT && life_ms != COMMIT_FOREVER;
 	bool fresh;
 
 	shadow_put(x->shadow, item->e.key, item->target->key_size,
-		item->e.has_value ? item->e.value.b : NULL,
-		ends ? since_ms + (int64_t)life_ms : SHADOW_FOREVER, commit_is_foreign(item),
-		x->mark, since_ms, &fresh);
+		item->e.has_value ? item->e.value.b : NULL, until(life_ms, since_ms),
+		commit_is_foreign(item), x->mark, since_ms, &fresh);
 	/* Lost again while it was being put in, perhaps. */
 	if (x->e->op == WRITER_SET_ADD && shadow_mark(x->shadow) != x->mark) {
 		atomic_store(&x->e->set->set->fill_due, true);
@@ -161,28 +168,26 @@ static void remember(struct lane *l, const struct lane_element *x, int64_t since
 static void remember_lost(struct lane *l, const struct lane_element *x, int64_t since_ms)
 {
 	const struct commit_item *item = &l->commit->items[x->item];
-	uint64_t life_ms = item->e.timeout_ms;
-	bool ends = life_ms && life_ms != ELEMENT_NO_TIMEOUT;
 
 	set_keep_lost(x->e->set->set, item->e.key, item->target->key_size,
-		item->e.has_value ? item->e.value.b : NULL,
-		ends ? since_ms + (int64_t)life_ms : SHADOW_FOREVER);
+		item->e.has_value ? item->e.value.b : NULL, until(item->e.timeout_ms, since_ms));
 }
 
 static int outcome(struct lane *l, struct lane_element *x, int64_t since_ms)
 {
-	int result = x->item < 0 ? x->result : l->commit->items[x->item].result;
+	bool committed = l->commit && x->item >= 0;
+	int result = committed ? l->commit->items[x->item].result : x->result;
 
-	if (x->item >= 0 && result == 0 && x->shadow)
+	if (committed && result == 0 && x->shadow)
 		remember(l, x, since_ms);
-	if (x->e->op == WRITER_SET_ADD && result != -ESTALE) {
-		if (x->item >= 0)
-			sets_note(x->e->set, result);
-		if (x->item >= 0 && result == -ENOENT)
-			remember_lost(l, x, since_ms);
-		if (result < 0)
-			count_add_shared(&x->e->set->errors, 1);
-	}
+	if (x->e->op != WRITER_SET_ADD || result == -ESTALE)
+		return result;
+	if (committed)
+		sets_note(x->e->set, result);
+	if (committed && result == -ENOENT)
+		remember_lost(l, x, since_ms);
+	if (result < 0)
+		count_add_shared(&x->e->set->errors, 1);
 	return result;
 }
 
@@ -283,10 +288,9 @@ static int64_t due_ms(const struct lane *l)
 static void pause_after(struct lane *l, int64_t began_us)
 {
 	int64_t took_us = clock_us() - began_us;
-	struct timespec t = {.tv_nsec = took_us * 1000};
+	struct timespec t = {
+		.tv_nsec = 1000L * (took_us < SLOW_PAUSE_US ? took_us : SLOW_PAUSE_US)};
 
-	if (took_us > SLOW_PAUSE_MS * 1000)
-		t.tv_nsec = SLOW_PAUSE_MS * 1000000;
 	if (l->kind == LANE_SLOW)
 		(void)nanosleep(&t, NULL);
 }

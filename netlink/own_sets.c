@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/netfilter.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,7 +107,7 @@ static int real_target(struct writer *w, unsigned number, const struct ip_addr *
 	s = atomic_load(&w->real[index][real->family == IP_V6]);
 	if (!s) {
 		if (index == TABLE_EGRESSES_MAX)
-			strcpy(name, real->family == IP_V4 ? "carried4" : "carried6");
+			(void)snprintf(name, sizeof name, "carried%u", real->family);
 		else
 			table_real_set_name(name, number, real->family);
 		s = own_set_new(w, name, real->family);

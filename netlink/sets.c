@@ -152,8 +152,9 @@ static struct nl_set *handle_new(const struct conf_set *conf, const char *text)
 	if (!h)
 		return NULL;
 	h->conf = *conf;
-	if (!copy(&h->conf.table, conf->table) | !copy(&h->conf.name, conf->name) |
-		!copy(&h->conf.key, conf->key) | !copy(&h->conf.value, conf->value)) {
+	h->conf.table = h->conf.name = h->conf.key = h->conf.value = NULL;
+	if (!copy(&h->conf.table, conf->table) || !copy(&h->conf.name, conf->name) ||
+		!copy(&h->conf.key, conf->key) || !copy(&h->conf.value, conf->value)) {
 		handle_free(h);
 		return NULL;
 	}
@@ -195,7 +196,7 @@ static struct kernel_set *kernel_set_new(struct sets *s, const struct conf_set *
 	set->is_ipset = conf->is_ipset;
 	set->nfproto = conf->nfproto;
 	set->lane = conf->is_ipset ? LANE_IPSET : LANE_HASH;
-	if (!copy(&set->name, conf->name) | !copy(&set->table, table_of(conf))) {
+	if (!copy(&set->name, conf->name) || !copy(&set->table, table_of(conf))) {
 		kernel_set_free(set);
 		return NULL;
 	}

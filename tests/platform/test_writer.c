@@ -59,8 +59,7 @@ static struct writer_job job_new(void)
 
 static void put(struct writer_job *job, struct nl_set *set, const char *addr, uint32_t timeout_s)
 {
-	job->elements[job->n++] = (struct writer_element){
-		.op = WRITER_SET_ADD,
+	job->elements[job->n++] = (struct writer_element){.op = WRITER_SET_ADD,
 		.set = set,
 		.addr = address(addr),
 		.timeout_s = timeout_s,
