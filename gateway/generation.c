@@ -37,6 +37,17 @@ static void give_sets(struct generation *g)
 	free(g->sets);
 }
 
+static int take_named_sets(struct generation *g, const struct generation_config *c)
+{
+	int error = take_sets(g, c->writer);
+
+	if (error == -ENOSPC)
+		c->report(c->report_arg, true,
+			"rules: more than 4096 sets are named (those of the running configuration "
+			"count, too)");
+	return error;
+}
+
 static int read_leases(struct generation *g, const struct generation_config *c)
 {
 	const struct list_sink complain = {.arg = c->report_arg, .complain = c->report};
@@ -104,7 +115,7 @@ int generation_new(const struct generation_config *c, struct generation **ret)
 	if (!error)
 		error = read_records(g, c);
 	if (!error)
-		error = take_sets(g, c->writer);
+		error = take_named_sets(g, c);
 	if (error) {
 		generation_unref(g);
 		return error;

@@ -208,6 +208,24 @@ def test_run_with_a_missing_list(refused):
     assert "lists.gone" in line and "No such file" in line
 
 
+def many_sets(n):
+    """As many sets, 64 a rule."""
+    return {"rules": [{"name": f"r{first}", "domain": [f"r{first}.test"], "answer": "real", "upstream": "wan",
+                       "nftset": [f"4#inet#t#s{i}" for i in range(first, min(first + 64, n))]}
+                      for first in range(0, n, 64)]}
+
+
+def test_more_sets_than_there_is_room_for(gateway):
+    gw = gateway(many_sets(4097), wait=False)
+    assert gw.end() == 1
+    assert len(gw.log_lines("rules: more than 4096 sets")) == 1, gw.log()
+    gw.rewrite(many_sets(1))
+    gw.start()
+    gw.rewrite(many_sets(4097))
+    reply = gw.request("reload")
+    assert not reply["ok"] and "more than 4096 sets" in reply["errors"][0], reply
+
+
 def test_without_dev_net_tun(refused, tmp_path):
     line = refused(wrap=["unshare", "-m", "sh", "-c", f"mount --bind {tmp_path} /dev/net && exec \"$@\"", "sh"])
     assert "/dev/net/tun" in line and "modprobe tun" in line
