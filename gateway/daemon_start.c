@@ -621,5 +621,7 @@ int daemon_start(struct daemon *d)
 		daemon_upkeep_start(d);
 	if (!error)
 		daemon_files_start(d);
+	if (error == -ENOMEM) /* whoever met it had nothing to add */
+		log_error("there is not enough memory to start");
 	return error;
 }
