@@ -4,7 +4,7 @@
     elements(lab, "v4")                                     {address: (timeout, what is left)} by `nft -j`
     texts(lab, "v4")                                        {"10.0.0.1 . 443": "11m"}: as `nft list` writes them
     Reader(lab)                                             the same of the kernel's own messages: .has() .left() .all()
-    Others(lab, 300_000)                                    somebody's large set: .load() .flush()
+    Others(lab, 100_000)                                    somebody's large set: .load() .flush()
     blocks(lab)                                             an upstream that is asked for addresses by number
 """
 import contextlib

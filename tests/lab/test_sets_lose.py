@@ -16,7 +16,7 @@ FEW, MANY = 100, 10_000
 # What interface.md promises, and what is asserted where other work shares the machine.
 PROMISED_S = {FEW: 0.1, MANY: 1}
 ASSERTED_S = {FEW: 1, MANY: 4}
-OTHERS = 300_000
+OTHERS = 100_000
 
 # Each table has one set of each kind; `many` is large.
 KINDS = {
@@ -236,11 +236,11 @@ def drops(lab, gw):
 
 
 def test_news_that_were_lost_leave_no_set_incomplete(gw, lab, reader):
-    """300,000 elements of somebody's are loaded and flushed, and ours are lost behind them."""
+    """100,000 elements of somebody's are loaded and flushed, and ours are lost behind them."""
     with Others(lab, OTHERS) as others:
         others.load()
         lab.nft("flush set inet user few\n")
-        wait_complete(reader, "behind the load of 300,000", FEW, limit_s=5)
+        wait_complete(reader, "behind the load of 100,000", FEW, limit_s=5)
         before = drops(lab, gw)
         gw.signal(signal.SIGSTOP)  # it has other things to do
         try:
@@ -249,8 +249,8 @@ def test_news_that_were_lost_leave_no_set_incomplete(gw, lab, reader):
             lost = drops(lab, gw) - before
         finally:
             gw.signal(signal.SIGCONT)
-        wait_complete(reader, "behind the flush of 300,000", FEW, limit_s=5)
-        wait_complete(reader, "behind the flush of 300,000", MANY, "big", ["many"], limit_s=8)
+        wait_complete(reader, "behind the flush of 100,000", FEW, limit_s=5)
+        wait_complete(reader, "behind the flush of 100,000", MANY, "big", ["many"], limit_s=8)
     print(f"{lost} messages were lost")
     assert lost > 0, "the test lost no news"
     assert {one["state"] for one in gw.status()["sets"] if "#user#" in one["set"] or "#big#" in one["set"]} == {"ok"}

@@ -118,7 +118,7 @@ def test_async_answers_do_not_wait_and_are_counted(started, lab, reader):
 class BusyKernel:
     """Somebody loads elements, one large transaction after the other, each of which holds the lock that all of nft
     commits under."""
-    ELEMENTS = 200_000
+    ELEMENTS = 100_000
 
     def __init__(self, lab):
         self.others, self.stopping = Others(lab, self.ELEMENTS), threading.Event()
@@ -208,7 +208,7 @@ def test_what_was_put_in_late_is_ours_all_the_same(started, lab, reader):
     """The kernel holds a commit up, told sets are filled again over what is there; all comes back when it is lost."""
     gw = started(rules(SET4))
     n = 20
-    with Others(lab, 600_000) as others:
+    with Others(lab, 200_000) as others:
         loading = threading.Thread(target=others.load, daemon=True)
         loading.start()
         try:
