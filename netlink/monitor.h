@@ -28,7 +28,6 @@ struct monitor_set_event {
 typedef void monitor_set_visit(void *arg, const struct monitor_set_event *event);
 
 struct monitor_news {	/* what happened since the last read; several may be true */
-	bool nft_sets;	/* a table or set came or went; visit was told which */
 	bool nft_rules; /* a chain or rule of another table came or went: the firewall's, perhaps */
 	bool links;	/* an interface came, went or changed its flags */
 	bool addresses;

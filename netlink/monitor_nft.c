@@ -158,12 +158,8 @@ void monitor_nft_take(
 	teller.event.nfproto = g->nfgen_family;
 	if (g->nfgen_family == NFPROTO_INET && names.table && strcmp(names.table, TABLE_NAME) == 0)
 		return;
-	/* A table may go with all that it holds. */
-	if (message == NFT_MSG_NEWTABLE || message == NFT_MSG_DELTABLE)
-		news->nft_sets = news->nft_rules = true;
-	else if (message == NFT_MSG_NEWSET || message == NFT_MSG_DELSET)
-		news->nft_sets = true;
-	else if (message != NFT_MSG_DELSETELEM)
+	/* (A table may go with all that it holds.) */
+	if (message != NFT_MSG_NEWSET && message != NFT_MSG_DELSET && message != NFT_MSG_DELSETELEM)
 		news->nft_rules = true;
 	if (visit && names.table)
 		tell(&teller, message, &names);

@@ -141,7 +141,9 @@ static bool ipset_is_whole(struct kernel_set *set)
 
 	shadow_sweep(&set->shadow, clock_ms());
 	shadow_count(&set->shadow, &count);
+	pthread_mutex_lock(&set->owner->ipset_lock);
 	whole = count.held <= set->kind.elements;
+	pthread_mutex_unlock(&set->owner->ipset_lock);
 	for (size_t i = 0; i < n && whole; i++) {
 		if (!text_of(set, &v[i], text))
 			continue;

@@ -320,7 +320,7 @@ static void info(const struct nl_set *h, struct writer_set_info *ret)
 	shadow_count(&h->set->shadow, &count);
 	memcpy(ret->text, h->text, sizeof ret->text);
 	ret->state = state_name(atomic_load(&h->state));
-	ret->elements = count.held;
+	ret->elements = count.held - count.foreign;
 	ret->errors = count_get(&h->errors);
 }
 

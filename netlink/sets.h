@@ -42,10 +42,10 @@ struct kernel_set {
 	_Atomic bool look_due, fill_due;
 	struct shadow shadow;
 	struct set_view views[SETS_NFT_LANES];
-	/* Of an ipset, its lane's own. */
-	struct ipset_kind kind;
-	bool known;
-	int64_t looked_ms;
+	/* Of an ipset. */
+	struct ipset_kind kind; /* behind the lock of ipsets */
+	_Atomic bool known;
+	_Atomic int64_t looked_ms;
 	size_t fill_cursor, sample_cursor;
 	uint32_t fill_mark; /* when the walk through the lost ones began */
 };
