@@ -19,8 +19,11 @@
 #define AROUND_EVERY_MS 1000
 #define SWEEP_EVERY_MS	30000
 /* A transaction of a large interval set holds the lock that all of nft commits under: the slow lane
- * leaves it to others for as long as it had it. */
-#define SLOW_PAUSE_US 20000 /* at most */
+ * leaves it to others for as long as it had it, and for several times that if it was long (its own
+ * answers are late then anyway, and what gathers meanwhile is one transaction). */
+#define SLOW_LONG_US  2000
+#define SLOW_SHARE    4
+#define SLOW_PAUSE_US 400000 /* at most */
 
 /* --- waking --- */
 
@@ -287,12 +290,17 @@ static int64_t due_ms(const struct lane *l)
 
 static void pause_after(struct lane *l, int64_t began_us)
 {
-	int64_t took_us = clock_us() - began_us;
-	struct timespec t = {
-		.tv_nsec = 1000L * (took_us < SLOW_PAUSE_US ? took_us : SLOW_PAUSE_US)};
+	int64_t pause_us = clock_us() - began_us;
+	struct timespec t;
 
-	if (l->kind == LANE_SLOW)
-		(void)nanosleep(&t, NULL);
+	if (l->kind != LANE_SLOW)
+		return;
+	if (pause_us >= SLOW_LONG_US) {
+		pause_us *= SLOW_SHARE;
+		pause_us = pause_us < SLOW_PAUSE_US ? pause_us : SLOW_PAUSE_US;
+	}
+	t = (struct timespec){.tv_nsec = 1000L * pause_us};
+	(void)nanosleep(&t, NULL);
 }
 
 static void turn(struct lane *l)

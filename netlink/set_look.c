@@ -276,7 +276,7 @@ void set_look_if_due(struct kernel_set *set, struct lane *lane)
 	int64_t looked_ms = view ? view->looked_ms : set->looked_ms;
 	uint32_t generation;
 
-	if (looked_ms && clock_ms() - looked_ms < LOOK_EVERY_MS) {
+	if (looked_ms && clock_ms() - looked_ms < LOOK_EVERY_MS && !atomic_load(&set->look_due)) {
 		generation = view ? generation_of(lane) : 0;
 		if (!generation || generation == view->looked_generation)
 			return;
