@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define HELD_UP_MAX_MS	 60000
 #define FILL_ELEMENTS	 64   /* of one commit: answers that come meanwhile wait for it */
 #define LOOK_AROUND_SETS 64   /* a second */
 #define SLACK_MS	 1000 /* of lives that are compared */
@@ -279,14 +278,6 @@ static uint64_t need_again_ms(const struct commit_element *e)
 	return e->timeout_ms > SLACK_MS ? e->timeout_ms - SLACK_MS : 0;
 }
 
-/* What was lost was ours, and lives longer than was known where the kernel held its commit up: its
- * time was taken before that. */
-static bool is_others_now(const struct commit_item *item)
-{
-	return commit_is_foreign(item) &&
-	       (item->in_range || item->found_ms - item->e.timeout_ms > HELD_UP_MAX_MS);
-}
-
 static void put_again(struct kernel_set *set, const struct commit_item *item,
 	const struct shadow_element *e, uint32_t mark, int64_t now_ms)
 {
@@ -296,8 +287,8 @@ static void put_again(struct kernel_set *set, const struct commit_item *item,
 		until_ms = item->found_ms == COMMIT_FOREVER ? SHADOW_FOREVER
 							    : now_ms + (int64_t)item->found_ms;
 	shadow_put(&set->shadow, e->key, item->target->key_size,
-		item->e.has_value ? e->value : NULL, until_ms, is_others_now(item), mark, now_ms,
-		NULL);
+		item->e.has_value ? e->value : NULL, until_ms, commit_is_foreign(item), mark,
+		now_ms, NULL);
 }
 
 /* The handle's that put such an element in. NULL: none is left. */

@@ -280,6 +280,9 @@ int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
 	int r;
 
 	conf_set_format(conf, text, sizeof text);
+	/* What was put in for rules that are gone is no business of these. */
+	if (set && !set_is_used(set))
+		shadow_clear(&set->shadow);
 	h = set ? find_handle(set, text) : NULL;
 	if (h) {
 		if (atomic_fetch_add(&h->users, 1) == 0)

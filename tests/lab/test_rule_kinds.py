@@ -33,6 +33,8 @@ def changed(gw):
         gw.result("reload")
         return gw
     yield change
+    if gw.running():  # what it put into sets is not put in again for the next one
+        change([REST])
 
 
 @pytest.fixture
