@@ -217,7 +217,8 @@ def test_a_set_that_comes_back_as_another_kind(gw, lab, reader):
         if word != "ok":
             assert reader.all("changing", "change") == {}
         else:
-            assert reader.has("changing", text_of(0), "change")
+            # (Its state may be that of the set before: the kernel's news are on their way.)
+            wait_for(lambda: reader.has("changing", text_of(0), "change"), f"{what}: it is filled", 1)
     ask_for(lab, "changing", FEW)  # cached, all of them
     assert set(reader.all("changing", "change")) == {address_of(i) for i in range(FEW)}
 
