@@ -475,6 +475,9 @@ static void everything_at_once(void **state)
 	while ((r = fakeip_snapshot_step(s.t)) > 0)
 		;
 	assert_int_equal(r, 0);
+	/* A worker's last flush may have come behind the last write; an error that is told now is
+	 * of the time without room. */
+	(void)fakeip_commit(s.t);
 	/* The file says what the table says. */
 	other = test_open(&c, &s.file, 9, &loaded);
 	assert_int_equal(loaded.lost, 0);
