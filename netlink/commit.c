@@ -161,26 +161,14 @@ static void settle_all(struct commit *c, int result)
 		commit_settle(&c->items[i], result);
 }
 
-static void tell_targets(struct commit *c)
+static void release_targets(struct commit *c)
 {
 	while (c->targets) {
 		struct commit_target *t = c->targets;
-		unsigned n_done = 0, n_failed = 0;
-		int error = 0;
 
 		c->targets = t->next;
 		t->next = NULL;
 		t->listed = false;
-		for (int i = t->first; i >= 0; i = c->items[i].next) {
-			if (c->items[i].result < 0) {
-				n_failed++;
-				error = error ? error : c->items[i].result;
-			} else {
-				n_done++;
-			}
-		}
-		if (t->settled)
-			t->settled(t, n_done, n_failed, error);
 	}
 }
 
@@ -247,5 +235,5 @@ void commit_run(struct commit *c, bool beat, bool *ret_beaten)
 	}
 	settle_all(c, r == -EAGAIN ? -EIO : r);
 	*ret_beaten = beat && r == 0 && !c->beat_failed;
-	tell_targets(c);
+	release_targets(c);
 }

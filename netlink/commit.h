@@ -40,8 +40,6 @@ struct commit_target {
 	 * -ESTALE: it is another kind of set now, its items must be made anew (which new sizes say,
 	 * too). NULL: the set is ours, there is nothing to read. */
 	int (*look)(struct commit_target *t);
-	/* The outcome of one commit, once. error: the first of its items. NULL: not of interest. */
-	void (*settled)(struct commit_target *t, unsigned n_done, unsigned n_failed, int error);
 	/* The commit's own. */
 	struct commit_target *next;
 	int first, last; /* items */
