@@ -160,10 +160,8 @@ static void remember(struct lane *l, const struct lane_element *x, int64_t since
 		item->e.has_value ? item->e.value.b : NULL, until(life_ms, since_ms),
 		commit_is_foreign(item), x->mark, since_ms, &fresh);
 	/* Lost again while it was being put in, perhaps. */
-	if (x->e->op == WRITER_SET_ADD && shadow_mark(x->shadow) != x->mark) {
-		atomic_store(&x->e->set->set->fill_due, true);
-		atomic_store(&l->tend_due, true);
-	}
+	if (x->e->op == WRITER_SET_ADD && shadow_mark(x->shadow) != x->mark)
+		sets_fill_soon(x->e->set->set);
 	x->e->fresh = fresh && !item->found_ms && !item->in_range;
 }
 

@@ -219,8 +219,7 @@ static void add_later(
 	if (guessed)
 		set_keep_lost(h->set, e->addr.b, (uint8_t)ip_addr_size(&e->addr), NULL, until_ms);
 	else if (k && set_form_key(&k->form, &e->addr, client, key))
-		set_keep_lost(h->set, key, k->form.key_size,
-			k->form.kept_size ? k->form.value : NULL, until_ms);
+		set_keep_lost(h->set, key, k->form.key_size, set_form_kept(&k->form), until_ms);
 }
 
 static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_addr *client,
@@ -251,8 +250,8 @@ static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_
 	element.need_ms = e->timeout_s ? (uint64_t)e->need_s * 1000 : COMMIT_FOREVER;
 	need_ms = e->timeout_s ? clock_ms() + (int64_t)e->need_s * 1000 : SHADOW_FOREVER;
 	/* Another job may just have brought it. */
-	if (shadow_holds(&set->shadow, element.key, k->form.key_size,
-		    k->form.kept_size ? k->form.value : NULL, need_ms))
+	if (shadow_holds(
+		    &set->shadow, element.key, k->form.key_size, set_form_kept(&k->form), need_ms))
 		return 0;
 	ret->shadow = &set->shadow;
 	ret->mark = shadow_mark(&set->shadow);

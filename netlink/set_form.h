@@ -48,6 +48,11 @@ struct set_form {
  * in a few words: "its second field is a port, 'lan0' is none". */
 int set_form_make(const struct conf_set *conf, const struct set_kind *kind, struct set_form *ret,
 	char *why, size_t size);
+/* What tells its elements' value from others; NULL: of a set. */
+static inline const uint8_t *set_form_kept(const struct set_form *f)
+{
+	return f->kept_size ? f->value : NULL;
+}
 bool set_form_equal(const struct set_form *a, const struct set_form *b);
 /* The element's key. v4-mapped addresses are taken as v4. client: family IP_NONE: not known. False:
  * it is not for this set (another family), or needs a client that is not known. */

@@ -172,9 +172,8 @@ static int look_nft(struct kernel_set *set, struct lane *lane, bool *ret_changed
 		shadow_lose_all(&set->shadow);
 		return r;
 	}
-	atomic_store(&set->fill_due, true);
 	atomic_store(&set->lane, (uint8_t)lane_of(set, &kind));
-	sets_tell_lane(set);
+	sets_fill_soon(set);
 	return 0;
 }
 
@@ -238,10 +237,8 @@ static int look_ipset(struct kernel_set *set)
 		shadow_shape(&set->shadow, set_any_form(set)->key_size, 0);
 	pthread_mutex_unlock(&s->lock);
 	set->known = r == 0;
-	if (r == 0) {
-		atomic_store(&set->fill_due, true);
-		sets_tell_lane(set);
-	}
+	if (r == 0)
+		sets_fill_soon(set);
 	pthread_mutex_unlock(&s->ipset_lock);
 	return r;
 }

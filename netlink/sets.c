@@ -353,8 +353,7 @@ bool sets_hold(const struct nl_set *h, const struct writer_element *e, const str
 		return true;
 	if (!k->form.has_timeout && e->timeout_s)
 		return false;
-	return shadow_holds(&h->set->shadow, key, k->form.key_size,
-		k->form.kept_size ? k->form.value : NULL,
+	return shadow_holds(&h->set->shadow, key, k->form.key_size, set_form_kept(&k->form),
 		e->timeout_s ? now_ms + (int64_t)e->need_s * 1000 : SHADOW_FOREVER);
 }
 
@@ -375,7 +374,7 @@ void sets_look_soon(struct kernel_set *set)
 	sets_tell_lane(set);
 }
 
-static void fill_soon(struct kernel_set *set)
+void sets_fill_soon(struct kernel_set *set)
 {
 	atomic_store(&set->fill_due, true);
 	sets_tell_lane(set);
@@ -441,8 +440,8 @@ void sets_event(struct sets *s, const struct monitor_set_event *event)
 		lose(set);
 	} else if (may_have_covered(set, event)) {
 		shadow_lose_all(&set->shadow);
-		fill_soon(set);
+		sets_fill_soon(set);
 	} else if (shadow_lose(&set->shadow, event->key, event->key_size, clock_ms())) {
-		fill_soon(set);
+		sets_fill_soon(set);
 	}
 }

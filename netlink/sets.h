@@ -105,6 +105,7 @@ bool sets_hold(const struct nl_set *set, const struct writer_element *e,
 /* There is something to do for whose it is. */
 void sets_tell_lane(struct kernel_set *set);
 void sets_look_soon(struct kernel_set *set); /* its lane shall */
+void sets_fill_soon(struct kernel_set *set);
 /* The outcome of an element, or of a look at its set, becomes its state. Any lane. */
 void sets_note(struct nl_set *set, int error);
 
