@@ -11,6 +11,7 @@
 
 #define TICK_MS	    1000
 #define UDP_IDLE_MS 60000 /* interface.md, idle: of UDP at most */
+#define LOOKUPS_MAX 256	  /* proxies' names */
 
 /* --- what a configuration says --- */
 
@@ -78,6 +79,15 @@ static bool is_ourselves(void *arg, const struct ip_port *to)
 		if (c->c.own_ports[i] == to->port)
 			return true;
 	return false;
+}
+
+/* A dial may outlive its configuration; the number of a group means another one by now. */
+static void proxy_look_up(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+	struct egress_lookup *l)
+{
+	struct carry *c = arg;
+
+	lookups_begin(&c->lookups, c->gen->groups, s == c->gen->egresses ? bootstrap : -1, host, l);
 }
 
 /* --- the way of a packet --- */
@@ -321,8 +331,8 @@ static void tick(struct loop_timer *t)
 static int make_rooms(struct carry *c)
 {
 	struct egress_dialer_config dc = {.loop = c->c.loop,
-		.resolve = lookup_begin,
-		.resolve_cancel = lookup_cancel,
+		.resolve = proxy_look_up,
+		.resolve_cancel = lookups_cancel,
 		.forbidden = is_ourselves,
 		.arg = c};
 	struct relay_config rc = {
@@ -355,7 +365,7 @@ int carry_new(const struct carry_config *config, struct carry **ret)
 	c->c = *config;
 	c->tick.fire = tick;
 	syn_init(c);
-	lookup_init(c);
+	lookups_init(&c->lookups, c->c.loop, c->c.resolver, LOOKUPS_MAX);
 	if (conntrack_open(&c->conntrack)) /* the kernel has none: then it carries nothing either */
 		c->conntrack = NULL;
 	error = make_rooms(c);
@@ -387,7 +397,7 @@ void carry_stop(struct carry *c)
 
 bool carry_idle(const struct carry *c)
 {
-	return c->n_deciding == 0 && c->n_asking == 0 && c->n_syns == 0 && c->n_lookups == 0 &&
+	return c->n_deciding == 0 && c->n_asking == 0 && c->n_syns == 0 && c->lookups.n == 0 &&
 	       c->dialer_stopped && accept_idle(c) && real_idle(c->real) && relay_idle(c->relay);
 }
 
@@ -403,7 +413,7 @@ void carry_free(struct carry *c)
 	accept_free(c);
 	conntrack_close(c->conntrack);
 	slab_fini(&c->syns);
-	slab_fini(&c->lookups);
+	lookups_fini(&c->lookups);
 	generation_unref(c->gen);
 	free(c);
 }

@@ -8,6 +8,7 @@
 #include "gateway/base/slab.h"
 #include "gateway/carry/carry.h"
 #include "gateway/carry/verdict.h"
+#include "gateway/resolve/lookup.h"
 #include "gateway/tun/packet.h"
 #include "netlink/conntrack.h"
 
@@ -37,8 +38,9 @@ struct carry {
 	unsigned n_deciding, n_held;
 	struct asking *asking[CARRY_BUCKETS];
 	unsigned n_asking;
-	struct slab syns, lookups;
-	unsigned n_syns, n_lookups;
+	struct slab syns;
+	unsigned n_syns;
+	struct lookups lookups; /* for the dialer */
 
 	struct carry_listener tcp[CARRY_LISTENERS], udp_in[CARRY_LISTENERS];
 	unsigned n_tcp, n_udp_in;
@@ -141,13 +143,6 @@ void unless_ask(struct carry *c, struct decision_key key, const struct policy_ru
 void syn_init(struct carry *c);
 void syn_arrived(struct carry *c, const struct arrival *a, unsigned egress,
 	const struct egress_target *target);
-
-/* --- lookup.c: the names of proxies --- */
-
-void lookup_init(struct carry *c);
-void lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
-	struct egress_lookup *l);
-void lookup_cancel(void *arg, struct egress_lookup *l);
 
 /* --- accept.c --- */
 

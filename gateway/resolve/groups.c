@@ -5,6 +5,8 @@
 
 #include "gateway/resolve/resolve_internal.h"
 
+#define EGRESSES_MAX 256
+
 /* --- what answers depend on (FNV-1a) --- */
 
 static uint64_t mix(uint64_t h, const void *bytes, size_t n)
@@ -336,6 +338,30 @@ void resolve_counters(const struct resolve_groups *g, struct resolve_counters *r
 const char *resolve_group_name(const struct resolve_groups *g, int group)
 {
 	return group >= 0 && (size_t)group < g->n_groups ? g->groups[group].name : NULL;
+}
+
+/* A server may have been taken over from an older configuration with its egress, whose group number
+ * means another one by now: what counts is who resolves this proxy today. */
+static int bootstrap_today(const struct egress_set *s, const char *host)
+{
+	struct egress_info info[EGRESSES_MAX];
+	size_t n = s ? egress_list(s, info, EGRESSES_MAX) : 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct conf_egress *e = egress_conf(s, i);
+
+		if (e->server.host && strcmp(e->server.host, host) == 0)
+			return e->bootstrap;
+	}
+	return -1;
+}
+
+int groups_bootstrap(
+	const struct resolve_groups *g, const struct egress_set *s, int bootstrap, const char *host)
+{
+	int group = s == g->egresses ? bootstrap : bootstrap_today(g->egresses, host);
+
+	return group >= 0 && (size_t)group < g->n_groups ? group : -1;
 }
 
 static bool server_is_at(struct server *s, const struct ip_addr *a)

@@ -1,16 +1,16 @@
-/* The addresses of proxies that are configured by name, for the dialer that reaches servers: asked
- * of the group `bootstrap`, both families at once. (carry/lookup.c does so for the relay's.) */
+#include "gateway/resolve/lookup.h"
+
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-#include "gateway/resolve/resolve_internal.h"
+#include "gateway/base/container.h"
 
-#define LOOKUP_MS    5000
-#define TOLD_MAX     8
-#define EGRESSES_MAX 256
+#define LOOKUP_MS 5000
+#define TOLD_MAX  8
 
 struct lookup {
-	struct resolver *resolver;
+	struct lookups *all;
 	struct egress_lookup *asker;
 	struct resolve_request a, aaaa;
 	unsigned pending;
@@ -20,9 +20,16 @@ struct lookup {
 	uint32_t ttl_s;
 };
 
-size_t proxy_lookup_size(void)
+void lookups_init(struct lookups *ls, struct loop *loop, struct resolver *resolver, unsigned max)
 {
-	return sizeof(struct lookup);
+	*ls = (struct lookups){.loop = loop, .resolver = resolver};
+	slab_init(&ls->slab, sizeof(struct lookup), max);
+}
+
+void lookups_fini(struct lookups *ls)
+{
+	assert(ls->n == 0);
+	slab_fini(&ls->slab);
 }
 
 static void take_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
@@ -38,8 +45,11 @@ static void take_address(void *arg, const uint8_t *address, size_t size, uint32_
 
 static void give_back(struct lookup *k)
 {
+	struct lookups *ls = k->all;
+
 	k->asker->priv = NULL;
-	slab_give(&k->resolver->lookups, k);
+	ls->n--;
+	slab_give(&ls->slab, k);
 }
 
 static void settle(struct lookup *k)
@@ -74,59 +84,37 @@ static void answered_aaaa(struct resolve_request *rq, const uint8_t *msg, size_t
 	answered(container_of(rq, struct lookup, aaaa), msg, len, error);
 }
 
-/* A server may have been taken over from an older configuration with its egress, whose group number
- * means another one by now: what counts is who resolves this proxy today. */
-static int bootstrap_today(
-	const struct resolve_groups *g, const struct egress_set *s, int bootstrap, const char *host)
-{
-	struct egress_info info[EGRESSES_MAX];
-	size_t n;
-
-	if (s == g->egresses)
-		return bootstrap;
-	n = g->egresses ? egress_list(g->egresses, info, EGRESSES_MAX) : 0;
-	for (unsigned i = 0; i < n; i++) {
-		const struct conf_egress *e = egress_conf(g->egresses, i);
-
-		if (e->server.host && strcmp(e->server.host, host) == 0)
-			return e->bootstrap;
-	}
-	return -1;
-}
-
-void proxy_lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+void lookups_begin(struct lookups *ls, struct resolve_groups *g, int group, const char *host,
 	struct egress_lookup *l)
 {
-	struct resolver *r = arg;
-	struct resolve_groups *g = r->groups;
-	int64_t deadline_ms = loop_now_ms(r->loop) + LOOKUP_MS;
-	struct resolve_question q = {.type = DNS_A, .flags = RESOLVE_ALLOW_REBIND};
+	int64_t deadline_ms = loop_now_ms(ls->loop) + LOOKUP_MS;
 	struct dns_name name;
+	/* A proxy may well be in the house. */
+	struct resolve_question q = {
+		.group = group, .name = &name, .type = DNS_A, .flags = RESOLVE_ALLOW_REBIND};
 	struct lookup *k;
 
-	q.group = g ? bootstrap_today(g, s, bootstrap, host) : -1;
-	if (q.group < 0 || (size_t)q.group >= g->n_groups ||
-		dns_name_parse(host, strlen(host), &name)) {
+	if (group < 0 || dns_name_parse(host, strlen(host), &name)) {
 		l->done(l, NULL, 0, 0, -EHOSTUNREACH);
 		return;
 	}
-	k = slab_take(&r->lookups);
+	k = slab_take(&ls->slab);
 	if (!k) {
 		l->done(l, NULL, 0, 0, -ENOMEM);
 		return;
 	}
-	*k = (struct lookup){.resolver = r, .asker = l, .pending = 3, .ttl_s = UINT32_MAX};
+	*k = (struct lookup){.all = ls, .asker = l, .pending = 3, .ttl_s = UINT32_MAX};
 	l->priv = k;
-	q.name = &name;
+	ls->n++;
 	resolve_groups_ref(g); /* a callback may bring others */
-	resolve_ask(r, g, &q, deadline_ms, &k->a, answered_a);
+	resolve_ask(ls->resolver, g, &q, deadline_ms, &k->a, answered_a);
 	q.type = DNS_AAAA;
-	resolve_ask(r, g, &q, deadline_ms, &k->aaaa, answered_aaaa);
+	resolve_ask(ls->resolver, g, &q, deadline_ms, &k->aaaa, answered_aaaa);
 	resolve_groups_unref(g);
 	settle(k); /* the third: an answer may come before both have been asked */
 }
 
-void proxy_lookup_cancel(void *arg, struct egress_lookup *l)
+void lookups_cancel(void *arg, struct egress_lookup *l)
 {
 	struct lookup *k = l->priv;
 

@@ -1,6 +1,6 @@
 /* What the files of this room share: groups.c owns the groups, sighting.c the sightings, resolver.c
  * the resolver, ask.c those who wait, flight.c the flights, try.c their tries, strategy.c who is
- * asked, result.c what an answer becomes, lookup.c proxies' names. */
+ * asked, result.c what an answer becomes. */
 #ifndef TUNGATE_RESOLVE_INTERNAL_H
 #define TUNGATE_RESOLVE_INTERNAL_H
 
@@ -11,6 +11,7 @@
 #include "gateway/base/count.h"
 #include "gateway/base/slab.h"
 #include "gateway/resolve/judge.h"
+#include "gateway/resolve/lookup.h"
 #include "gateway/resolve/resolve.h"
 #include "gateway/resolve/server.h"
 #include "gateway/transport/transport.h"
@@ -81,6 +82,10 @@ struct resolve_groups {
 	uint64_t sighting_key;
 	_Atomic uint64_t sightings[SIGHTING_SLOTS];
 };
+
+/* Which group resolves the name of a proxy: bootstrap, if s is of this configuration. -1: none. */
+int groups_bootstrap(const struct resolve_groups *g, const struct egress_set *s, int bootstrap,
+	const char *host);
 
 /* Returns the slot for sighting_leave(), or -1. */
 int sighting_enter(struct resolve_groups *g, const struct dns_name *name, uint16_t type);
@@ -215,7 +220,6 @@ struct looked {
 	enum cache_state state;
 };
 
-struct lookups;
 struct resolver {
 	struct loop *loop;
 	struct resolver_config c;
@@ -223,7 +227,8 @@ struct resolver {
 	struct egress_dialer *dialer;
 	struct transports *transports;
 	struct health *health; /* NULL: another worker's */
-	struct slab flights, windows, lookups;
+	struct slab flights, windows;
+	struct lookups lookups; /* for the dialer */
 	struct looked looked;
 	struct flight *lingering;
 	unsigned n_flights, n_lingering, n_refreshes;
@@ -258,11 +263,5 @@ static inline uint32_t resolver_now_s(const struct resolver *r) /* the cache's c
 {
 	return (uint32_t)(loop_now_ms(r->loop) / 1000);
 }
-
-/* lookup.c: for egress_dialer_config. arg: the resolver. */
-void proxy_lookup_begin(void *arg, const struct egress_set *s, int bootstrap, const char *host,
-	struct egress_lookup *l);
-void proxy_lookup_cancel(void *arg, struct egress_lookup *l);
-size_t proxy_lookup_size(void);
 
 #endif

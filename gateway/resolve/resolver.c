@@ -9,7 +9,7 @@
 static void resolver_free(struct resolver *r)
 {
 	loop_timer_cancel(r->loop, &r->end);
-	slab_fini(&r->lookups);
+	lookups_fini(&r->lookups);
 	slab_fini(&r->windows);
 	slab_fini(&r->flights);
 	for (unsigned i = 0; i < RESOLVE_SCRATCHES_MAX; i++)
@@ -100,12 +100,22 @@ static bool forbidden(void *arg, const struct ip_port *to)
 	return r->c.forbidden && r->c.forbidden(r->c.arg, to);
 }
 
+/* For the dialer that reaches servers; the relay's asks carry. */
+static void proxy_look_up(void *arg, const struct egress_set *s, int bootstrap, const char *host,
+	struct egress_lookup *l)
+{
+	struct resolver *r = arg;
+	struct resolve_groups *g = r->groups;
+
+	lookups_begin(&r->lookups, g, g ? groups_bootstrap(g, s, bootstrap, host) : -1, host, l);
+}
+
 static int ways_new(struct resolver *r)
 {
 	struct egress_dialer_config dialer = {
 		.loop = r->loop,
-		.resolve = proxy_lookup_begin,
-		.resolve_cancel = proxy_lookup_cancel,
+		.resolve = proxy_look_up,
+		.resolve_cancel = lookups_cancel,
 		.forbidden = forbidden,
 		.arg = r,
 	};
@@ -146,7 +156,7 @@ int resolver_new(const struct resolver_config *config, struct resolver **ret)
 	r->c = *config;
 	slab_init(&r->flights, sizeof(struct flight), RESOLVE_FLIGHTS_MAX);
 	slab_init(&r->windows, sizeof(struct windowed), RESOLVE_WINDOWS_MAX);
-	slab_init(&r->lookups, proxy_lookup_size(), RESOLVE_LOOKUPS_MAX);
+	lookups_init(&r->lookups, r->loop, r, RESOLVE_LOOKUPS_MAX);
 	r->end.fire = resolver_end;
 	error = loop_timer_set(r->loop, &r->end, RESOLVE_NEVER_MS);
 	if (error == 0 && getrandom(r->random, sizeof r->random, 0) != sizeof r->random)

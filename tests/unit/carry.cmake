@@ -2,9 +2,10 @@
 # way of a packet is played as well.
 file(GLOB query_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/gateway/query/*.c)
 set(carry_sources)
-foreach(source carry accept answer deciding direct unless syn lookup shared decisions waiting seen verdict real_way)
+foreach(source carry accept answer deciding direct unless syn shared decisions waiting seen verdict real_way)
   list(APPEND carry_sources ${CMAKE_SOURCE_DIR}/gateway/carry/${source}.c)
 endforeach()
+list(APPEND carry_sources ${CMAKE_SOURCE_DIR}/gateway/resolve/lookup.c)
 foreach(test test_carry test_carry_egress test_carry_unless)
   tungate_test(${test} tg_policy tg_dns tg_fakeip tg_conf tg_tun tg_base)
   target_sources(${test} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/query_stage.c

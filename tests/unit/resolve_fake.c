@@ -160,14 +160,16 @@ static size_t response(const struct transport_try *t, unsigned flags, uint8_t *m
 	return end + 5;
 }
 
-static size_t add_address(uint8_t *msg, size_t len, const struct ip_addr *a)
+static size_t add_address(uint8_t *msg, size_t len, const struct ip_addr *a, uint8_t ttl_s)
 {
-	static const uint8_t head[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4};
+	const uint8_t size = (uint8_t)ip_addr_size(a);
+	const uint8_t head[] = {
+		0xc0, 12, 0, size == 4 ? DNS_A : DNS_AAAA, 0, 1, 0, 0, 0, ttl_s, 0, size};
 
 	memcpy(msg + len, head, sizeof head);
-	memcpy(msg + len + sizeof head, a->b, 4);
+	memcpy(msg + len + sizeof head, a->b, size);
 	msg[7]++;
-	return len + sizeof head + 4;
+	return len + sizeof head + size;
 }
 
 static void deliver(struct transport_try *t, const uint8_t *msg, size_t len)
@@ -175,7 +177,18 @@ static void deliver(struct transport_try *t, const uint8_t *msg, size_t len)
 	(void)t->owner->take(t, msg, len, 0);
 }
 
-void fake_answer_address(const struct upstream *u, const char *address)
+uint16_t fake_type(const struct upstream *u)
+{
+	struct transport_try *t = fake_try(u);
+	uint8_t msg[TRANSPORT_QUESTION_MAX];
+	size_t end;
+
+	assert_non_null(t);
+	end = response(t, 0, msg);
+	return (uint16_t)(msg[end - 4] << 8 | msg[end - 3]);
+}
+
+void fake_answer_for(const struct upstream *u, const char *address, uint8_t ttl_s)
 {
 	struct transport_try *t = fake_try(u);
 	uint8_t msg[TRANSPORT_QUESTION_MAX + 64];
@@ -183,7 +196,12 @@ void fake_answer_address(const struct upstream *u, const char *address)
 
 	assert_non_null(t);
 	assert_int_equal(ip_addr_parse(address, &a), 0);
-	deliver(t, msg, add_address(msg, response(t, 0, msg), &a));
+	deliver(t, msg, add_address(msg, response(t, 0, msg), &a, ttl_s));
+}
+
+void fake_answer_address(const struct upstream *u, const char *address)
+{
+	fake_answer_for(u, address, 60);
 }
 
 void fake_answer(const struct upstream *u, uint8_t last)
@@ -205,7 +223,7 @@ void fake_answer_lower(const struct upstream *u, uint8_t last)
 	len = response(t, 0, msg);
 	for (size_t i = DNS_HEADER_SIZE; i < len; i++)
 		msg[i] = (uint8_t)tolower(msg[i]);
-	deliver(t, msg, add_address(msg, len, &a));
+	deliver(t, msg, add_address(msg, len, &a, 60));
 }
 
 void fake_error(const struct upstream *u, unsigned flags)

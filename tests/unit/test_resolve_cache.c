@@ -651,68 +651,6 @@ static void test_rebind(void **state)
 	stage_close(s);
 }
 
-/* --- proxies' names --- */
-
-struct proxy {
-	struct egress_lookup lookup;
-	unsigned calls;
-	size_t n;
-	uint32_t ttl_s;
-	int error;
-};
-
-static void proxy_found(
-	struct egress_lookup *l, const struct ip_addr *v, size_t n, uint32_t ttl_s, int error)
-{
-	struct proxy *p = container_of(l, struct proxy, lookup);
-
-	p->calls++;
-	p->n = n;
-	p->ttl_s = ttl_s;
-	p->error = error;
-	for (size_t i = 0; i < n; i++)
-		assert_int_equal(ip_addr_size(&v[i]), 4);
-}
-
-static void test_proxy_by_name(void **state)
-{
-	struct stage *s = open_cached(1);
-	struct proxy p = {.lookup.done = proxy_found};
-
-	(void)state;
-	proxy_lookup_begin(s->resolver, NULL, -1, "proxy.test", &p.lookup);
-	assert_int_equal(p.calls, 1);
-	assert_int_equal(p.error, -EHOSTUNREACH);
-	proxy_lookup_begin(s->resolver, NULL, 0, "proxy.test", &p.lookup);
-	assert_int_equal(fake_asked(s->up[0]), 2);
-	for (int i = 0; i < 2; i++) {
-		uint8_t question[TRANSPORT_QUESTION_MAX];
-		const struct transport_try *t = fake_try(s->up[0]);
-
-		assert_int_equal(p.calls, 1);
-		assert_true(t->owner->question(t, question, false) > 0);
-		if (question[12 + 12 + 1] == DNS_A) /* proxy.test is 12 bytes */
-			fake_answer_address(s->up[0], "192.168.1.9");
-		else
-			fake_error(s->up[0], 0);
-	}
-	assert_int_equal(p.calls, 2);
-	assert_int_equal(p.error, 0);
-	assert_int_equal(p.n, 1);
-	assert_int_equal(p.ttl_s, 60);
-	/* Not wanted any more; and the end of the resolver tells who still waits. */
-	proxy_lookup_begin(s->resolver, NULL, 0, "other.test", &p.lookup);
-	proxy_lookup_cancel(s->resolver, &p.lookup);
-	assert_int_equal(resolve_flights(s->resolver), 0);
-	proxy_lookup_cancel(s->resolver, &p.lookup);
-	proxy_lookup_begin(s->resolver, NULL, 0, "third.test", &p.lookup);
-	resolver_stop(s->resolver, resolver_has_stopped, s);
-	s->resolver = NULL;
-	assert_int_equal(p.calls, 3);
-	assert_int_equal(p.error, -ECANCELED);
-	stage_close(s);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -737,7 +675,6 @@ int main(void)
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_window_and_end),
 		cmocka_unit_test(test_rebind),
-		cmocka_unit_test(test_proxy_by_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
