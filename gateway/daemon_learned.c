@@ -113,6 +113,18 @@ static void tended(void *arg, struct learned *l, int result)
 	look->changed |= result != 0;
 }
 
+/* As the policy in force wants them; there a table has one configuration. */
+static void configure(struct daemon *d)
+{
+	const struct policy_check *c;
+	size_t at = 0;
+
+	while ((c = next_table(d, NULL, &at)))
+		learned_configure(c->learned, &(struct learned_config){.capacity = c->capacity,
+						      .max_age_s = c->max_age_s,
+						      .verify_s = c->verify_s});
+}
+
 void daemon_learned_tend(struct daemon *d)
 {
 	/* The table that has a problem may be gone. */
@@ -122,6 +134,7 @@ void daemon_learned_tend(struct daemon *d)
 	if (now_ms - d->learned_tended_ms < TEND_LEAST_MS)
 		return;
 	d->learned_tended_ms = now_ms;
+	configure(d);
 	learned_files_tend(d->learned, clock_wall_s(), complain, tended, &look);
 	if (look.changed)
 		note_problem(d, &look);

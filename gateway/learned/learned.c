@@ -200,15 +200,24 @@ const char *learned_path(const struct learned *l)
 	return l->path;
 }
 
-void learned_configure(struct learned *l, const struct learned_config *config, int64_t now_s)
+static bool config_equal(const struct learned_config *a, const struct learned_config *b)
 {
-	(void)now_s;
+	return a->capacity == b->capacity && a->max_age_s == b->max_age_s &&
+	       a->verify_s == b->verify_s;
+}
+
+void learned_configure(struct learned *l, const struct learned_config *config)
+{
+	struct learned_config c = config_usable(config);
+
 	pthread_mutex_lock(&l->lock);
-	l->config = config_usable(config);
-	atomic_store(&l->capacity, l->config.capacity);
-	filter_grow(l);
-	learned_bound(l);
-	l->next_old_s = INT64_MIN;
+	if (!config_equal(&l->config, &c)) {
+		l->config = c;
+		atomic_store(&l->capacity, c.capacity);
+		filter_grow(l);
+		learned_bound(l);
+		l->next_old_s = INT64_MIN;
+	}
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -381,15 +390,20 @@ void learned_put_off(struct learned *l, const struct dns_name *name, int64_t now
 	pthread_mutex_unlock(&l->lock);
 }
 
-/* They are in the order of asking, but for those without times. */
+/* They are in the order of asking, but for those without times. What is next was told by a clock
+ * that has gone back since if it lies further ahead than a name can. */
 void learned_age(struct learned *l, int64_t now_s)
 {
 	struct entry *e, *newer;
+	int64_t all_s;
 
 	pthread_mutex_lock(&l->lock);
-	e = l->config.max_age_s && now_s >= l->next_old_s ? l->names.oldest : NULL;
+	all_s = now_s + l->config.max_age_s;
+	e = l->names.oldest;
+	if (!l->config.max_age_s || (now_s < l->next_old_s && l->next_old_s <= all_s))
+		e = NULL;
 	if (e)
-		l->next_old_s = now_s + l->config.max_age_s;
+		l->next_old_s = all_s;
 	for (; e; e = newer) {
 		newer = e->newer;
 		if (!e->timed)

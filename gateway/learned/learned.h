@@ -44,7 +44,8 @@ struct learned *learned_ref(struct learned *l);
 /* NULL is fine. The last one writes the file anew if times in it are old. */
 void learned_unref(struct learned *l);
 const char *learned_path(const struct learned *l);
-void learned_configure(struct learned *l, const struct learned_config *config, int64_t now_s);
+/* Does nothing if it is configured so already. */
+void learned_configure(struct learned *l, const struct learned_config *config);
 
 /* Is it learned? Notes that it was asked. *ret_due (may be NULL): its verification is due, and this
  * caller has it to do: nobody else is told so until learned_add(), learned_remove() or
@@ -97,7 +98,8 @@ void learned_info(struct learned *l, struct learned_info *ret);
 struct learned_files;
 int learned_files_new(struct learned_files **ret);
 void learned_files_free(struct learned_files *f); /* NULL is fine; tables live on by reference */
-/* *ret with a reference of the caller's; a table that is open gets the new configuration. Any
+/* *ret with a reference of the caller's; config is for one that is not open yet: another keeps its
+ * own until learned_configure(), for nobody knows whether what is being built will be in force. Any
  * thread. Errors as learned_open(). */
 int learned_files_get(struct learned_files *f, const char *path,
 	const struct learned_config *config, int64_t now_s, learned_complain *complain, void *arg,

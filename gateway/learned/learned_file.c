@@ -346,6 +346,8 @@ int learned_file_append(struct learned *l, const struct dns_name *name, int64_t 
 		e = learned_names_find(&l->names, name, dns_name_hash(name, l->key));
 		if (e)
 			e->written = true;
+		else
+			l->removed = true; /* since it was added: the line has to go, too */
 		pthread_mutex_unlock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->file_lock);

@@ -78,7 +78,6 @@ int learned_files_get(struct learned_files *f, const char *path,
 	l = find(f, path);
 	pthread_mutex_unlock(&f->lock);
 	if (l) {
-		learned_configure(l, config, now_s);
 		*ret = l;
 		return 0;
 	}

@@ -287,13 +287,12 @@ static int cut(struct reader *r, size_t n)
 	return err;
 }
 
-/* Some file systems have a file's new size on disk before what belongs there. */
+/* Some file systems have a file's new size on disk before what belongs there: NUL bytes from here
+ * to the end, or from its beginning. */
 static bool is_torn(struct reader *r, int fd, const char *nul, ssize_t n)
 {
 	const char *from = nul;
 
-	if (r->taken == 0)
-		return false;
 	do {
 		for (; n > from - r->piece; from++)
 			if (*from)
@@ -302,6 +301,22 @@ static bool is_torn(struct reader *r, int fd, const char *nul, ssize_t n)
 		from = r->piece;
 	} while (n > 0);
 	return n == 0;
+}
+
+/* What has begun before it may be half a name. */
+static int at_nul(struct reader *r, int fd, const char *nul, ssize_t n)
+{
+	size_t column = r->line_len + 1;
+
+	r->to->lines++;
+	r->to->torn = is_torn(r, fd, nul, n);
+	if (!r->to->torn) {
+		tell(r, true, column, "a NUL byte: this is not a text file");
+		return -EINVAL;
+	}
+	tell(r, false, column, "NUL bytes to the end, as a power cut leaves them: left out");
+	r->line_len = 0;
+	return 0;
 }
 
 static int read_lines(struct reader *r, int fd)
@@ -319,14 +334,8 @@ static int read_lines(struct reader *r, int fd)
 		err = cut(r, nul ? (size_t)(nul - r->piece) : (size_t)n);
 		if (err)
 			return err;
-		if (!nul)
-			continue;
-		r->to->torn = is_torn(r, fd, nul, n);
-		if (r->to->torn)
-			return 0;
-		r->to->lines++;
-		tell(r, true, r->line_len + 1, "a NUL byte: this is not a text file");
-		return -EINVAL;
+		if (nul)
+			return at_nul(r, fd, nul, n);
 	}
 }
 

@@ -74,6 +74,9 @@ static int check_build(struct build *b, const struct conf_rule *rule, const stru
 	check->lists = lists;
 	check->n_lists = from->n_lists;
 	check->rule = &p->rules[from->rule];
+	check->capacity = from->capacity;
+	check->max_age_s = from->max_age_s;
+	check->verify_s = from->verify_s;
 	if (!from->learn)
 		return 0;
 	err = learned_open_for(b, rule, from, &check->learned);

@@ -58,6 +58,7 @@ struct policy_check {
 	size_t n_lists;
 	const struct policy_rule *owner, *rule; /* that has the check; that takes the name */
 	struct learned *learned;		/* NULL: nothing is learned */
+	uint32_t capacity, max_age_s, verify_s; /* see learned_config */
 };
 
 /* What a rule decides. Lives as long as its policy. The rule-less default is one of these too:

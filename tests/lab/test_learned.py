@@ -389,6 +389,28 @@ def test_a_reload_keeps_what_was_learned(gw, lab, home, path):
     assert is_blocked(gw, "r.kept.test") and not home.asked  # from the file again
 
 
+@of("kept")
+def test_a_reload_that_fails_costs_no_name(gw, lab, path):
+    """A smaller capacity is in force when the rest is."""
+    names = {f"n{i}.kept.test" for i in range(5)}
+    assert all(is_blocked(gw, name) for name in names)
+    small = configured(lab)
+    for rule in small["rules"]:
+        if rule["name"] == "kept":
+            rule["check"]["capacity"] = 2
+    broken = {**small, "lists": {"near": ["near.txt", "not-there.txt"]}}
+    try:
+        gw.rewrite(broken)
+        assert not gw.request("reload")["ok"]
+        gw.rewrite(small)
+        assert names <= set(learned(gw, zone="kept.test"))
+        gw.result("reload")
+        wait_for(lambda: len(learned(gw, zone="kept.test")) == 2, "the capacity is in force", 5)
+    finally:
+        gw.rewrite(configured(lab))
+        gw.result("reload")
+
+
 # --- what people are told ---
 
 @of("kept")

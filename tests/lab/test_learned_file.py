@@ -51,7 +51,7 @@ def test_an_edit_is_followed_and_a_bad_one_changes_nothing(gw, path):
     gw.ask(NAME)
     path.write_text(f"# mine\nfull:{OTHER}\n")
     wait_for(lambda: [n["name"] for n in learned(gw)] == [OTHER], "the edit is in force", 2)
-    path.write_bytes(b"\0\0")
+    path.write_bytes(b"\0x")
     wait_for(lambda: any("learned names" in p for p in gw.status()["problems"]), "it is a problem", 3)
     assert [n["name"] for n in learned(gw)] == [OTHER]
     path.write_text(f"# mine\nfull:{OTHER}\n")

@@ -42,7 +42,7 @@ static void the_one_asked_longest_ago_goes_first(void **state)
 	assert_true(peek(l, "c.test"));
 	assert_int_equal(info_of(l).names, 3);
 	assert_int_equal(info_of(l).evicted_capacity, 1);
-	learned_configure(l, &(struct learned_config){1, 0, 0}, T0);
+	learned_configure(l, &(struct learned_config){1, 0, 0});
 	assert_int_equal(info_of(l).names, 1);
 	assert_true(peek(l, "d.test"));
 	learned_unref(l);
@@ -80,7 +80,7 @@ static void a_larger_capacity_keeps_what_is_there(void **state)
 
 		assert_int_equal(learned_add(l, &n, NULL, T0), 1);
 	}
-	learned_configure(l, &(struct learned_config){100000, 0, 0}, T0);
+	learned_configure(l, &(struct learned_config){100000, 0, 0});
 	for (unsigned i = 0; i < 2000; i++) {
 		struct dns_name n = name_number(i);
 
@@ -116,7 +116,7 @@ static void names_that_nobody_asks_grow_old(void **state)
 	assert_false(holds(l, "a.test", T0 + 161));
 	assert_int_equal(info_of(l).evicted_age, 2);
 	assert_int_equal(add(l, "a.test", T0 + 161), 1);
-	learned_configure(l, &(struct learned_config){10, 5, 0}, T0 + 161);
+	learned_configure(l, &(struct learned_config){10, 5, 0});
 	assert_int_equal(tend(l, s, T0 + 170), 0);
 	assert_int_equal(info_of(l).names, 0);
 	learned_unref(l);
@@ -140,6 +140,9 @@ static void a_clock_that_steps_makes_nothing_old(void **state)
 	assert_true(holds(l, "b.test", T0 - 100000));
 	assert_int_equal(tend(l, s, T0 - 100000 + 90), 0);
 	assert_true(peek(l, "b.test"));
+	/* What nobody asks for grows old by the clock that is right now. */
+	assert_int_equal(tend(l, s, T0 - 100000 + 200), 0);
+	assert_int_equal(info_of(l).names, 0);
 	learned_unref(l);
 }
 
@@ -162,7 +165,7 @@ static void one_caller_is_told_to_verify(void **state)
 	assert_int_equal(learned_add(l, &n, NULL, T0 + 1361), 0);
 	assert_false(due(l, "a.test", T0 + 2360));
 	assert_true(due(l, "a.test", T0 + 2361));
-	learned_configure(l, &(struct learned_config){10, 0, 0}, T0);
+	learned_configure(l, &(struct learned_config){10, 0, 0});
 	assert_false(due(l, "a.test", T0 + 100000));
 	n = name_of("b.test");
 	learned_put_off(l, &n, T0); /* nothing to put off */
@@ -287,6 +290,8 @@ static void tables_are_shared_by_path(void **state)
 	assert_int_equal(learned_files_get(f, s->path, &small, T0, NULL, NULL, &b), 0);
 	assert_ptr_equal(a, b);
 	assert_ptr_not_equal(a, other);
+	assert_int_equal(info_of(a).names, 2); /* it is not said that this will be in force */
+	learned_configure(b, &small);
 	assert_int_equal(info_of(a).names, 1);
 	assert_int_equal(
 		learned_files_get(f, s->dir, &c, T0, NULL, NULL, &(struct learned *){NULL}),

@@ -132,13 +132,13 @@ static void assert_refused(struct stage *s, int error, const char *told)
 
 static void what_is_no_such_file_is_refused(void **state)
 {
-	static const char nul[] = "full:a.test\nfull:b\0.test\n", nuls[12] = {0};
+	static const char nul[] = "full:a.test\nfull:b\0.test\n";
 	struct stage *s = *state;
 	char *rubbish = malloc(100000);
 
 	file_put(s->path, nul, sizeof nul - 1);
 	assert_refused(s, -EINVAL, "2:7: learn: a NUL byte: this is not a text file");
-	file_put(s->path, nuls, sizeof nuls);
+	file_put(s->path, "\0\0x", 3);
 	assert_refused(s, -EINVAL, "1:1: learn: a NUL byte: this is not a text file");
 	file_text(s->path, "full:a.test\nx\ny\n");
 	assert_refused(s, -EINVAL, "1:1: learn: 2 of 3 lines cannot be read");
@@ -191,15 +191,35 @@ static void what_a_power_cut_leaves_is_no_reason_to_refuse_it(void **state)
 	l = open_with(s, 10, 0, 0, T0);
 	assert_int_equal(info_of(l).names, 0);
 	learned_unref(l);
-	file_text(s->path, "full:a.test # asked=1799999999\nfull:b.test");
+	/* Half a name would be another, and the user's. */
+	file_text(s->path, "full:a.test # asked=1799999999\nfull:b.te");
 	fd = open(s->path, O_WRONLY | O_APPEND);
 	assert_int_equal(write(fd, nuls, sizeof nuls), sizeof nuls);
 	(void)close(fd);
 	l = open_with(s, 10, 0, 0, T0);
-	assert_int_equal(info_of(l).names, 2);
+	assert_int_equal(info_of(l).names, 1);
+	assert_non_null(strstr(s->told, ":2:10: warning: learn: NUL bytes to the end, as a power"));
 	assert_int_equal(add(l, "c.test", T0), 1);
-	assert_file(s->path, "full:a.test # asked=1799999999\nfull:b.test\n"
+	assert_file(s->path, "full:a.test # asked=1799999999\n"
 			     "full:c.test # asked=1800000000 verified=1800000000\n");
+	learned_unref(l);
+}
+
+/* The first names, of which nothing came to the disk: the gateway starts all the same. */
+static void a_power_cut_may_leave_nothing_else(void **state)
+{
+	static const char nuls[100] = {0};
+	struct stage *s = *state;
+	struct learned *l;
+
+	file_put(s->path, nuls, sizeof nuls);
+	assert_int_equal(learned_check(s->path, stage_complain, s), 0);
+	l = open_with(s, 10, 0, 0, T0);
+	assert_int_equal(s->n_told, 2);
+	assert_int_equal(tend(l, s, T0), 0);
+	assert_file(s->path, "");
+	assert_int_equal(add(l, "a.test", T0), 1);
+	assert_file(s->path, "full:a.test # asked=1800000000 verified=1800000000\n");
 	learned_unref(l);
 }
 
@@ -544,7 +564,7 @@ static void a_bad_edit_changes_nothing(void **state)
 	struct learned *l = open_with(s, 10, 0, 0, T0);
 
 	assert_int_equal(add(l, "a.test", T0), 1);
-	file_put(s->path, "\0\0\0", 3);
+	file_put(s->path, "\0\0x", 3);
 	look_twice(s, l, T0 + 1, -EINVAL);
 	assert_int_equal(s->n_told, 1);
 	assert_int_equal(info_of(l).error, -EINVAL);
@@ -616,6 +636,7 @@ int main(void)
 		learned_case(what_is_no_such_file_is_refused),
 		learned_case(a_hundred_megabytes_of_rubbish),
 		learned_case(what_a_power_cut_leaves_is_no_reason_to_refuse_it),
+		learned_case(a_power_cut_may_leave_nothing_else),
 		learned_case(a_new_name_is_a_line_at_once),
 		learned_case(its_folder_is_made),
 		learned_case(a_line_begins_on_a_line_of_its_own),
