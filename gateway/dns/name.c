@@ -1,3 +1,4 @@
+#include "gateway/base/siphash.h"
 #include "gateway/dns/dns_internal.h"
 
 #include <errno.h>
@@ -158,43 +159,8 @@ bool dns_name_is_below(const struct dns_name *name, const struct dns_name *zone)
 	return at == front;
 }
 
-static uint64_t rotate(uint64_t x, unsigned n)
-{
-	return x << n | x >> (64 - n);
-}
-
-static void sip_round(uint64_t v[4])
-{
-	v[0] += v[1];
-	v[2] += v[3];
-	v[1] = rotate(v[1], 13) ^ v[0];
-	v[3] = rotate(v[3], 16) ^ v[2];
-	v[0] = rotate(v[0], 32);
-	v[2] += v[1];
-	v[0] += v[3];
-	v[1] = rotate(v[1], 17) ^ v[2];
-	v[3] = rotate(v[3], 21) ^ v[0];
-	v[2] = rotate(v[2], 32);
-}
-
-/* SipHash-1-3 (Aumasson, Bernstein) over the padded words, in host order: for tables in memory
- * only. The padding is unambiguous: a name ends at its root label. */
+/* Of the padded words. The padding is unambiguous: a name ends at its root label. */
 uint64_t dns_name_hash(const struct dns_name *name, uint64_t key)
 {
-	uint64_t key1 = rotate(key, 32) * 0x9e3779b97f4a7c15ULL;
-	uint64_t v[4] = {key ^ 0x736f6d6570736575ULL, key1 ^ 0x646f72616e646f6dULL,
-		key ^ 0x6c7967656e657261ULL, key1 ^ 0x7465646279746573ULL};
-
-	for (size_t i = 0; i < name->len; i += 8) {
-		uint64_t w;
-
-		memcpy(&w, name->b + i, 8);
-		v[3] ^= w;
-		sip_round(v);
-		v[0] ^= w;
-	}
-	v[2] ^= 0xff;
-	for (int i = 0; i < 3; i++)
-		sip_round(v);
-	return v[0] ^ v[1] ^ v[2] ^ v[3];
+	return siphash(key, name->b, (name->len + 7u) & ~(size_t)7);
 }

@@ -1,6 +1,7 @@
 tungate_test(test_addr tg_base)
 tungate_test(test_arena tg_base)
 tungate_test(test_log tg_base)
+tungate_test(test_siphash tg_base)
 tungate_test(test_hosts tg_base)
 tungate_threads(test_log test_hosts)
 if(TARGET test_hosts)
