@@ -62,7 +62,7 @@ struct daemon {
 	struct worker *workers[PLUMBING_WORKERS_MAX];
 	unsigned n_workers;
 	pthread_mutex_t
-		pulse_lock; /* of the next: the writer looks at the workers from its thread */
+		pulse_lock; /* of the next: the heartbeat looks at the workers from its thread */
 	bool workers_run;
 	struct worker_socket sockets[PLUMBING_WORKERS_MAX][24];
 	size_t n_sockets;

@@ -284,7 +284,7 @@ void daemon_set_workers_run(struct daemon *d, bool run)
 	pthread_mutex_unlock(&d->pulse_lock);
 }
 
-/* In the writer's thread. */
+/* In the heartbeat's thread, as the next. */
 static bool pulse(void *arg)
 {
 	struct daemon *d = arg;
@@ -299,6 +299,20 @@ static bool pulse(void *arg)
 	}
 	pthread_mutex_unlock(&d->pulse_lock);
 	return alive;
+}
+
+static void lapsed(void *arg, bool lapsed, int64_t ms, int error)
+{
+	(void)arg;
+	if (!lapsed)
+		log_warn("interception is back; for %.1f s queries passed untouched",
+			(double)ms / 1000);
+	else if (error)
+		log_warn("interception has lapsed, queries pass untouched: the heartbeat over lo "
+			 "fails: %s",
+			error == -ENOENT ? "no rule took it" : strerror(-error));
+	else
+		log_warn("interception has lapsed, queries pass untouched: a worker hangs");
 }
 
 static void set_changed(void *arg, const char *text)
@@ -424,7 +438,9 @@ static int start_privileged(struct daemon *d)
 /* Before anything of the kernel's is touched: rules and routes of protocol 198 may be another's. */
 static int start_writer(struct daemon *d)
 {
-	struct writer_config wc = {.pulse = pulse, .set_changed = set_changed, .arg = d};
+	struct writer_config wc = {.heartbeat = {.pulse = pulse, .lapsed = lapsed, .arg = d},
+		.set_changed = set_changed,
+		.arg = d};
 	int error = writer_start(&wc, &d->writer);
 
 	if (error) {

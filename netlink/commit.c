@@ -172,7 +172,7 @@ static void release_targets(struct commit *c)
 	}
 }
 
-static void write_round(struct commit *c, bool beat, int round)
+static void write_round(struct commit *c, int round)
 {
 	bool relies = commit_check_descriptions(c);
 
@@ -182,16 +182,16 @@ static void write_round(struct commit *c, bool beat, int round)
 	/* Where others commit all the time the last rounds rely on what was read just before. */
 	if (relies && round < ROUNDS_CAREFUL)
 		nft_batch_require(&c->batch, c->tables->generation);
-	commit_write(c, beat);
+	commit_write(c);
 }
 
 /* One batch. 0: committed; -EAGAIN: some of it was refused; else nothing more can be done. */
-static int run_round(struct commit *c, bool beat, int round)
+static int run_round(struct commit *c, int round)
 {
 	struct commit_tables *t = c->tables;
 	int r;
 
-	write_round(c, beat, round);
+	write_round(c, round);
 	c->rounds++;
 	r = nft_batch_commit(&c->batch, c->socket, COMMIT_ACK_MS, commit_take_error, c);
 	if (r == 0) {
@@ -217,23 +217,21 @@ static int run_round(struct commit *c, bool beat, int round)
 	}
 	if (c->whole_error)
 		return c->whole_error;
-	return c->beat_failed ? -EAGAIN : r;
+	return r;
 }
 
-void commit_run(struct commit *c, bool beat, bool *ret_beaten)
+void commit_run(struct commit *c)
 {
 	int r = 0;
 
-	c->beat_failed = false;
 	commit_ask_first(c);
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		pthread_mutex_lock(&c->tables->lock);
-		r = run_round(c, beat && !c->beat_failed, round);
+		r = run_round(c, round);
 		pthread_mutex_unlock(&c->tables->lock);
 		if (r != -EAGAIN)
 			break;
 	}
 	settle_all(c, r == -EAGAIN ? -EIO : r);
-	*ret_beaten = beat && r == 0 && !c->beat_failed;
 	release_targets(c);
 }

@@ -95,9 +95,9 @@ static inline bool commit_is_foreign(const struct commit_item *item)
 					 item->found_ms - item->e.timeout_ms > COMMIT_WAITS_MS);
 }
 
-struct commit_owner {		      /* of one message of the batch */
-	struct commit_target *target; /* NULL: the heartbeat */
-	int item;		      /* -1: all of the target */
+struct commit_owner { /* of one message of the batch */
+	struct commit_target *target;
+	int item; /* -1: all of the target */
 	uint8_t step;
 };
 
@@ -128,7 +128,6 @@ struct commit {
 	uint32_t n_owners;
 	int whole_error; /* of the batch itself */
 	struct commit_tables *tables;
-	bool beat_failed;
 	uint64_t rounds;
 };
 
@@ -144,8 +143,7 @@ void commit_begin(struct commit *c);
 /* The item's index, or -ENOSPC. */
 int commit_add(struct commit *c, struct commit_target *t, enum commit_op op,
 	const struct commit_element *e);
-/* beat: renew the heartbeat (set `alive` of our table) too; *ret_beaten tells whether it was. Every
- * item has its result afterwards. */
-void commit_run(struct commit *c, bool beat, bool *ret_beaten);
+/* Every item has its result afterwards. */
+void commit_run(struct commit *c);
 
 #endif

@@ -19,7 +19,7 @@ enum commit_step {
 
 /* --- commit_write.c --- */
 /* All that is not settled, behind the beginning of the batch. */
-void commit_write(struct commit *c, bool beat);
+void commit_write(struct commit *c);
 
 /* --- commit_refused.c --- */
 /* Makes sure that what is known about the users' sets of this commit is still so. True: the batch

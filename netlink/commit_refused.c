@@ -34,10 +34,6 @@ void commit_take_error(void *arg, const struct nft_error *error)
 		return;
 	}
 	owner = &c->owners[index];
-	if (!owner->target) {
-		c->beat_failed = true;
-		return;
-	}
 	if (!owner->target->failure) {
 		owner->target->failure = error->error;
 		owner->target->failed_step = owner->step;

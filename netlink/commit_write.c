@@ -5,8 +5,6 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netlink.h>
 
-#define BEAT_TIMEOUT_MS 2500
-
 /* Where the kernel has no deletion that may find nothing, there has to be something to delete. */
 static bool replaces(const struct commit *c, enum commit_step step)
 {
@@ -101,29 +99,8 @@ static void write_step(struct commit *c, struct commit_target *t, enum commit_st
 		close_step(c, t, -1, step);
 }
 
-static void write_beat(struct commit *c)
+void commit_write(struct commit *c)
 {
-	static const struct element_set alive = {
-		.table = TABLE_NAME, .name = "alive", .nfproto = NFPROTO_INET};
-	static const uint8_t families[] = {NFPROTO_IPV4, NFPROTO_IPV6};
-
-	for (int step = 0; step < (c->features.renew ? 1 : 3); step++) {
-		bool adds = step != 1;
-
-		elements_open(&c->batch, &alive, adds ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
-			adds ? NLM_F_CREATE : 0);
-		for (size_t i = 0; i < sizeof families; i++)
-			elements_put_raw(&c->batch, &families[i], 1,
-				adds ? BEAT_TIMEOUT_MS : ELEMENT_NO_TIMEOUT,
-				adds && c->features.renew);
-		close_step(c, NULL, -1, STEP_NEW);
-	}
-}
-
-void commit_write(struct commit *c, bool beat)
-{
-	if (beat)
-		write_beat(c);
 	for (struct commit_target *t = c->targets; t; t = t->next) {
 		for (enum commit_step step = 0; step < STEPS; step++)
 			write_step(c, t, step);

@@ -75,7 +75,7 @@ static bool advance(uint8_t *b, unsigned bit)
 	return false;
 }
 
-void elements_put_raw_left(
+void elements_put_raw(
 	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, uint64_t left_ms)
 {
 	struct nlattr *nest = mnl_attr_nest_start(b->open, NFTA_LIST_ELEM);
@@ -83,12 +83,6 @@ void elements_put_raw_left(
 	put_value(b->open, NFTA_SET_ELEM_KEY, key, size);
 	put_timeout(b->open, timeout_ms, left_ms);
 	mnl_attr_nest_end(b->open, nest);
-}
-
-void elements_put_raw(
-	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, bool renew)
-{
-	elements_put_raw_left(b, key, size, timeout_ms, renew ? timeout_ms : 0);
 }
 
 static void put_verdict(struct nlmsghdr *h, const struct element_value *value)

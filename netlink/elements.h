@@ -40,11 +40,8 @@ uint32_t elements_close(struct nft_batch *b);
  * or a deletion. */
 void elements_put(struct nft_batch *b, const struct element_set *set, const uint8_t *key,
 	uint8_t key_size, const struct element_value *value, uint64_t timeout_ms, uint64_t left_ms);
-/* A raw key of up to 16 bytes. */
+/* A raw key of up to 16 bytes, for the trial of the renewal. */
 void elements_put_raw(
-	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, bool renew);
-/* The same with as much of its life left: what the trial of the renewal needs. */
-void elements_put_raw_left(
 	struct nft_batch *b, const void *key, size_t size, uint64_t timeout_ms, uint64_t left_ms);
 /* All addresses of the prefix, permanent; interval sets only. */
 void elements_put_prefix(struct nft_batch *b, const struct ip_prefix *prefix);

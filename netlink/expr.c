@@ -510,6 +510,28 @@ void act_masquerade(struct ruleset *r)
 	add(r, "masq");
 }
 
+static void renew(struct ruleset *r, uint8_t nfproto, const char *set, uint64_t timeout_ms)
+{
+	static const uint8_t none = 0;
+	struct nftnl_expr *e;
+
+	/* A constant, in a way that nft can print. */
+	meta_load(r, NFT_META_NFPROTO);
+	bitwise(r, &none, &nfproto, sizeof nfproto);
+	e = add(r, "dynset");
+	put_u32(e, NFTNL_EXPR_DYNSET_SREG_KEY, NFT_REG_1);
+	put_u32(e, NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+	put_name(r, e, NFTNL_EXPR_DYNSET_SET_NAME, set);
+	if (e)
+		nftnl_expr_set_u64(e, NFTNL_EXPR_DYNSET_TIMEOUT, timeout_ms);
+}
+
+void act_renew_families(struct ruleset *r, const char *set, uint64_t timeout_ms)
+{
+	renew(r, NFPROTO_IPV4, set, timeout_ms);
+	renew(r, NFPROTO_IPV6, set, timeout_ms);
+}
+
 void act_accept(struct ruleset *r)
 {
 	verdict(r, NF_ACCEPT, NULL);

@@ -75,6 +75,8 @@ void act_log(struct ruleset *r, uint16_t group); /* the whole packet, one messag
 void act_dnat_by(struct ruleset *r, uint8_t family,
 	const char *map); /* to where the map sends the destination */
 void act_masquerade(struct ruleset *r);
+/* Both families are in that set of nfproto from now on, for so long. The set is dynamic. */
+void act_renew_families(struct ruleset *r, const char *set, uint64_t timeout_ms);
 void act_accept(struct ruleset *r);
 void act_drop(struct ruleset *r);
 void act_return(struct ruleset *r);

@@ -51,7 +51,7 @@ static bool try_renew(struct nft_socket *s, struct nft_batch *b, const struct tr
 	nft_batch_begin(b, s);
 	elements_open(b, &t->set, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
 	/* The same life, but less of it left: shows whether the kernel looks at it. */
-	elements_put_raw_left(b, &key, 1, LIFE_MS, SHORT_LIFE_MS);
+	elements_put_raw(b, &key, 1, LIFE_MS, SHORT_LIFE_MS);
 	elements_close(b);
 	if (nft_batch_commit(b, s, TRIAL_MS, NULL, NULL) < 0)
 		return false;
@@ -63,7 +63,7 @@ static bool try_destroy(struct nft_socket *s, struct nft_batch *b, const struct 
 {
 	nft_batch_begin(b, s);
 	elements_open(b, &t->set, ELEMENTS_DESTROY, 0);
-	elements_put_raw(b, &other_key, 1, ELEMENT_NO_TIMEOUT, false);
+	elements_put_raw(b, &other_key, 1, ELEMENT_NO_TIMEOUT, 0);
 	elements_close(b);
 	return nft_batch_commit(b, s, TRIAL_MS, NULL, NULL) == 0;
 }
@@ -80,7 +80,7 @@ int nft_features_try(struct nft_socket *s, struct nft_batch *b, struct nft_featu
 	table_message(b, &t, NFT_MSG_NEWTABLE, NFT_TABLE_F_OWNER);
 	set_message(b, &t);
 	elements_open(b, &t.set, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
-	elements_put_raw(b, &key, 1, LIFE_MS, false);
+	elements_put_raw(b, &key, 1, LIFE_MS, 0);
 	elements_close(b);
 	r = nft_batch_commit(b, s, TRIAL_MS, NULL, NULL);
 	if (r < 0)

@@ -3,11 +3,11 @@
 #include "netlink/writer_internal.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
+#include "gateway/base/thread.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -218,22 +218,15 @@ static bool finish(struct lane *l, struct writer_part *part, unsigned first, int
 	return true;
 }
 
-static void run_commit(struct lane *l, bool beat)
+static void run_commit(struct lane *l)
 {
-	struct writer *w = l->w;
-	bool beaten;
-
-	if (!l->commit || (!l->commit->n_items && !beat))
+	if (!l->commit || !l->commit->n_items)
 		return;
-	commit_run(l->commit, beat, &beaten);
-	count_add_shared(&w->n_batches, 1);
-	if (beaten) {
-		w->beaten_ms = clock_ms();
-		count_add_shared(&w->n_beats, 1);
-	}
+	commit_run(l->commit);
+	count_add_shared(&l->w->n_batches, 1);
 }
 
-void lane_commit(struct lane *l, bool beat)
+static void commit(struct lane *l)
 {
 	int64_t since_ms = clock_ms();
 	struct writer_part *part = l->pending, *next, *end, *again = NULL, **again_end = &again;
@@ -254,7 +247,7 @@ void lane_commit(struct lane *l, bool beat)
 			n++;
 		}
 	}
-	run_commit(l, beat);
+	run_commit(l);
 	count_add_shared(&l->w->n_elements, n);
 	for (; part != end; part = next) {
 		unsigned size = part_size(l, part);
@@ -276,14 +269,7 @@ void lane_commit(struct lane *l, bool beat)
 
 static int64_t due_ms(const struct lane *l)
 {
-	switch (l->kind) {
-	case LANE_HASH:
-		return l->w->pulse_due_ms;
-	case LANE_IPSET:
-		return l->look_due_ms;
-	default:
-		return l->sweep_due_ms;
-	}
+	return l->kind == LANE_SLOW ? l->sweep_due_ms : l->look_due_ms;
 }
 
 static void pause_after(struct lane *l, int64_t began_us)
@@ -304,12 +290,9 @@ static void pause_after(struct lane *l, int64_t began_us)
 static void turn(struct lane *l)
 {
 	int64_t now_ms = clock_ms(), began_us = clock_us();
-	bool beat = false;
 
-	if (l->kind == LANE_HASH) {
+	if (l->kind == LANE_HASH)
 		writer_calls_run(l->w);
-		beat = writer_beat_due(l->w, now_ms);
-	}
 	if (l->kind != LANE_SLOW && now_ms >= l->look_due_ms) {
 		l->look_due_ms =
 			now_ms + (l->kind == LANE_HASH ? AROUND_EVERY_MS : IPSETS_EVERY_MS);
@@ -325,8 +308,8 @@ static void turn(struct lane *l)
 	if (atomic_exchange(&l->news, false) && l->commit)
 		commit_forget(l->commit);
 	take_submitted(l);
-	if (l->pending || beat)
-		lane_commit(l, beat);
+	if (l->pending)
+		commit(l);
 	if (atomic_exchange(&l->tend_due, false) || l->tends)
 		l->tends = sets_fill(&l->w->sets, l);
 	pause_after(l, began_us);
@@ -357,7 +340,7 @@ static void *run(void *arg)
 		writer_calls_run(l->w);
 	take_submitted(l);
 	while (l->pending)
-		lane_commit(l, false);
+		commit(l);
 	return NULL;
 }
 
@@ -394,7 +377,6 @@ static void unmake(struct lane *l)
 
 int lane_start(struct lane *l)
 {
-	sigset_t all, old;
 	int r;
 
 	if (atomic_load(&l->started))
@@ -404,11 +386,7 @@ int lane_start(struct lane *l)
 		unmake(l);
 		return r;
 	}
-	/* Signals are for the main thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&l->thread, NULL, run, l);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&l->thread, 0, run, l);
 	if (r < 0)
 		unmake(l);
 	else

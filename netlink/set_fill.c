@@ -311,7 +311,6 @@ static int fill_nft(
 	uint32_t mark = shadow_mark(&set->shadow);
 	int64_t now_ms = clock_ms();
 	int items[FILL_ELEMENTS], error = 0;
-	bool beaten;
 
 	commit_begin(c);
 	for (size_t i = 0; i < n; i++) {
@@ -330,7 +329,7 @@ static int fill_nft(
 		e.need_ms = need_again_ms(&e);
 		items[i] = commit_add(c, t, COMMIT_ADD, &e);
 	}
-	commit_run(c, false, &beaten);
+	commit_run(c);
 	for (size_t i = 0; i < n; i++) {
 		int r = items[i] < 0 ? items[i] : c->items[items[i]].result;
 

@@ -3,8 +3,8 @@
  * recipes and traps they come from are in facts/kernel.md a to d3. Owned and committed by the
  * writer thread (netlink/writer.h).
  *
- * - set alive (nf_proto, timeout): the gate. No heartbeat for 2.5 s: every rule of interception is
- *   skipped.
+ * - set alive (nf_proto, timeout): the gate. No heartbeat (heartbeat.h) for 2.5 s: every rule of
+ *   interception is skipped.
  * - map nat4, nat6 (fake → real, timeout): direct egress, carried by the kernel.
  * - set egress<N>_4, egress<N>_6: fakes of a direct egress that the kernel must tell apart: it sets
  *   a mark, masquerades (or not) as configured, rejects UDP or QUIC.
@@ -67,6 +67,7 @@ struct table_config {
 	 * IP_NONE: no probe, and nothing of it in the way of others. */
 	struct ip_addr probe_from;
 	uint16_t probe_port;
+	uint16_t heartbeat_port; /* the writer's, heartbeat_port() */
 };
 
 /* --- for the writer (netlink/writer.c) --- */

@@ -1,5 +1,6 @@
 /* What this host sends: our own packets leave untouched, other programs' queries are taken if
  * gateway.self says so, and packets to the pools go the same way as those of the LAN. */
+#include "netlink/heartbeat.h"
 #include "netlink/table_internal.h"
 
 #include <errno.h>
@@ -228,6 +229,20 @@ static void out_fake_build(struct table_plan *p, const struct table_family *f)
 		act_accept(r));
 }
 
+/* Nobody else can send from that address and port: no mark is needed. */
+static void heartbeat_build(struct table_plan *p)
+{
+	static const struct ip_prefix loopback = {
+		.addr = {.b = {127, 0, 0, 1}, .family = IP_V4}, .len = 32};
+	struct ruleset *r = &p->rules;
+
+	RULE(r, "out", match_oif(r, IS, "lo"), match_protocol(r, IPPROTO_UDP),
+		match_port(r, SOURCE, p->c->heartbeat_port),
+		match_port(r, DESTINATION, p->c->heartbeat_port),
+		match_address(r, SOURCE, IS, &loopback),
+		act_renew_families(r, "alive", HEARTBEAT_LIFE_MS), act_drop(r));
+}
+
 void table_out_build(struct table_plan *p)
 {
 	const struct table_config *c = p->c;
@@ -236,6 +251,7 @@ void table_out_build(struct table_plan *p)
 	RULE(r, "out", match_mark(r, c->mark_value, c->mark_mask), act_goto(r, "own"));
 	own_build(p);
 	from_fake_build(p, "out");
+	heartbeat_build(p);
 	RULE(r, "out", match_oif(r, IS, "lo"), act_accept(r));
 	if (c->self && c->mode != CONF_INTERCEPT_OFF) {
 		RULE(r, "out", match_protocol(r, IPPROTO_UDP), match_port(r, DESTINATION, DNS_PORT),

@@ -180,7 +180,7 @@ void table_sets_build(struct table_plan *p, const struct table_state *old, struc
 	const struct table_family *v4 = &p->families[0], *v6 = &p->families[1];
 
 	if (!old->exists)
-		add_set(p, "alive", NFT_SET_TIMEOUT, TYPE_NFPROTO, 1);
+		add_set(p, "alive", NFT_SET_TIMEOUT | NFT_SET_EVAL, TYPE_NFPROTO, 1);
 	next->pool4 = v4->pool;
 	next->pool6 = v6->pool;
 	next->exempt4 = v4->has_exempt;

@@ -9,37 +9,12 @@
 #include <linux/netlink.h>
 #include <sys/socket.h>
 
-#define BEAT_EVERY_MS 500
-/* A batch that leaves anyway takes the heartbeat along after this time. */
-#define BEAT_EARLY_MS 250
-
 struct writer_client {
 	struct writer *w;
 	void (*wake)(void *arg);
 	void *arg;
 	struct writer_job *_Atomic finished; /* a stack; the client takes all of it */
 };
-
-/* --- the heartbeat --- */
-
-bool writer_beat_due(struct writer *w, int64_t now_ms)
-{
-	bool due = now_ms >= w->pulse_due_ms;
-
-	if (due) {
-		w->pulse_due_ms = now_ms + BEAT_EVERY_MS;
-		w->alive = !w->config.pulse || w->config.pulse(w->config.arg);
-	}
-	return w->alive && w->table.exists &&
-	       (due || (w->lanes[LANE_HASH].pending && now_ms - w->beaten_ms >= BEAT_EARLY_MS));
-}
-
-void writer_open_gate(struct writer *w)
-{
-	w->pulse_due_ms = 0;
-	if (writer_beat_due(w, clock_ms()))
-		lane_commit(&w->lanes[LANE_HASH], true);
-}
 
 /* --- life --- */
 
@@ -77,8 +52,11 @@ int writer_start(const struct writer_config *config, struct writer **ret)
 	for (size_t i = 0; r == 0 && i < SETS_NFT_LANES; i++)
 		r = nft_socket_open(&w->lanes[i].socket);
 	if (r == 0)
+		r = heartbeat_start(&config->heartbeat, &w->heartbeat);
+	if (r == 0)
 		r = lane_start(&w->lanes[LANE_HASH]);
 	if (r < 0) {
+		heartbeat_stop(w->heartbeat);
 		writer_free(w);
 		return r;
 	}
@@ -90,6 +68,7 @@ void writer_stop(struct writer *w)
 {
 	if (!w)
 		return;
+	heartbeat_stop(w->heartbeat);
 	/* The first is the one that starts others. */
 	for (size_t i = 0; i < WRITER_LANES; i++)
 		lane_stop(&w->lanes[i]);
@@ -224,6 +203,6 @@ void writer_stats(struct writer *w, struct writer_stats *ret)
 	ret->elements = count_get(&w->n_elements);
 	ret->errors = count_get(&w->n_errors);
 	ret->timeouts = count_get(&w->n_timeouts);
-	ret->beats = count_get(&w->n_beats);
+	ret->beats = heartbeat_count(w->heartbeat);
 	ret->refilled = count_get(&w->n_refilled);
 }

@@ -2,11 +2,8 @@
  * daemon runs. Workers hand it jobs; what has gathered is committed in one batch (group commit),
  * and the jobs come back with the kernel's acknowledgement. Three lanes, each a thread with a
  * socket of its own, so that none waits for another's sets: nft's hash sets with our own table and
- * the heartbeat; nft's interval and concatenated sets, which take the kernel long; ipsets. The last
- * two begin with the first set that needs them.
- *
- * The first lane never blocks in recv longer than its deadline, and renews the heartbeat first in
- * each batch, every 0.5 s at least, while pulse() says that the workers live.
+ * the calls of other threads; nft's interval and concatenated sets, which take the kernel long;
+ * ipsets. The last two begin with the first set that needs them. Beside them beats the heartbeat.
  *
  * One bad set never hurts another: when a batch fails, the elements of the set that failed are
  * taken out with their error and the rest is sent again. EEXIST is success. What was put in is
@@ -16,6 +13,7 @@
 
 #include "conf/config.h"
 #include "gateway/base/addr.h"
+#include "netlink/heartbeat.h"
 #include "netlink/monitor.h"
 #include "netlink/table.h"
 
@@ -25,9 +23,7 @@ struct writer;
 struct nl_set; /* a user's nft set or ipset, shared by all who use it */
 
 struct writer_config {
-	/* Called in the writer's thread every 0.5 s: pokes the workers and tells whether all of
-	 * them finished a turn within the last second. */
-	bool (*pulse)(void *arg);
+	struct heartbeat_config heartbeat;
 	/* A set's state changed: text says which and what (one clear line). Called in the writer's
 	 * thread. */
 	void (*set_changed)(void *arg, const char *text);

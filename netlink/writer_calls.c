@@ -103,7 +103,7 @@ static void run_table_set(struct writer *w, void *arg)
 		w->table = next;
 		commit_forget(w->lanes[LANE_HASH].commit);
 		own_sets_forget(w);
-		writer_open_gate(w); /* before anybody is told that the table is in force */
+		heartbeat_hold(w->heartbeat, true); /* before anybody is told of the table */
 	}
 	nft_batch_fini(&c->batch);
 	c->result = r == -ENOENT && c->blamed ? -EOPNOTSUPP : r;
@@ -111,8 +111,10 @@ static void run_table_set(struct writer *w, void *arg)
 
 int writer_table_set(struct writer *w, const struct table_config *config, const char **ret_what)
 {
-	struct table_call c = {.config = config};
+	struct table_config with_heartbeat = *config;
+	struct table_call c = {.config = &with_heartbeat};
 
+	with_heartbeat.heartbeat_port = heartbeat_port(w->heartbeat);
 	writer_call(w, run_table_set, &c);
 	if (c.result < 0 && ret_what)
 		*ret_what = c.blamed		 ? w->what
@@ -181,6 +183,7 @@ static void run_table_drop(struct writer *w, void *arg)
 	*result = w->table.exists ? nft_batch_init(&batch, TABLE_BYTES) : 0;
 	if (*result || !w->table.exists)
 		return;
+	heartbeat_hold(w->heartbeat, false);
 	nft_batch_begin(&batch, &w->lanes[LANE_HASH].socket);
 	table_drop_build(&batch);
 	*result =

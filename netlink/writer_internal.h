@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "netlink/heartbeat.h"
 #include "netlink/sets.h"
 #include "netlink/writer.h"
 
@@ -56,6 +57,7 @@ struct writer {
 	struct lane lanes[WRITER_LANES];
 	struct commit_tables tables;
 	struct sets sets;
+	struct heartbeat *heartbeat;
 
 	pthread_mutex_t lock; /* calls */
 	pthread_cond_t called;
@@ -68,10 +70,8 @@ struct writer {
 	/* Real addresses that an egress carries; the last: the relay. Any thread reads them. */
 	struct own_set *_Atomic real[TABLE_EGRESSES_MAX + 1][2];
 	char what[64]; /* of the last writer_table_set() */
-	int64_t pulse_due_ms, beaten_ms;
-	bool alive;
 
-	_Atomic uint64_t n_batches, n_elements, n_errors, n_timeouts, n_beats, n_refilled;
+	_Atomic uint64_t n_batches, n_elements, n_errors, n_timeouts, n_refilled;
 };
 
 /* --- lane.c --- */
@@ -82,8 +82,6 @@ void lane_wake(struct lane *l);
 /* Waits until it is through with what it does now: it then wakes nobody whose jobs are all back. */
 void lane_settle(struct lane *l);
 void lane_submit(struct lane *l, struct writer_part *part);
-/* A commit of what is in hand and, if beat, the heartbeat. */
-void lane_commit(struct lane *l, bool beat);
 
 /* --- writer.c --- */
 /* One lane is through with its part. The job is not to be touched afterwards. */
@@ -99,10 +97,6 @@ int own_set_find(struct writer *w, const struct writer_element *e, struct commit
 /* The table was made anew: what was remembered of its sets does not hold. */
 void own_sets_forget(struct writer *w);
 bool own_set_holds(struct writer *w, const struct writer_element *e, int64_t now_ms);
-/* Whether the heartbeat has to be renewed now. */
-bool writer_beat_due(struct writer *w, int64_t now_ms);
-/* A heartbeat now, if the workers live. */
-void writer_open_gate(struct writer *w);
 
 /* --- writer_calls.c --- */
 /* Runs a function in the first lane's thread and waits until it has returned. Not for that thread

@@ -132,7 +132,8 @@ struct lab {
 	struct writer *writer;
 	struct writer_client *client;
 	int woken;
-	_Atomic bool alive;
+	_Atomic bool alive, lapsed;
+	_Atomic int lapse_error;
 	_Atomic int n_told;
 	char told[16][512]; /* lines of set_changed; written before n_told grows */
 };
@@ -140,6 +141,15 @@ struct lab {
 static inline bool lab_pulse(void *arg)
 {
 	return ((struct lab *)arg)->alive;
+}
+
+static inline void lab_lapsed(void *arg, bool lapsed, int64_t ms, int error)
+{
+	struct lab *lab = arg;
+
+	assert_true(ms >= 0);
+	lab->lapse_error = error;
+	lab->lapsed = lapsed;
 }
 
 static inline void lab_told(void *arg, const char *text)
@@ -160,7 +170,10 @@ static inline void lab_wake(void *arg)
 
 static inline void lab_open(struct lab *lab)
 {
-	struct writer_config config = {.pulse = lab_pulse, .set_changed = lab_told, .arg = lab};
+	struct writer_config config = {
+		.heartbeat = {.pulse = lab_pulse, .lapsed = lab_lapsed, .arg = lab},
+		.set_changed = lab_told,
+		.arg = lab};
 
 	memset(lab, 0, sizeof *lab);
 	lab->alive = true;
@@ -185,6 +198,14 @@ static inline void lab_set_table(struct lab *lab, const struct table_config *con
 	if (r != 0)
 		fail_msg("writer_table_set: %s: %s", strerror(-r), what);
 }
+
+/* However slow the machine is. */
+#define lab_until(condition)                                                                       \
+	do {                                                                                       \
+		for (int n_ = 0; !(condition) && n_ < 20000 / 5; n_++)                             \
+			usleep(5000);                                                              \
+		assert_true(condition);                                                            \
+	} while (0)
 
 /* Waits until the client has been woken, at most 2 s, and takes its jobs back. */
 static inline void lab_wait(struct lab *lab)
