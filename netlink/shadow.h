@@ -1,7 +1,8 @@
 /* What one kernel set holds of ours, and until when: the memory by which a cached answer costs a
  * hash look-up, and from which what the kernel lost is put in again. Pure but for its lock: any
- * thread, none waits for the kernel here. Keys are the raw bytes of the set's elements, all of one
- * size; in a map the value counts, too.
+ * thread, none waits for the kernel here, and for another thread never longer than some thousand
+ * slots take (shadow_table.h). Keys are the raw bytes of the set's elements, all of one size; in a
+ * map the value counts, too.
  *
  * Invariant: what is held was acknowledged by the kernel, and nobody has told since that it was
  * lost. Losses may be told while an acknowledgement is on its way to us: so the writer takes a mark
@@ -11,27 +12,18 @@
 #define TUNGATE_NETLINK_SHADOW_H
 
 #include <pthread.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <stdatomic.h>
 
-#define SHADOW_ELEMENTS_MAX (1u << 20)
-#define SHADOW_FOREVER	    INT64_MAX /* permanent */
-#define SHADOW_KEY_MAX	    64	      /* a key; a value */
+#include "netlink/shadow_table.h"
 
 #define SHADOW_LATEST 64 /* losses of single elements that are known one by one */
 
 struct shadow {
 	pthread_mutex_t lock;
-	uint8_t *slots; /* of state, key and value; open addressing */
-	size_t n_slots, n_used;
-	size_t n_held, n_lost, n_foreign; /* the last: of the held */
-	uint8_t key_size, value_size;
-	uint32_t epoch;	 /* of the last loss of all */
-	uint32_t layout; /* counts how often the slots were made anew */
+	_Atomic unsigned n_waiting; /* for the lock */
+	struct shadow_table table;
 	uint32_t mark, all_mark, shape_mark;
 	uint32_t latest[SHADOW_LATEST]; /* hashes of what was lost last, by mark */
-	uint64_t seed;
 };
 
 void shadow_init(struct shadow *s, uint64_t seed);
@@ -67,11 +59,7 @@ void shadow_clear(struct shadow *s);
 
 /* Live elements that are lost, up to max, from *cursor on (0 at first); returns how many, and 0 at
  * the end, where the next walk begins. They stay lost until shadow_put(). A put between two calls
- * does no harm; a growth of the table may make the walk meet some twice or begin anew. */
-struct shadow_element {
-	uint8_t key[SHADOW_KEY_MAX], value[SHADOW_KEY_MAX];
-	int64_t until_ms;
-};
+ * does no harm, but may make the walk meet some twice. */
 size_t shadow_next_lost(
 	struct shadow *s, size_t *cursor, int64_t now_ms, struct shadow_element *ret, size_t max);
 /* Some that are held and live on for a second at least, by turns: to ask the kernel about. */
