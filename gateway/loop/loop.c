@@ -5,18 +5,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/loop/compat.h"
-
-static int64_t monotonic_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* The ring starts disabled: the thread that enables it becomes its single issuer, whoever made it.
  */
@@ -71,7 +63,7 @@ int loop_new(struct loop **ret)
 		goto exit_ring;
 	l->datagram_shape.msg_namelen = sizeof(struct sockaddr_storage);
 	l->datagram_shape.msg_controllen = LOOP_CONTROL_BYTES;
-	l->now_ms = monotonic_ms();
+	l->now_ms = clock_ms();
 	atomic_store(&l->last_turn_ms, l->now_ms);
 	err = loop_wake_init(l);
 	if (err)
@@ -213,7 +205,7 @@ static int turn(struct loop *l, int64_t wait_ms)
 	err = submit_and_wait(l, sooner(wait_ms, loop_timers_wait_ms(l)));
 	if (err)
 		return err;
-	l->now_ms = monotonic_ms();
+	l->now_ms = clock_ms();
 	n = take_completions(l);
 	for (unsigned i = 0; i < n; i++)
 		loop_op_complete(l, &l->batch[i]);
@@ -221,14 +213,14 @@ static int turn(struct loop *l, int64_t wait_ms)
 	loop_timers_fire(l);
 	for (struct loop_hook *h = l->hooks; h; h = h->next)
 		h->run(h);
-	l->now_ms = monotonic_ms();
+	l->now_ms = clock_ms();
 	atomic_store_explicit(&l->last_turn_ms, l->now_ms, memory_order_relaxed);
 	return 0;
 }
 
 int loop_turn(struct loop *l, int64_t wait_ms)
 {
-	l->now_ms = monotonic_ms();
+	l->now_ms = clock_ms();
 	return turn(l, wait_ms);
 }
 
@@ -243,7 +235,7 @@ int loop_run(struct loop *l)
 	 * Saves the look-up of the descriptor in each turn; does no harm where it is missing
 	 * (before 5.18). */
 	registered = io_uring_register_ring_fd(&l->ring) == 1;
-	l->now_ms = monotonic_ms();
+	l->now_ms = clock_ms();
 	while (!err && !atomic_load_explicit(&l->stop, memory_order_acquire))
 		err = turn(l, -1);
 	atomic_store(&l->stop, false);

@@ -40,7 +40,7 @@ int loop_run(struct loop *l);
  * loop_run(), in the same thread. */
 int loop_turn(struct loop *l, int64_t wait_ms);
 void loop_stop(struct loop *l);		   /* the turn that runs is finished */
-int64_t loop_now_ms(const struct loop *l); /* monotonic; read once a turn */
+int64_t loop_now_ms(const struct loop *l); /* clock_ms(), read once a turn */
 
 /* --- timers: any number, a binary heap that holds pointers --- */
 struct loop_timer {

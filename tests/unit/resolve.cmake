@@ -1,7 +1,8 @@
 foreach(test test_resolve test_resolve_flight test_resolve_strategy test_resolve_cache test_resolve_storm
     test_lookup)
   tungate_test(${test} tg_resolve tg_dns tg_loop tg_base)
-  target_sources(${test} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/resolve_stage.c ${CMAKE_CURRENT_LIST_DIR}/resolve_upstream.c)
+  target_sources(${test} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/resolve_stage.c
+    ${CMAKE_CURRENT_LIST_DIR}/hand_clock.c ${CMAKE_CURRENT_LIST_DIR}/resolve_upstream.c)
 endforeach()
 tungate_threads(test_resolve_flight)
 # These answer for the servers themselves.

@@ -1,5 +1,5 @@
 # The files of servers alone, on a stage that stands for flights, groups and transports.
-set(server_files server_stage.c)
+set(server_files server_stage.c hand_clock.c)
 foreach(file server address address_lookup address_file health)
   list(APPEND server_files ${CMAKE_SOURCE_DIR}/gateway/resolve/${file}.c)
 endforeach()

@@ -12,8 +12,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "gateway/base/clock.h"
-
 #define HASH_KEY UINT64_C(0x243f6a8885a308d3)
 
 static unsigned count_fds(void)
@@ -110,17 +108,25 @@ struct stage *stage_open(size_t n, enum conf_transport transport)
 	return stage_open_at("127.0.0.1", n, transport);
 }
 
-void stage_turn(struct stage *s)
+static void stage_serve(struct stage *s)
 {
 	for (size_t i = 0; i < s->n; i++)
 		upstream_serve(s->up[i]);
+}
+
+void stage_turn(struct stage *s)
+{
+	stage_serve(s);
 	assert_int_equal(loop_turn(s->loop, 1), 0);
 }
 
 void stage_play(struct stage *s, int64_t ms)
 {
-	for (int64_t end = clock_ms() + ms; clock_ms() < end;)
-		stage_turn(s);
+	while (ms-- > 0) {
+		hand_clock_move_ms(1);
+		stage_serve(s);
+		assert_int_equal(loop_turn(s->loop, 0), 0);
+	}
 }
 
 void resolver_has_stopped(void *arg)
@@ -135,9 +141,7 @@ void stage_close(struct stage *s)
 {
 	if (s->resolver)
 		resolver_stop(s->resolver, resolver_has_stopped, s);
-	for (int i = 0; i < 1000 && !s->stopped; i++)
-		stage_turn(s);
-	assert_true(s->stopped);
+	STAGE_UNTIL(s, s->stopped);
 	/* No flight kept its reference: the counters are freed here, or ASan tells. */
 	resolve_groups_unref(s->groups);
 	cache_free(s->cache);
@@ -215,8 +219,14 @@ void ask(struct stage *s, struct asker *a, const char *text, int64_t within_ms)
 
 void play_until(struct stage *s, const struct asker *a)
 {
-	for (int64_t end = clock_ms() + 5000; !a->calls && clock_ms() < end;)
-		stage_turn(s);
+	STAGE_UNTIL(s, a->calls);
+	assert_int_equal(a->calls, 1);
+}
+
+void play_time_until(struct stage *s, const struct asker *a)
+{
+	for (int ms = 0; ms < 60000 && !a->calls; ms++)
+		stage_play(s, 1);
 	assert_int_equal(a->calls, 1);
 }
 

@@ -1,9 +1,10 @@
-/* A loop, a cache, a resolver and a few scripted upstreams, all played by the test's own
- * thread. */
+/* A loop, a cache, a resolver and a few scripted upstreams, all played by the test's own thread.
+ * The clock stands still but in stage_play() and play_time_until(). */
 #ifndef TUNGATE_TESTS_RESOLVE_STAGE_H
 #define TUNGATE_TESTS_RESOLVE_STAGE_H
 
 #include "gateway/resolve/resolve_internal.h"
+#include "tests/unit/hand_clock.h"
 #include "tests/unit/resolve_upstream.h"
 
 #define SERVERS_MAX 6
@@ -53,7 +54,8 @@ void stage_cache(struct stage *s, uint32_t serve_stale_s, unsigned prefetch_perc
 struct stage *stage_open_at(const char *at, size_t n, enum conf_transport transport);
 struct stage *stage_open(size_t n, enum conf_transport transport);
 void stage_turn(struct stage *s);
-void stage_play(struct stage *s, int64_t ms);
+void stage_play(struct stage *s, int64_t ms); /* so much time passes */
+#define STAGE_UNTIL(s, what) HAND_UNTIL(what, stage_turn(s))
 void resolver_has_stopped(void *arg); /* for resolver_stop(), arg is the stage */
 /* Stops the resolver unless a test did (and has set it to NULL); no descriptor may be left. */
 void stage_close(struct stage *s);
@@ -63,7 +65,8 @@ void asker_done(struct resolve_request *rq, const uint8_t *msg, size_t len, int 
 /* Keep what the asker was told to do; the answer is copied into it. */
 void ask_name(struct stage *s, struct asker *a, const struct dns_name *name, int64_t within_ms);
 void ask(struct stage *s, struct asker *a, const char *text, int64_t within_ms);
-void play_until(struct stage *s, const struct asker *a); /* its answer came, once */
+void play_until(struct stage *s, const struct asker *a);      /* its answer came, once */
+void play_time_until(struct stage *s, const struct asker *a); /* the same, and time passes */
 void ask_and_play(struct stage *s, struct asker *a, const char *text);
 void assert_answered_by(const struct asker *a, const struct upstream *u);
 int64_t took_ms(const struct asker *a);

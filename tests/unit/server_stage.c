@@ -272,6 +272,14 @@ struct conf_server *stage_conf(
 	return s;
 }
 
+void stage_play(struct stage *st, int64_t ms)
+{
+	while (ms-- > 0) {
+		hand_clock_move_ms(1);
+		assert_int_equal(loop_turn(st->loop, 0), 0);
+	}
+}
+
 void stage_down(struct server *s, int64_t now_ms)
 {
 	for (int i = 0; i < SERVER_FAILS_MAX; i++)

@@ -1,5 +1,5 @@
 /* Servers in groups, and what stands for the rest of the room: resolve_ask() and transports do what
- * a test says. */
+ * a test says. The clock stands still but in stage_play() and STAGE_UNTIL(). */
 #ifndef TUNGATE_TESTS_SERVER_STAGE_H
 #define TUNGATE_TESTS_SERVER_STAGE_H
 
@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "gateway/resolve/resolve_internal.h"
+#include "tests/unit/hand_clock.h"
 
 #define STAGE_ASKED 8
 #define STAGE_TRIES 64
@@ -72,10 +73,12 @@ void stage_answer(struct stage *st, unsigned i, enum dns_rcode rcode, uint32_t t
 	const char *const *addresses, size_t n);
 void stage_fail(struct stage *st, unsigned i, int error);
 
+void stage_play(struct stage *st, int64_t ms); /* so much time passes */
+
 #define STAGE_UNTIL(st, what)                                                                      \
 	do {                                                                                       \
-		for (int turns_ = 0; turns_ < 3000 && !(what); turns_++)                           \
-			assert_int_equal(loop_turn((st)->loop, 1), 0);                             \
+		for (int ms_ = 0; ms_ < 3000 && !(what); ms_++)                                    \
+			stage_play(st, 1);                                                         \
 		assert_true(what);                                                                 \
 	} while (0)
 

@@ -19,12 +19,6 @@ static void all_down(struct stage *st, size_t i)
 		stage_down(stage_server(st, i, k), clock_ms());
 }
 
-static void turns(struct stage *st, int ms)
-{
-	for (int64_t end = clock_ms() + ms; clock_ms() < end;)
-		assert_int_equal(loop_turn(st->loop, 5), 0);
-}
-
 static int teardown(void **state)
 {
 	struct stage *st = *state;
@@ -48,7 +42,7 @@ static void who_is_up_is_left_alone(void **state)
 	struct stage *st = *state;
 
 	set_up(st, 2);
-	turns(st, 250);
+	stage_play(st, 250);
 	assert_int_equal(st->n_tries, 0);
 }
 
@@ -168,7 +162,7 @@ static void sixteen_at_once(void **state)
 	set_up(st, 40);
 	all_down(st, 0);
 	STAGE_UNTIL(st, st->n_tries == 16);
-	turns(st, 120);
+	stage_play(st, 120);
 	assert_int_equal(st->n_open, 16);
 	/* The others' turn has not been taken from them. */
 	for (size_t i = 0; i < 16; i++)
@@ -190,7 +184,7 @@ static void only_of_the_groups_in_use(void **state)
 	stage_groups(st);
 	health_use(st->resolver->health, st->groups);
 	assert_int_equal(st->n_open, 0);
-	turns(st, 150);
+	stage_play(st, 150);
 	assert_int_equal(st->n_tries, 1);
 	assert_false(server_is_up(old));
 	all_down(st, 0);
@@ -209,7 +203,7 @@ static void off_is_off(void **state)
 	health_use(st->resolver->health, st->groups);
 	all_down(st, 0);
 	health_now(st->resolver->health);
-	turns(st, 120);
+	stage_play(st, 120);
 	assert_int_equal(st->n_tries, 0);
 	/* But traffic may try at once. */
 	assert_int_equal(server_state(stage_server(st, 0, 0), clock_ms()), SERVER_TRIAL);
@@ -226,10 +220,10 @@ static void at_once_when_the_network_changed(void **state)
 	health_now(st->resolver->health); /* nothing to look after yet */
 	health_use(st->resolver->health, st->groups);
 	all_down(st, 0);
-	turns(st, 50);
+	stage_play(st, 50);
 	assert_int_equal(st->n_tries, 0);
 	health_now(st->resolver->health);
-	turns(st, 50);
+	stage_play(st, 50);
 	assert_int_equal(st->n_tries, 1);
 }
 
