@@ -486,9 +486,9 @@ const struct conf_option conf_options[] = {
 		.text = "How long the first packet waits for it; then the rule's own egress is taken."},
 	{"rules[].check", CONF_ITEMS, .offset = RULE(checks), .item_bytes = sizeof(struct conf_check),
 		.name_offset = CONF_NOWHERE, .place_offset = CHECK(line), .items_max = 16, .single = true,
-		.text = "With answer: real: another rule for names by the addresses of their answer, hints in HTTPS records included, within the same "
-			"query, once. One map or a list of maps, the first that holds decides. Every name of the rule is asked at its own "
-			"upstream first."},
+		.text = "With answer: real: another rule for names by the addresses of their answer, hints in HTTPS records included and "
+			"those that filter leaves out not, within the same query, once. One map or a list of maps, the first that holds "
+			"decides. Every name of the rule is asked at its own upstream first."},
 	{"rules[].check[]", CONF_MAP, .text = NULL},
 	{"rules[].check[].answers", CONF_ONE, &conf_type_enum, CHECK(answers), .allowed = "in out", .required = true,
 		.text = "Whether the addresses lie in the lists, or in none of them."},

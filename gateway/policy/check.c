@@ -59,15 +59,36 @@ static bool is_learned(struct learned *l, const struct policy_question *q, bool 
 	return q->now_s ? learned_holds(l, q->name, q->now_s, ret_due) : learned_peek(l, q->name);
 }
 
+/* Rules may share a table: the name was learned from the first of them that holds it. NULL: from
+ * none of today's. */
+static const struct policy_check *learner(const struct policy *p, const struct learned *table,
+	const struct dns_name *name, const struct matcher_hits *hits)
+{
+	for (size_t i = 0; i < p->n_learning; i++) {
+		const struct policy_check *c = p->learning[i];
+		const struct policy_condition *owner = policy_condition_of(p, c->owner);
+
+		if (c->learned == table && policy_name_matches(owner, name, hits) &&
+			!policy_except_matches(owner, hits))
+			return c;
+	}
+	return NULL;
+}
+
 const struct policy_check *policy_check_learned(const struct policy *p,
-	const struct policy_rule *rule, const struct policy_question *q, bool *ret_due)
+	const struct policy_rule *rule, const struct policy_question *q,
+	const struct matcher_hits *hits, bool *ret_due)
 {
 	for (size_t i = 0; q->name && i < rule->n_checks; i++) {
-		const struct policy_check *c = &rule->checks[i];
+		const struct policy_check *by, *c = &rule->checks[i];
 
-		if (c->learned && policy_others_match(p, c->rule, q) &&
-			is_learned(c->learned, q, ret_due))
-			return c;
+		if (!c->learned || !policy_others_match(p, c->rule, q) ||
+			!is_learned(c->learned, q, ret_due))
+			continue;
+		by = learner(p, c->learned, q->name, hits);
+		if (!by && ret_due) /* nobody would ask for it */
+			*ret_due = false;
+		return by ? by : c;
 	}
 	return NULL;
 }
@@ -91,6 +112,25 @@ const struct policy_check *policy_check_behind(
 }
 
 /* --- what others ask --- */
+
+bool policy_check_wants(const struct policy *p, const struct policy_check *c, uint16_t type)
+{
+	return policy_type_matches(policy_condition_of(p, c->owner), type) &&
+	       policy_type_matches(policy_condition_of(p, c->rule), type);
+}
+
+bool policy_check_still_holds(const struct policy *p, const struct policy_check *c,
+	const struct ip_addr *addresses, size_t n, const char **ret_list)
+{
+	for (size_t i = 0; i < c->owner->n_checks; i++) {
+		const struct policy_check *other = &c->owner->checks[i];
+
+		if (other->learned == c->learned &&
+			policy_check_holds(p, other, addresses, n, ret_list))
+			return true;
+	}
+	return false;
+}
 
 struct policy_decision policy_check_decide(const struct policy *p, const struct policy_check *c,
 	const struct policy_question *question)

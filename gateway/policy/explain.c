@@ -233,9 +233,10 @@ static void check_explain(const struct policy *p, const struct policy_rule *rule
 
 /* The name is one that a check of the rule has learned: told as the check's rule's. */
 static const struct policy_check *learned_explain(const struct policy *p, size_t index,
-	const struct policy_question *q, const struct policy_explain_sink *sink)
+	const struct policy_question *q, const struct matcher_hits *hits,
+	const struct policy_explain_sink *sink)
 {
-	const struct policy_check *c = policy_check_learned(p, &p->rules[index], q, NULL);
+	const struct policy_check *c = policy_check_learned(p, &p->rules[index], q, hits, NULL);
 	struct why why = {.len = 0};
 
 	if (!c)
@@ -299,7 +300,7 @@ static void rule_tell(const struct policy *p, size_t index, const struct policy_
 	struct policy_explain_rule told = {.name = rule->name};
 	struct why why;
 
-	d->learned = learned_explain(p, index, question, sink);
+	d->learned = learned_explain(p, index, question, hits, sink);
 	if (d->learned) {
 		d->rule = d->learned->rule;
 		return;

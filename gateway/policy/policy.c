@@ -232,7 +232,8 @@ static void rule_find(const struct policy *p, const struct policy_question *q,
 		const struct policy_check *check = NULL;
 
 		if (c->learns)
-			check = ret->learned = policy_check_learned(p, rule, q, &ret->verify_due);
+			check = ret->learned =
+				policy_check_learned(p, rule, q, hits, &ret->verify_due);
 		if (!check && !matches(p, i, q, hits))
 			continue;
 		if (!check && c->also) {

@@ -203,9 +203,15 @@ const struct policy_check *policy_check_find(const struct policy *p, const struc
  * out. */
 struct policy_decision policy_check_decide(const struct policy *p, const struct policy_check *c,
 	const struct policy_question *question);
-/* Does this one hold for them, whatever the question? For verifying. */
+/* Does this one hold for them, whatever the question? */
 bool policy_check_holds(const struct policy *p, const struct policy_check *c,
 	const struct ip_addr *addresses, size_t n, const char **ret_list);
+/* For verifying: would the check learn the name from these addresses, or another of its rule that
+ * learns into the same table, whatever the question? And do names come to it by questions of this
+ * type? */
+bool policy_check_still_holds(const struct policy *p, const struct policy_check *c,
+	const struct ip_addr *addresses, size_t n, const char **ret_list);
+bool policy_check_wants(const struct policy *p, const struct policy_check *c, uint16_t type);
 /* All checks that learn, of all rules, in their order. Returns how many there are. */
 size_t policy_learning(const struct policy *p, const struct policy_check *const **ret);
 /* The list's name that holds it, for explain; NULL: none. */

@@ -168,10 +168,12 @@ static inline const struct policy_condition *policy_condition_of(
 {
 	return rule == &p->fallback ? NULL : &p->conditions[rule - p->rules];
 }
-/* The first check of the rule that has learned the name, and whose rule takes the question by its
- * other conditions; NULL: none. *ret_due: see learned_holds(). */
+/* The first check of the rule whose table has the name, and whose rule takes the question by its
+ * other conditions; of several that share the table, the one that has learned it. NULL: none. hits:
+ * of the name. *ret_due: see learned_holds(). */
 const struct policy_check *policy_check_learned(const struct policy *p,
-	const struct policy_rule *rule, const struct policy_question *q, bool *ret_due);
+	const struct policy_rule *rule, const struct policy_question *q,
+	const struct matcher_hits *hits, bool *ret_due);
 /* The check of the rule by which traffic got the address that it goes to; NULL: none. */
 const struct policy_check *policy_check_behind(
 	const struct policy *p, const struct policy_rule *rule, const struct policy_question *q);

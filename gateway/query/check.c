@@ -8,6 +8,7 @@
 struct collected {
 	struct ip_addr *v;
 	size_t n;
+	size_t filtered; /* addresses of this size do not count; 0: all do */
 };
 
 static void collect(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
@@ -15,13 +16,17 @@ static void collect(void *arg, const uint8_t *address, size_t size, uint32_t ttl
 	struct collected *c = arg;
 
 	(void)ttl_s;
-	if (c->n < CHECK_ADDRESSES_MAX)
+	if (size != c->filtered && c->n < CHECK_ADDRESSES_MAX)
 		c->v[c->n++] = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
 }
 
-size_t check_addresses(struct query_engine *e, const uint8_t *msg, size_t len)
+size_t check_addresses(
+	struct query_engine *e, enum conf_filter filter, const uint8_t *msg, size_t len)
 {
-	struct collected c = {.v = e->addresses};
+	struct collected c = {.v = e->addresses,
+		.filtered = filter == CONF_FILTER_IPV4	 ? 4
+			    : filter == CONF_FILTER_IPV6 ? 16
+							 : 0};
 
 	dns_response_addresses(msg, len, collect, &c);
 	return c.n;
@@ -51,7 +56,7 @@ static bool holds(const struct query *q, const struct policy_rule *rule, const u
 
 	if (rule->n_checks == 0 || q->checked)
 		return false;
-	n = check_addresses(q->engine, msg, len);
+	n = check_addresses(q->engine, q->filter, msg, len);
 	if (n == 0)
 		return false;
 	question = query_policy_question(q, &who);

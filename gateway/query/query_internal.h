@@ -122,8 +122,10 @@ size_t check_cached(
 	const struct query *q, const struct policy_rule *rule, const uint8_t *msg, size_t len);
 /* The same for p->rule. True: p has ended. */
 bool check_parked(struct parked *p, const uint8_t *msg, size_t len);
-/* The addresses of an answer, into e->addresses. Returns how many. */
-size_t check_addresses(struct query_engine *e, const uint8_t *msg, size_t len);
+/* The addresses of an answer into e->addresses, but for those of the family that is filtered: no
+ * client gets them. Returns how many. */
+size_t check_addresses(
+	struct query_engine *e, enum conf_filter filter, const uint8_t *msg, size_t len);
 
 /* verify.c: does what the check has learned about q's name still hold? In the background. */
 void verify_begin(const struct query *q, const struct policy_check *check);

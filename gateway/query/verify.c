@@ -12,14 +12,20 @@
 #define VERIFYING_MAX 16
 #define DEADLINE_MS   10000
 
+static const struct {
+	uint16_t type;
+	enum conf_filter filter; /* under which it is not asked */
+} questions[] = {{DNS_A, CONF_FILTER_IPV4}, {DNS_AAAA, CONF_FILTER_IPV6}};
+
 struct verify {
 	struct query_engine *engine;
 	struct generation *gen; /* a reference; NULL: this one is free */
 	const struct policy_check *check;
 	struct dns_name name;
 	uint64_t hash;
-	uint16_t type;
-	bool changed; /* it has addresses for which the check does not hold */
+	enum conf_filter filter; /* of the rule that has the check */
+	unsigned n_asked;	 /* of questions[], or left out */
+	bool changed;		 /* it has addresses for which the check does not hold */
 	struct resolve_request request;
 };
 
@@ -42,31 +48,30 @@ static bool still_holds(struct verify *v, size_t n)
 {
 	struct learned_why why = {.addresses = v->engine->addresses, .n_addresses = n};
 
-	if (!policy_check_holds(
+	if (!policy_check_still_holds(
 		    v->gen->policy, v->check, why.addresses, why.n_addresses, &why.list))
 		return false;
 	(void)learned_add(v->check->learned, &v->name, &why, clock_wall_s());
 	return true;
 }
 
-static void ask(struct verify *v, uint16_t type);
+static void ask_next(struct verify *v);
 
-/* It may have been learned from either family. */
 static void answered(struct resolve_request *rq, const uint8_t *msg, size_t len, int error)
 {
 	struct verify *v = container_of(rq, struct verify, request);
 	bool silent = error || rq->stale || dns_message_rcode(msg) == DNS_SERVFAIL;
-	size_t n = silent ? 0 : check_addresses(v->engine, msg, len);
+	size_t n = silent ? 0 : check_addresses(v->engine, v->filter, msg, len);
 
 	if (n > 0 && still_holds(v, n)) {
 		end(v);
 		return;
 	}
 	v->changed |= n > 0;
-	if (silent || v->type == DNS_AAAA)
+	if (silent)
 		settle(v);
 	else
-		ask(v, DNS_AAAA);
+		ask_next(v);
 }
 
 static void ask(struct verify *v, uint16_t type)
@@ -80,9 +85,23 @@ static void ask(struct verify *v, uint16_t type)
 		.flags = (uint8_t)generation_flags(owner),
 		.ttl = &owner->ttl};
 
-	v->type = type;
 	generation_ask(v->gen, c->resolver, &question, loop_now_ms(c->loop) + DEADLINE_MS,
 		&v->request, answered);
+}
+
+/* It may have been learned from either family, but for one that the rule never asks for. */
+static void ask_next(struct verify *v)
+{
+	while (v->n_asked < sizeof questions / sizeof questions[0]) {
+		unsigned i = v->n_asked++;
+
+		if (v->filter == questions[i].filter ||
+			!policy_check_wants(v->gen->policy, v->check, questions[i].type))
+			continue;
+		ask(v, questions[i].type);
+		return;
+	}
+	settle(v);
 }
 
 /* NULL: too many at once, or no memory. The table tells another query that it is due. */
@@ -106,8 +125,9 @@ void verify_begin(const struct query *q, const struct policy_check *check)
 		.gen = generation_ref(q->gen),
 		.check = check,
 		.name = q->dns->name,
-		.hash = q->hash};
-	ask(v, DNS_A);
+		.hash = q->hash,
+		.filter = query_filter(check->owner, q->engine->c.ways)};
+	ask_next(v);
 }
 
 void verify_stop(struct query_engine *e)

@@ -390,6 +390,44 @@ static void test_verification_is_due_once(void **state)
 	learned_files_free(f);
 }
 
+/* Rules that share a file: the one whose name it is has learned it, asks for it, and it is no
+ * built-in name if it was none to that rule. */
+static void test_a_table_of_two_rules(void **state)
+{
+	static const char shared[] =
+		"  - { name: mine, domain: [a.test], answer: real, upstream: one,\n"
+		"      check: { answers: in, of: ads, rule: far, learn: far.learned } }\n"
+		"  - { name: house, domain: [lan], answer: real, upstream: two,\n"
+		"      check: { answers: out, of: near, rule: far, learn: far.learned } }\n"
+		"  - { name: far, domain: [far.example], answer: fake, egress: proxy }\n"
+		"  - { name: rest, domain: [.], answer: real, upstream: two }\n";
+	struct learned_files *f = files();
+	struct policy_decision d;
+	struct policy *p;
+	struct asked a;
+
+	(void)state;
+	write_file("far.learned", "full:x.lan # asked=1767300000\nfull:b.test # asked=1767300000\n"
+				  "full:a.test # asked=1767300000\n");
+	p = build(shared, f);
+	ask(&a, "x.lan", DNS_A, "10.1.1.1");
+	a.q.now_s = 1767300000;
+	d = policy_decide(p, &a.q);
+	assert_string_equal(d.rule->name, "far");
+	assert_string_equal(d.learned->owner->name, "house");
+	assert_int_equal(d.builtin, POLICY_BUILTIN_NONE);
+	assert_true(d.verify_due);
+	ask(&a, "a.test", DNS_A, "10.1.1.1");
+	assert_string_equal(policy_decide(p, &a.q).learned->owner->name, "mine");
+	ask(&a, "b.test", DNS_A, "10.1.1.1"); /* no rule's of today: it stays, unasked */
+	a.q.now_s = 1767300000;
+	d = policy_decide(p, &a.q);
+	assert_string_equal(d.rule->name, "far");
+	assert_false(d.verify_due);
+	policy_unref(p);
+	learned_files_free(f);
+}
+
 /* The tables outlive policies; each policy that learns holds its own. */
 static void test_reload_keeps_tables(void **state)
 {
@@ -631,6 +669,7 @@ int main(void)
 		TEST(test_decide_by_check),
 		TEST(test_learned_wins),
 		TEST(test_verification_is_due_once),
+		TEST(test_a_table_of_two_rules),
 		TEST(test_reload_keeps_tables),
 		TEST(test_files_are_only_read_for_check),
 		TEST(test_a_file_that_is_a_folder),

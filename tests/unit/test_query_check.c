@@ -24,7 +24,7 @@ static const char yaml[] =
 	"egress:\n"
 	"  direct: { type: direct, upstream: one }\n"
 	"  proxy: { type: socks5, server: '127.0.0.1:1080', upstream: two }\n"
-	"lists: { near: [near.txt], never: [never.txt] }\n"
+	"lists: { near: [near.txt], bad: [bad.txt], never: [never.txt] }\n"
 	"rules:\n"
 	"  - { name: also, also: yes, domain: [also.test], nftset: '4#inet#t#also' }\n"
 	"  - { name: home, domain: [home.test], answer: real, upstream: one,\n"
@@ -37,6 +37,11 @@ static const char yaml[] =
 	"  - { name: leak, domain: [leak.test], answer: real, upstream: one, " OUT "strict } }\n"
 	"  - { name: six, domain: [six.test], answer: real, upstream: one, " OUT "only4 } }\n"
 	"  - { name: learn, domain: [learn.test], answer: real, upstream: one,\n"
+	"      check: { answers: out, of: near, match: all, rule: away, learn: l.txt } }\n"
+	"  - { name: few, domain: [few.test], answer: real, upstream: two, filter: ipv6, check: [\n"
+	"      { answers: in, of: bad, match: any, rule: away, learn: l.txt },\n"
+	"      { answers: out, of: near, match: any, rule: away, learn: l.txt } ] }\n"
+	"  - { name: typed, domain: [typed.test], type: [AAAA], answer: real, upstream: one,\n"
 	"      check: { answers: out, of: near, match: all, rule: away, learn: l.txt } }\n"
 	"  - { name: other, domain: [other.test], answer: real, upstream: two,\n"
 	"      nftset: '4#inet#t#other', " OUT "away } }\n"
@@ -72,6 +77,7 @@ static int folder_make(void **state)
 	assert_non_null(mkdtemp(folder));
 	assert_int_equal(chdir(folder), 0);
 	write_file("near.txt", "192.0.2.0/24\n");
+	write_file("bad.txt", "203.0.113.0/24\n192.0.2.128/25\n");
 	write_file("never.txt", "never.home.test\n");
 	return 0;
 }
@@ -81,6 +87,7 @@ static int folder_remove(void **state)
 	(void)state;
 	(void)unlink("near.txt");
 	(void)unlink("never.txt");
+	(void)unlink("bad.txt");
 	assert_int_equal(chdir(back), 0);
 	return rmdir(folder);
 }
@@ -359,6 +366,23 @@ static void every_address_counts(void **state)
 	assert_int_equal(look_reply(s).answers, 2);
 }
 
+/* A family that is filtered comes to no client, and so sends no name elsewhere. */
+static void hints_that_are_filtered(void **state)
+{
+	static const char svcb[] = "\0\1\0" /* 1 . ipv4hint=192.0.2.1 ipv6hint=2001:db8::1 */
+				   "\0\4\0\4\xc0\0\2\1"
+				   "\0\6\0\x10\x20\1\xd\xb8\0\0\0\0\0\0\0\0\0\0\0\1";
+	struct stage *s = *state;
+
+	ask_parked(s, "www.few.test", DNS_HTTPS);
+	make_response("www.few.test", DNS_HTTPS, 0, 1);
+	put_record(&response, "@12", DNS_HTTPS, 60, sizeof svcb - 1);
+	put_bytes(&response, svcb, sizeof svcb - 1);
+	answer(s);
+	assert_int_equal(look_reply(s).answers, 1);
+	assert_int_equal(s->n_asked, 1);
+}
+
 /* The target of a CNAME of ours is checked as if it had been asked, wherever its answer is from. */
 static void behind_a_cname_of_ours(void **state)
 {
@@ -471,7 +495,7 @@ static struct learned *table(const struct stage *s)
 {
 	const struct policy_check *const *learning;
 
-	assert_int_equal(policy_learning(s->gen->policy, &learning), 1);
+	assert_int_equal(policy_learning(s->gen->policy, &learning), 4); /* that share it */
 	return learning[0]->learned;
 }
 
@@ -598,6 +622,45 @@ static void what_holds_by_the_other_family(void **state)
 	*state = s;
 }
 
+/* By the checks of the rule that learned it, where that rule asks, for what it asks for. */
+static void what_another_rule_learned(void **state)
+{
+	struct stage *s = open_learned("a.few.test b.few.test a.typed.test");
+
+	ask(s, "a.few.test", DNS_A);
+	assert_fake(look_out());
+	assert_int_equal(s->asked[0].group, TWO);
+	answer_address(s, "a.few.test", NEAR + 128); /* bad */
+	assert_int_equal(s->n_asked, 1);
+	assert_true(is_learned(s, "a.few.test"));
+	ask(s, "b.few.test", DNS_A);
+	answer_address(s, "b.few.test", NEAR);
+	assert_int_equal(s->n_asked, 2);
+	assert_false(is_learned(s, "b.few.test"));
+	ask(s, "a.typed.test", DNS_A);
+	assert_int_equal(s->n_asked, 3);
+	assert_int_equal(s->asked[2].group, ONE);
+	assert_int_equal(s->asked[2].type, DNS_AAAA);
+	make_response("a.typed.test", DNS_AAAA, 0, 0);
+	answer(s);
+	assert_int_equal(s->n_asked, 3);
+	assert_true(is_learned(s, "a.typed.test"));
+	query_engine_commit(s->engine);
+	*state = s;
+}
+
+/* One that no rule of today would have learned is not asked for behind anybody's back. */
+static void what_nobody_would_learn(void **state)
+{
+	struct stage *s = open_learned("a.nobody.test");
+
+	ask(s, "a.nobody.test", DNS_A);
+	assert_fake(look_out());
+	assert_int_equal(s->n_asked, 0);
+	query_engine_commit(s->engine);
+	*state = s;
+}
+
 /* Silence, an old answer, and no address at all unlearn nothing; nor is it asked soon again. */
 static void what_nobody_knows(void **state)
 {
@@ -668,6 +731,7 @@ int main(void)
 		TEST(the_other_group_is_strict),
 		TEST(the_other_filter_is_in_force),
 		TEST(every_address_counts),
+		TEST(hints_that_are_filtered),
 		TEST(behind_a_cname_of_ours),
 		TEST(answers_that_come_at_once),
 		TEST(over_a_stream),
@@ -677,6 +741,8 @@ int main(void)
 		TEST_OWN(what_still_holds),
 		TEST_OWN(what_holds_no_more),
 		TEST_OWN(what_holds_by_the_other_family),
+		TEST_OWN(what_another_rule_learned),
+		TEST_OWN(what_nobody_would_learn),
 		TEST_OWN(what_nobody_knows),
 		TEST_OWN(many_are_due),
 	};
