@@ -1,11 +1,11 @@
 """What tests of the cache share: a configuration of real answers over one scripted upstream, and looks at what is kept."""
 import contextlib
-import time
 
 import pytest
 
 from lab import wait_for
 from scripted import Scripted
+from waiting import moment
 
 
 def real_rule(**more):
@@ -68,7 +68,7 @@ def asked(up, name):
 @contextlib.contextmanager
 def taking(least_s, most_s):
     """What is done within takes so long."""
-    began = time.monotonic()
+    began = moment()
     yield
-    took = time.monotonic() - began
+    took = moment() - began
     assert least_s <= took <= most_s, f"it took {took:.3f} s"

@@ -34,6 +34,7 @@ A test takes two fixtures of conftest.py:
 `module_gateway` is the same for fixtures that live as long as the module's lab.
 
 wait_for(condition, what) is the only way to wait: a poll with an end. No test sleeps for longer than 50 ms.
+moment() - moment() is how long something took; a limit that it is compared with need not allow for a loaded machine.
 Class Download is a curl that stands still in the middle until it is told to finish.
 Replies are read by addresses(), rdata(), rcode(), ede(). Class Upstream is a DNS server scripted in Python.
 The program comes from the environment: TUNGATE, by default build/tungate. By hand:
@@ -61,7 +62,7 @@ import dns.rdatatype
 import yaml
 
 from far_ends import FarEnds
-from waiting import PATIENCE_S, wait_for
+from waiting import PATIENCE_S, held_up, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("TUNGATE", ROOT / "build" / "tungate")).absolute()
@@ -156,9 +157,11 @@ class Lab(FarEnds):
         self._processes = []
         self.far_ends = []
         self._script("up")
+        for file in self.dir.glob("*.pid"):
+            held_up.follow(file.read_text())
 
     def _script(self, verb):
-        done = subprocess.run([ROOT / "scripts" / "lab", verb, self.name], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([ROOT / "scripts" / "lab", verb, self.name], capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, f"scripts/lab {verb}: {done.stderr}"
 
     def close(self):
@@ -177,6 +180,7 @@ class Lab(FarEnds):
             if process.poll() is None:
                 process.kill()
             process.wait(PATIENCE_S)
+            held_up.leave(process.pid)
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe:
                     pipe.close()
@@ -260,7 +264,7 @@ class Lab(FarEnds):
             prefix += [f"--reuid={uid}"] if uid is not None else []
         return prefix + [str(word) for word in command]
 
-    def run(self, part, *command, uid=None, gid=None, cgroup=None, check=True, timeout_s=30, **options):
+    def run(self, part, *command, uid=None, gid=None, cgroup=None, check=True, timeout_s=90, **options):
         done = subprocess.run(self._command(part, command, uid, gid, cgroup), capture_output=True, text=True,
                               timeout=timeout_s, **options)
         if check:
@@ -275,6 +279,7 @@ class Lab(FarEnds):
     def add_process(self, process):
         """It ends with the test."""
         self._processes.append(process)
+        held_up.follow(process.pid)
         return process
 
     def dig(self, name, rdtype="A", server="8.8.8.8", part="gw", **how):
@@ -407,8 +412,9 @@ class Gateway:
                 ["nsenter", f"--net=/run/netns/{self.lab.namespace('gw')}", *self.wrap,
                  self.program, "run", "-c", self.config_file],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(self.env or {})})
+        held_up.follow(self.process.pid)
         if wait:
-            wait_for(lambda: self.ready() or self.process.poll() is not None, "the gateway is ready", 20)
+            wait_for(lambda: self.ready() or self.process.poll() is not None, "the gateway is ready", 60)
             assert self.ready(), f"the gateway ended with {self.process.returncode}:\n{self.log()}"
 
     def ready(self):
@@ -433,7 +439,7 @@ class Gateway:
     def signal(self, number):
         os.kill(self.process.pid, number)
 
-    def end(self, timeout_s=20):
+    def end(self, timeout_s=60):
         """Waits for one that ends by itself; its exit status."""
         return self.process.wait(timeout_s)
 
@@ -488,7 +494,7 @@ class Gateway:
 
     def cli(self, *words, check=True):
         """The command line: `tungate WORDS -s SOCKET`."""
-        done = subprocess.run([PROGRAM, *words, "-s", self.socket_path], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([PROGRAM, *words, "-s", self.socket_path], capture_output=True, text=True, timeout=60)
         if check:
             assert done.returncode == 0, done.stderr
         return done
@@ -555,7 +561,7 @@ class Download:
             source.write_bytes(os.urandom(self.NOISE_BYTES))
         self.source, self.got = source, lab.dir / f"{name}.got"
         self.got.unlink(missing_ok=True)
-        self.process = lab.popen("cl", "curl", "-sS", "-4", "-m", "30", "--limit-rate", self.RATE, *options,
+        self.process = lab.popen("cl", "curl", "-sS", "-4", "-m", "60", "--limit-rate", self.RATE, *options,
                                  "-o", self.got, f"http://{name}/noise")
         wait_for(lambda: self.got.exists() and self.got.stat().st_size > 0, "the download has begun")
         self.process.send_signal(signal.SIGSTOP)
@@ -565,7 +571,7 @@ class Download:
         """It goes on, and ends whole."""
         assert self.process.poll() is None
         self.process.send_signal(signal.SIGCONT)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(60) == 0
         assert self.got.read_bytes() == self.source.read_bytes()
 
 

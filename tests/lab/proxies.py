@@ -217,6 +217,9 @@ class Proxy:
             self._taken.put(sock)
             return
         self.far(sock, host, port)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(4096):  # a close over what is unread would be a reset
+            pass
         raise EOFError
 
     def associate(self, sock):

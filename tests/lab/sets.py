@@ -9,12 +9,15 @@
 """
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import signal
 import socket
 import struct
 import time
+
+from waiting import PATIENCE_S, held_up
 
 ADDRESS4, ADDRESS6 = "10.99.0.10", "2001:db8:99::10"  # a.real.test, TTL 77
 SET4, SET6 = "4#inet#user#v4", "6#inet#user#v6"
@@ -264,6 +267,7 @@ def serve_numbers(sock, ttl=60):
 def forked(body):
     pid = os.fork()
     if pid:
+        held_up.follow(pid)
         return pid
     try:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with us
@@ -274,6 +278,7 @@ def forked(body):
 
 def end_forked(*pids):
     for pid in pids:
+        held_up.leave(pid)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
@@ -293,20 +298,25 @@ def blocks(lab, ttl=60):
 
 
 def ask_numbers(sock, report, rate, load_s, first=1_000_000, zone="real.test"):
-    """`rate` new names a second for load_s; tells how many were sent and answered, and in what time: struct "!2Id"."""
+    """`rate` new names a second for load_s, each again after a second like clients do; tells how many were asked for and
+    answered, and in what time: struct "!2Id"."""
     sock.setblocking(False)
-    sent = got = 0
-    start = time.monotonic()
-    last = start
-    while got < rate * load_s and time.monotonic() < last + 2:
-        due = min(rate * load_s, int((time.monotonic() - start) * rate))
-        for _ in range(min(due - sent, 64)):
-            sock.send(query_bytes(first + sent, sent & 0xffff, zone))
-            sent += 1
+    total, sent, got, waiting = rate * load_s, 0, 0, {}
+    start = last = time.monotonic()
+    while got < total and time.monotonic() < last + PATIENCE_S:
+        now = time.monotonic()
+        again = [number for number, when in itertools.islice(waiting.items(), 64) if now - when > 1]
+        due = min(total, int((now - start) * rate))
+        for number in [*again, *range(sent, min(due, sent + 64))]:
+            waiting.pop(number, None)  # the order is that of time
+            waiting[number] = now
+            sock.send(query_bytes(first + number, number & 0xffff, zone))
+        sent = max(sent, min(due, sent + 64))
         try:
             while True:
-                got += sock.recv(512)[7]  # the number of answers
-                last = time.monotonic()
+                reply = sock.recv(512)
+                if reply[7] and waiting.pop(struct.unpack_from("!H", reply)[0], None):
+                    got, last = got + 1, time.monotonic()
         except BlockingIOError:
             time.sleep(0.001)
     os.write(report, struct.pack("!2Id", sent, got, last - start))

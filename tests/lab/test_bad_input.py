@@ -20,6 +20,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6E
 from scapy.packet import Raw
 
 from lab import PROGRAM, addresses, framed, has_fake_address, question, rcode, read_message, split_address
+from waiting import moment
 
 ASAN = os.environ.get("TUNGATE_ASAN", "")
 SHARED = pathlib.Path("/work/shared/data/packets/unified.tar.gz")
@@ -278,10 +279,10 @@ def test_a_client_that_never_reads(gw, lab):
             with contextlib.suppress(BlockingIOError, ConnectionError):
                 for _ in range(100):
                     sock.send(stream)
-        start = time.monotonic()
+        start = moment()
         assert addresses(gw.ask("web.test"))
         assert addresses(gw.ask("a.real.test", tcp=True)) == ["10.99.0.10"]
-        assert time.monotonic() - start < 2
+        assert moment() - start < 2
         if "asan" not in str(gw.program):
             rss_kb, = [int(line.split()[1]) for line in open(f"/proc/{gw.pid}/status") if line.startswith("VmRSS")]
             assert rss_kb < 40_000

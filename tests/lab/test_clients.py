@@ -191,7 +191,7 @@ def test_two_clients_get_two_pairs_and_each_goes_its_way(gateway, lab, intercept
     sections = {"leases": {"files": [str(lab.dir / "leases")]},
                 "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080"}}}
     with greeter(lab, "10.99.0.10"), greeter(lab, "2001:db8:99::10"), \
-            Socks5(lab, far=lambda sock, host, port: sock.sendall(b"proxy\n") or sock.close()):
+            Socks5(lab, far=lambda sock, host, port: sock.sendall(b"proxy\n")):
         gw = gateway(config([{"name": "kid", "domain": "web.test", "client": "kid", "answer": "fake",
                               "egress": "proxy"}],
                             clients={"kid": client.split()}, **sections), intercept)
@@ -231,7 +231,7 @@ def test_real_traffic_by_its_client(gateway, lab, intercept, client):
     lab.nft(MARK)
     try:
         with greeter(lab, "10.99.0.10"), greeter(lab, "2001:db8:99::10"), \
-                Socks5(lab, far=lambda sock, host, port: sock.sendall(b"proxy\n") or sock.close()), \
+                Socks5(lab, far=lambda sock, host, port: sock.sendall(b"proxy\n")), \
                 Socks5(lab, far=lambda sock, host, port: sock.sendall(b"other\n") or sock.close(), port=1088):
             gateway({"fakeip": {"store": ""}, "gateway": {**LANS, "relay_mark": "0x400/0x400"},
                      "leases": {"files": [str(lab.dir / "leases")]},
@@ -318,7 +318,7 @@ def test_an_interface_whose_network_moves(gateway, lab, intercept):
 @MODES
 def test_relay_clients_by_a_group(gateway, lab, intercept):
     with greeter(lab, "10.99.0.10"), greeter(lab, "2001:db8:99::10"), \
-            Socks5(lab, far=lambda sock, host, port: sock.sendall(b"proxy\n") or sock.close()):
+            Socks5(lab, far=lambda sock, host, port: sock.sendall(b"proxy\n")):
         gw = gateway({"fakeip": {"store": ""}, "gateway": {**LANS, "relay_clients": ["consoles"]},
                       "clients": {"consoles": ["boxes"], "boxes": [KID_MAC, "192.168.77.9"]},
                       "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080"}},

@@ -3,7 +3,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zlib
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 import list_files as files
 from asking import ask_all
 from lab import PROGRAM, wait_for
+from waiting import moment
 
 SANITIZED = b"__asan_init" in PROGRAM.read_bytes() or b"__tsan_init" in PROGRAM.read_bytes()
 MEASURE = ("import resource, subprocess, sys; r = subprocess.run(sys.argv[1:]);"
@@ -48,10 +48,10 @@ def check(tmp_path):
             file.write_bytes(content if isinstance(content, bytes) else content.encode())
         config = tmp_path / "tungate.yaml"
         config.write_text(CONFIG.format(path=path or file, more=more and ", " + more))
-        start = time.monotonic()
+        start = moment()
         done = subprocess.run([sys.executable, "-c", MEASURE, PROGRAM, "check", "-c", config], capture_output=True,
                               text=True, timeout=300 if SANITIZED else 60)
-        result = Checked(done, time.monotonic() - start, config)
+        result = Checked(done, moment() - start, config)
         assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, result
         return result
     return run

@@ -3,12 +3,12 @@ import base64
 import errno
 import select
 import socket
-import time
 
 import pytest
 
 from lab import PATIENCE_S, addresses, is_fake, read_exactly, wait_for
 from proxies import Http, Socks5, descriptors, echo, egress_status, is_open, proxied, wait_no_flows
+from waiting import moment
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
 MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
@@ -31,12 +31,12 @@ def page(lab, family=socket.AF_INET, part="cl", url="http://web.test/", check=Tr
 
 def connect_error(lab, target, port=80, part="cl"):
     """(errno or 0, seconds)"""
-    start = time.monotonic()
+    start = moment()
     try:
         lab.connect(target, part, tcp=True, port=port).close()
-        return 0, time.monotonic() - start
+        return 0, moment() - start
     except OSError as error:
-        return error.errno, time.monotonic() - start
+        return error.errno, moment() - start
 
 
 # --- there ---

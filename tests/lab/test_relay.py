@@ -9,6 +9,7 @@ import pytest
 
 from lab import PATIENCE_S, addresses, is_fake, read_exactly, wait_for
 from proxies import Socks5, descriptors, echo, egress_status, proxied, reset, wait_no_flows
+from waiting import moment
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
 SIDES = pytest.mark.parametrize("side", ["client", "server"])
@@ -119,13 +120,13 @@ def test_one_byte_at_a_time_there_and_back(gw, proxy, side):
     client, far = pair(gw, proxy)
     with client, far:
         one, other = (client, far) if side == "client" else (far, client)
-        start = time.monotonic()
+        start = moment()
         for i in range(300):
             one.sendall(bytes([i % 256]))
             assert other.recv(10) == bytes([i % 256])
             other.sendall(b"y")
             assert one.recv(10) == b"y"
-        assert time.monotonic() - start < 3  # no Nagle, no delayed acknowledgement
+        assert moment() - start < 3  # no Nagle, no delayed acknowledgement
 
 
 # --- the end ---

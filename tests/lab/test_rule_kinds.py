@@ -1,6 +1,5 @@
 """Item 4: every kind of condition and of answer."""
 import contextlib
-import time
 
 import dns.flags
 import dns.message
@@ -11,6 +10,7 @@ from lab import (Upstream, addresses, answer_to, ede, greeted, greeter, has_fake
                  rdata, ttls, wait_for)
 from proxies import Socks5
 from test_unless import tell
+from waiting import moment
 
 MODES = pytest.mark.parametrize("intercept", ["tun", "tproxy"])
 KIDS = "192.168.77.3"
@@ -89,11 +89,11 @@ def test_keyword_and_regexp(gw, changed):
 
 def test_a_regexp_that_would_take_ages_is_cut_short(gw, changed):
     changed([{"name": "slow", "domain": ["regexp:^(a+)+$", "regexp:(x+x+)+y"], "answer": "block"}, REST])
-    start = time.monotonic()
+    start = moment()
     for _ in range(5):
         gw.ask("a" * 60 + "." + "a" * 60 + ".b")
         gw.ask("x" * 63 + "." + "x" * 63 + ".test")
-    assert time.monotonic() - start < 2
+    assert moment() - start < 2
     assert blocked(gw, "aaa")
 
 
@@ -349,10 +349,10 @@ def test_circles_end(gw, changed):
              *(cname(f"n{i}", f"n{i + 1}.test") for i in range(6)), REST],
             records={"inline": [{"name": "r.test", "type": "CNAME", "rdata": "back.a.test"}]})
     for name in ("a.test", "b.test", "r.test"):
-        start = time.monotonic()
+        start = moment()
         for tcp in (False, True):
             assert rcode(gw.ask(name, tcp=tcp)) == "SERVFAIL", name
-        assert time.monotonic() - start < 1
+        assert moment() - start < 1
     reply = gw.ask("n0.test")
     assert rdata(reply, "CNAME") == [f"n{i}.test." for i in range(1, 7)] and is_fake(rdata(reply, "A"))
     assert has_fake_address(gw.ask("fine.test"))
@@ -465,8 +465,7 @@ def test_to_decides_by_the_destination_of_real_traffic(gateway, lab, intercept):
             for address in (REAL4, REAL6, FAR_V4, FAR_V6, "8.8.8.8", "2001:4860:4860::8888"):
                 stack.enter_context(greeter(lab, address))
             stack.enter_context(Socks5(lab, far=tell))
-            stack.enter_context(Socks5(lab, far=lambda s, h, p: (s.sendall(f"other {h}\n".encode()), s.close()),
-                                       port=1088))
+            stack.enter_context(Socks5(lab, far=lambda s, h, p: s.sendall(f"other {h}\n".encode()), port=1088))
             gw = gateway({"gateway": {"relay_mark": "0x400/0x400"}, "fakeip": {"store": ""}, "rules": rules,
                           "lists": {"far": "far.txt", "near": "near.txt"},
                           "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080"},

@@ -13,6 +13,7 @@ from lab import Upstream, addresses, answer_to, ede, rcode, wait_for
 from sets import (ADDRESS4, ADDRESS6, SET4, SET6, TIMEOUT4, TIMEOUT6, Reader, address_of, ask_numbers,
                   assert_told_once, blocks, elements, end_forked, forked, query_bytes, rules, state)
 from sets import table as make_table
+from waiting import moment
 
 
 @pytest.fixture(autouse=True)
@@ -291,25 +292,27 @@ def test_each_answer_under_load_has_its_element(gateway, lab, intercept):
     table(lab, v4="type ipv4_addr; size 65535; flags timeout;")
     read_end, write_end = os.pipe()
     with blocks(lab) as upstreams, Reader(lab) as reader, lab.connect("8.8.8.8") as load:
-        gw = gateway({**rules([SET4], on_error="servfail"), **upstreams}, intercept)
+        gw = gateway({**rules([SET4], on_error="servfail", push_timeout="5s"), **upstreams}, intercept)
         assert not reader.has("v4", address_of(0))
         load.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        began = moment()
         child = forked(lambda: ask_numbers(load, write_end, RATE, LOAD_S))
         try:
             os.close(write_end)
-            checked = failed = 0
-            with lab.connect("8.8.8.8") as sock:
+            checked = 0
+            with lab.connect("8.8.8.8", timeout_s=1) as sock:
                 os.set_blocking(read_end, False)
                 report = None
                 while report is None:
                     sock.send(query_bytes(checked, checked & 0xffff))
-                    reply = sock.recv(512)
+                    try:
+                        while (reply := sock.recv(512))[:2] != struct.pack("!H", checked & 0xffff):
+                            pass  # one that was asked twice
+                    except TimeoutError:
+                        continue
                     there = reader.has("v4", address_of(checked))
-                    if reply[3] & 15 == 0:
-                        assert reply[-4:] == address_of(checked)
-                        assert there, f"answer {checked} left before its element was in the set"
-                    else:
-                        failed += 1  # over the 50 ms of a push: that may happen, but not often
+                    assert reply[3] & 15 == 0 and reply[-4:] == address_of(checked)
+                    assert there, f"answer {checked} left before its element was in the set"
                     checked += 1
                     try:
                         report = os.read(read_end, 16) or None
@@ -318,15 +321,15 @@ def test_each_answer_under_load_has_its_element(gateway, lab, intercept):
         finally:
             os.close(read_end)
             end_forked(child)
+        passed_s = moment() - began
         sent, got, took_s = struct.unpack("!2Id", report)
-        print(f"sent {sent}, answered {got} in {took_s:.2f} s, checked {checked}, SERVFAIL {failed}")
-        assert sent == RATE * LOAD_S and took_s < LOAD_S * 1.5
-        assert got >= 0.99 * sent
-        assert checked >= 300 and failed <= checked / 100
+        print(f"sent {sent}, answered {got} in {took_s:.2f} s, checked {checked}")
+        assert sent == got == RATE * LOAD_S and passed_s < LOAD_S * 1.5 + 1
+        assert checked >= 100
         # And the real command agrees.
         for number in range(0, min(checked, 400), 40):
             address = socket.inet_ntoa(address_of(number))
-            assert failed or "timeout" in lab.run("gw", "nft", "get", "element", "inet", "user", "v4",
+            assert "timeout" in lab.run("gw", "nft", "get", "element", "inet", "user", "v4",
                                                   f"{{ {address} }}").stdout
         assert reader.count("v4") >= got
         gw.stop()

@@ -10,6 +10,7 @@ from asking import ask_all
 from lab import addresses, wait_for
 from sets import (LEAST_S, TIMEOUT4, Others, Reader, address_of, blocks, numbered, rule, state, table, table_text, text_of,
                   texts)
+from waiting import moment
 
 PER_NAME = 25
 FEW, MANY = 100, 10_000
@@ -114,10 +115,10 @@ def missing(reader, name, n, filled):
 
 def wait_complete(reader, what, n, name="user", filled=tuple(FILLED), limit_s=None):
     """Until nothing is missing from now on; tells how long it took."""
-    start = time.monotonic()
+    start = moment()
     wait_for(lambda: not missing(reader, name, n, filled), f"{what}: all {n} elements are back",
              (limit_s or ASSERTED_S[n]) + 5)
-    took_s = time.monotonic() - start
+    took_s = moment() - start
     print(f"{what}: {n} elements in each of {len(filled)} sets were back after {took_s * 1000:.0f} ms")
     assert took_s < (limit_s or ASSERTED_S[n]), f"{took_s:.2f} s"
     return took_s
@@ -166,9 +167,9 @@ def test_one_that_is_deleted_by_hand_is_back_soon(gw, lab, reader, n):
     took_s = []
     for i in (3, 50, 99):
         lab.nft(f"delete element inet {name} {which} {{ {text_of(i)} }}")
-        start = time.monotonic()
+        start = moment()
         wait_for(lambda number=i: reader.has(which, text_of(number), name), "it is back", 5)
-        took_s.append(time.monotonic() - start)
+        took_s.append(moment() - start)
     print(f"one of {n} was back after {', '.join(f'{s * 1000:.0f} ms' for s in took_s)}")
     assert max(took_s) < ASSERTED_S[FEW]
     assert reader.count(which, name) == n

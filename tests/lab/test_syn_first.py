@@ -3,12 +3,12 @@ import errno
 import select
 import socket
 import threading
-import time
 
 import pytest
 
 from lab import PATIENCE_S, addresses, is_fake, wait_for
 from proxies import Proxy, Socks5, echo, egress_status, proxied, reset, wait_no_flows
+from waiting import moment
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
 PARTS = pytest.mark.parametrize("part", ["cl", "gw"], ids=["lan", "host"])
@@ -57,9 +57,9 @@ def finish(sock, timeout_s=PATIENCE_S):
 
 def outcome(lab, target, port=7, part="cl"):
     """(errno, seconds)"""
-    start = time.monotonic()
+    start = moment()
     with begin(lab, target, port, part) as sock:
-        return finish(sock), time.monotonic() - start
+        return finish(sock), moment() - start
 
 
 def flags_seen(wire, target):
@@ -180,11 +180,11 @@ def test_a_silent_proxy_is_waited_for_no_longer_than_connect_timeout(gw, lab):
     """Each in a step of its own."""
     target, scripts = fake(gw, "silent.test", socket.AF_INET), iter(SILENT)
     with Proxy(lab, lambda proxy, sock: next(scripts)(proxy, sock)) as proxy:
-        start = time.monotonic()
+        start = moment()
         socks = [begin(lab, target) for _ in SILENT]
         for sock in socks:
             assert finish(sock) == errno.EHOSTUNREACH
-            assert 1.9 < time.monotonic() - start < 2.9
+            assert 1.9 < moment() - start < 2.9
             sock.close()
         assert proxy.accepted == len(SILENT)
 
