@@ -1,5 +1,6 @@
 #include "gateway/probe.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/wire.h"
 #include "gateway/tun/packet.h"
 
 #include <stdatomic.h>
@@ -43,10 +44,8 @@ static size_t build(uint8_t *out, const struct ip_addr *from, uint16_t from_port
 	/* The builder answers packets: give it the one that this would answer. */
 	memcpy(blank + 12, to->b, 4);
 	memcpy(blank + 16, from->b, 4);
-	blank[20] = (uint8_t)(to_port >> 8);
-	blank[21] = (uint8_t)to_port;
-	blank[22] = (uint8_t)(from_port >> 8);
-	blank[23] = (uint8_t)from_port;
+	wire_put16(blank + 20, to_port);
+	wire_put16(blank + 22, from_port);
 	blank[25] = 8;
 	sum = tun_packet_checksum(blank, 20);
 	memcpy(blank + 10, &sum, sizeof sum);

@@ -2,6 +2,7 @@
  * several packets (RFC 9000 12.2), and a browser cuts its ClientHello into CRYPTO frames that it
  * shuffles over two datagrams. Of bytes that are told twice the first stand, as they do in a
  * server. */
+#include "gateway/base/wire.h"
 #include "gateway/carry/sniff_internal.h"
 
 #include <string.h>
@@ -84,8 +85,7 @@ static bool header_read(struct bytes *b, struct header *ret)
 	version = take(b, 4);
 	if (!version || !(first & 0x80))
 		return false;
-	ret->version = (uint32_t)version[0] << 24 | (uint32_t)version[1] << 16 |
-		       (uint32_t)version[2] << 8 | version[3];
+	ret->version = wire_get32(version);
 	ret->type = first >> 4 & 3;
 	if (ret->version == SNIFF_QUIC_V2)
 		ret->type = (ret->type + 3) & 3;

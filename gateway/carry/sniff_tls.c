@@ -1,5 +1,6 @@
 /* A ClientHello is read through a cursor that steps over the heads of TLS records, so its bytes are
  * never put together. A length that reaches beyond what holds it is a lie and ends the reading. */
+#include "gateway/base/wire.h"
 #include "gateway/carry/sniff_internal.h"
 
 #include <string.h>
@@ -43,7 +44,7 @@ static void record_open(struct hello *h)
 		stop(h, SNIFF_MORE);
 	if (h->stopped)
 		return;
-	size = (size_t)d[3] << 8 | d[4];
+	size = wire_get16(d + 3);
 	if (size == 0 || size > RECORD_MAX) {
 		stop(h, SNIFF_NONE);
 		return;

@@ -8,16 +8,16 @@ size_t dns_opt_write(uint8_t *p, const struct dns_query *q, unsigned rcode, enum
 	size_t options = ede == DNS_EDE_NONE ? 0 : DNS_EDE_SIZE;
 
 	p[0] = 0;
-	dns_put16(p + 1, DNS_OPT);
-	dns_put16(p + 3, DNS_UDP_MAX);
+	wire_put16(p + 1, DNS_OPT);
+	wire_put16(p + 3, DNS_UDP_MAX);
 	p[5] = (uint8_t)(rcode >> 4);
 	p[6] = 0;
-	dns_put16(p + 7, q->dnssec_ok ? DNS_OPT_DO : 0);
-	dns_put16(p + 9, (unsigned)options);
+	wire_put16(p + 7, q->dnssec_ok ? DNS_OPT_DO : 0);
+	wire_put16(p + 9, (unsigned)options);
 	if (options) {
-		dns_put16(p + 11, 15); /* RFC 8914 2 */
-		dns_put16(p + 13, 2);
-		dns_put16(p + 15, (unsigned)ede);
+		wire_put16(p + 11, 15); /* RFC 8914 2 */
+		wire_put16(p + 13, 2);
+		wire_put16(p + 15, (unsigned)ede);
 	}
 	return DNS_OPT_SIZE + options;
 }
@@ -38,9 +38,9 @@ void dns_answer_begin(struct dns_writer *w, uint8_t *buf, size_t limit, const st
 	w->rcode = rcode;
 	w->answers = w->authorities = w->additionals = 0;
 	w->full = false;
-	dns_put16(buf, q->id);
-	dns_put16(buf + 2, DNS_QR | DNS_RA | kept | flags | (rcode & 15));
-	dns_put16(buf + 4, q->question_len > 0);
+	wire_put16(buf, q->id);
+	wire_put16(buf + 2, DNS_QR | DNS_RA | kept | flags | (rcode & 15));
+	wire_put16(buf + 4, q->question_len > 0);
 	memcpy(buf + DNS_HEADER_SIZE, q->question, q->question_len);
 }
 
@@ -54,11 +54,11 @@ uint8_t *dns_writer_record(struct dns_writer *w, unsigned type, uint32_t ttl_s, 
 		w->full = true;
 		return NULL;
 	}
-	dns_put16(p, OWNER);
-	dns_put16(p + 2, type);
-	dns_put16(p + 4, DNS_CLASS_IN);
-	dns_put32(p + 6, ttl_s > TTL_MAX ? TTL_MAX : ttl_s);
-	dns_put16(p + 10, (unsigned)size);
+	wire_put16(p, OWNER);
+	wire_put16(p + 2, type);
+	wire_put16(p + 4, DNS_CLASS_IN);
+	wire_put32(p + 6, ttl_s > TTL_MAX ? TTL_MAX : ttl_s);
+	wire_put16(p + 10, (unsigned)size);
 	w->len += 12 + size;
 	return p + 12;
 }
@@ -102,7 +102,7 @@ void dns_answer_soa(struct dns_writer *w, uint32_t ttl_s)
 	if (!data)
 		return;
 	memcpy(data, soa, sizeof soa);
-	dns_put32(data + sizeof soa - 4, ttl_s > TTL_MAX ? TTL_MAX : ttl_s);
+	wire_put32(data + sizeof soa - 4, ttl_s > TTL_MAX ? TTL_MAX : ttl_s);
 	w->authorities++;
 }
 
@@ -117,9 +117,9 @@ size_t dns_answer_end(struct dns_writer *w, enum dns_ede ede)
 		w->len += dns_opt_write(w->buf + w->len, w->q, w->rcode, ede);
 		w->additionals++;
 	}
-	dns_put16(w->buf + 6, w->answers);
-	dns_put16(w->buf + 8, w->authorities);
-	dns_put16(w->buf + 10, w->additionals);
+	wire_put16(w->buf + 6, w->answers);
+	wire_put16(w->buf + 8, w->authorities);
+	wire_put16(w->buf + 10, w->additionals);
 	return w->len;
 }
 

@@ -47,10 +47,10 @@ static uint8_t *record_begin(
 	}
 	memcpy(p, owner, owner_size);
 	p += owner_size;
-	dns_put16(p, type);
-	dns_put16(p + 2, DNS_CLASS_IN);
-	dns_put32(p + 4, ttl_s > TTL_MAX ? TTL_MAX : ttl_s);
-	dns_put16(p + 8, (unsigned)size);
+	wire_put16(p, type);
+	wire_put16(p + 2, DNS_CLASS_IN);
+	wire_put32(p + 4, ttl_s > TTL_MAX ? TTL_MAX : ttl_s);
+	wire_put16(p + 8, (unsigned)size);
 	w->len += owner_size + 10 + size;
 	return p + 10;
 }
@@ -123,9 +123,9 @@ unsigned dns_answer_copy(struct dns_writer *w, const uint8_t *msg, size_t len, u
 	struct dns_record rec;
 	unsigned count, n = 0;
 
-	if (len < DNS_HEADER_SIZE || dns_get16(msg + 4) != 1)
+	if (len < DNS_HEADER_SIZE || wire_get16(msg + 4) != 1)
 		return 0;
-	count = dns_get16(msg + 6);
+	count = wire_get16(msg + 6);
 	dns_reader_skip_name(&r);
 	dns_reader_take(&r, 4);
 	for (unsigned i = 0; i < count && !r.bad && dns_reader_record(&r, &rec); i++) {

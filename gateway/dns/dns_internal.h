@@ -1,6 +1,6 @@
-/* What only this folder sees: big-endian access, a cursor over a message, and the shape of records.
- * The cursor never reads behind the message; its error is sticky, so a caller may read several
- * fields and look once at the end. What it hands out after an error is zero. */
+/* What only this folder sees: a cursor over a message, and the shape of records. The cursor never
+ * reads behind the message; its error is sticky, so a caller may read several fields and look once
+ * at the end. What it hands out after an error is zero. */
 #ifndef TUNGATE_DNS_INTERNAL_H
 #define TUNGATE_DNS_INTERNAL_H
 
@@ -13,28 +13,6 @@
 #define DNS_EDE_SIZE	 6	/* an extended error without text (RFC 8914 2) */
 #define DNS_OPT_DO	 0x8000
 #define DNS_RECORD_NAMES 3 /* owner and the names in the data of one record, at most */
-
-static inline uint16_t dns_get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static inline uint32_t dns_get32(const uint8_t *p)
-{
-	return (uint32_t)dns_get16(p) << 16 | dns_get16(p + 2);
-}
-
-static inline void dns_put16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static inline void dns_put32(uint8_t *p, uint32_t v)
-{
-	dns_put16(p, v >> 16);
-	dns_put16(p + 2, v & 0xffff);
-}
 
 struct dns_reader {
 	const uint8_t *msg;

@@ -10,6 +10,7 @@
 #ifndef TUNGATE_DNS_MESSAGE_H
 #define TUNGATE_DNS_MESSAGE_H
 
+#include "gateway/base/wire.h"
 #include "gateway/dns/name.h"
 
 #define DNS_HEADER_SIZE 12
@@ -163,7 +164,7 @@ int dns_response_check(const uint8_t *msg, size_t len);
 
 static inline uint16_t dns_message_flags(const uint8_t *msg)
 {
-	return (uint16_t)(msg[2] << 8 | msg[3]);
+	return wire_get16(msg + 2);
 }
 static inline enum dns_rcode dns_message_rcode(const uint8_t *msg) /* without OPT's upper bits */
 {

@@ -14,7 +14,7 @@ enum {
 static bool options_whole(const uint8_t *p, size_t len)
 {
 	while (len >= 4) {
-		size_t size = 4u + dns_get16(p + 2);
+		size_t size = 4u + wire_get16(p + 2);
 
 		if (size > len)
 			return false;
@@ -45,8 +45,8 @@ static bool read_opt(
  * or the length lie. */
 static bool read_records(struct dns_query *q, struct dns_reader *r)
 {
-	unsigned before = (unsigned)dns_get16(r->msg + 6) + dns_get16(r->msg + 8);
-	unsigned all = before + dns_get16(r->msg + 10);
+	unsigned before = (unsigned)wire_get16(r->msg + 6) + wire_get16(r->msg + 8);
+	unsigned all = before + wire_get16(r->msg + 10);
 	struct dns_record rec;
 	bool ok = true;
 
@@ -73,8 +73,8 @@ static bool read_question(struct dns_query *q, struct dns_reader *r)
 	fixed = dns_reader_take(r, 4);
 	if (!fixed)
 		return false;
-	q->type = dns_get16(fixed);
-	q->class = dns_get16(fixed + 2);
+	q->type = wire_get16(fixed);
+	q->class = wire_get16(fixed + 2);
 	/* A pointer cannot lead anywhere from here: name_read lets none into the header. */
 	size = r->off - DNS_HEADER_SIZE;
 	memcpy(q->question, r->msg + DNS_HEADER_SIZE, size);
@@ -85,7 +85,7 @@ static bool read_question(struct dns_query *q, struct dns_reader *r)
 /* Exactly one question (RFC 9619). Others are stepped over, to find the OPT. */
 static bool read_body(struct dns_query *q, struct dns_reader *r)
 {
-	unsigned questions = dns_get16(r->msg + 4);
+	unsigned questions = wire_get16(r->msg + 4);
 	bool ok = questions == 1 && read_question(q, r);
 
 	for (unsigned i = questions == 1; i < questions && !r->bad; i++) {
@@ -125,7 +125,7 @@ enum dns_parse dns_query_parse(
 
 	if (len < DNS_HEADER_SIZE || dns_message_flags(msg) & DNS_QR)
 		return DNS_PARSE_IGNORE;
-	q->id = dns_get16(msg);
+	q->id = wire_get16(msg);
 	q->flags = dns_message_flags(msg);
 	q->type = q->class = 0;
 	q->udp_size = 512;

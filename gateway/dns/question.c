@@ -47,9 +47,9 @@ static size_t put_ecs(uint8_t *p, const struct dns_ecs *ecs)
 	unsigned bits = ecs->prefix_len < most ? ecs->prefix_len : most;
 	size_t size = (bits + 7) / 8;
 
-	dns_put16(p, OPTION_ECS);
-	dns_put16(p + 2, (unsigned)(4 + size));
-	dns_put16(p + 4, ecs->family);
+	wire_put16(p, OPTION_ECS);
+	wire_put16(p + 2, (unsigned)(4 + size));
+	wire_put16(p + 4, ecs->family);
 	p[6] = (uint8_t)bits;
 	p[7] = 0;
 	memcpy(p + 8, ecs->address, size);
@@ -68,8 +68,8 @@ static size_t put_padding(uint8_t *p, size_t size)
 {
 	if (size == 0)
 		return 0;
-	dns_put16(p, OPTION_PADDING);
-	dns_put16(p + 2, (unsigned)(size - 4));
+	wire_put16(p, OPTION_PADDING);
+	wire_put16(p + 2, (unsigned)(size - 4));
 	memset(p + 4, 0, size - 4);
 	return size;
 }
@@ -86,16 +86,16 @@ size_t dns_question_write(uint8_t *buf, size_t size, const struct dns_ask *ask)
 	padding = padding_size(end, ask->pad);
 	if (end + padding > size)
 		return 0;
-	dns_put16(buf, ask->id);
-	dns_put16(buf + 2, DNS_RD | DNS_AD | (ask->checking_disabled ? DNS_CD : 0));
-	dns_put16(buf + 4, 1);
-	dns_put32(buf + 6, 0);
-	dns_put16(buf + 10, 1);
+	wire_put16(buf, ask->id);
+	wire_put16(buf + 2, DNS_RD | DNS_AD | (ask->checking_disabled ? DNS_CD : 0));
+	wire_put16(buf + 4, 1);
+	wire_put32(buf + 6, 0);
+	wire_put16(buf + 10, 1);
 	dns_name_draw_case(buf + DNS_HEADER_SIZE, ask->name, ask->case_seed);
-	dns_put16(buf + len - 4, ask->type);
-	dns_put16(buf + len - 2, DNS_CLASS_IN);
+	wire_put16(buf + len - 4, ask->type);
+	wire_put16(buf + len - 2, DNS_CLASS_IN);
 	len += dns_opt_write(buf + len, &opt, 0, DNS_EDE_NONE);
-	dns_put16(buf + len - 2, (unsigned)(ecs_size + padding));
+	wire_put16(buf + len - 2, (unsigned)(ecs_size + padding));
 	memcpy(buf + len, ecs, ecs_size);
 	return end + put_padding(buf + end, padding);
 }

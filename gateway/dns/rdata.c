@@ -87,7 +87,7 @@ void rdata_put16(struct rdata *d, unsigned v)
 {
 	uint8_t b[2];
 
-	dns_put16(b, v);
+	wire_put16(b, v);
 	rdata_put(d, b, sizeof b);
 }
 
@@ -320,7 +320,7 @@ static void read_field(struct rdata *d, enum field field, struct rdata_text *res
 		return;
 	}
 	if (field == FIELD_PARAMS) {
-		rdata_svcb_params(d, rest, d->n >= 2 && dns_get16(d->b) == 0);
+		rdata_svcb_params(d, rest, d->n >= 2 && wire_get16(d->b) == 0);
 		return;
 	}
 	if (!rdata_word(d, rest, &w)) {

@@ -277,7 +277,7 @@ static void params_write(struct rdata *d, const struct params *p)
 		start = d->n;
 		write_value(d, &p->v[i], p);
 		if (!d->full)
-			dns_put16(d->b + start - 2, (unsigned)(d->n - start));
+			wire_put16(d->b + start - 2, (unsigned)(d->n - start));
 	}
 }
 

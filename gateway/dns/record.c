@@ -11,12 +11,12 @@ bool dns_reader_record(struct dns_reader *r, struct dns_record *ret)
 	fixed = dns_reader_take(r, 10);
 	if (!fixed)
 		return false;
-	ret->type = dns_get16(fixed);
-	ret->class = dns_get16(fixed + 2);
-	ret->ttl = dns_get32(fixed + 4);
+	ret->type = wire_get16(fixed);
+	ret->class = wire_get16(fixed + 2);
+	ret->ttl = wire_get32(fixed + 4);
 	ret->ttl_at = r->off - 6;
 	ret->data = r->off;
-	dns_reader_take(r, dns_get16(fixed + 8));
+	dns_reader_take(r, wire_get16(fixed + 8));
 	ret->end = r->off;
 	return !r->bad;
 }

@@ -14,8 +14,8 @@ struct parts {
 static bool split(const uint8_t *msg, size_t len, size_t question_len, struct parts *ret)
 {
 	struct dns_reader r = {.msg = msg, .len = len, .off = DNS_HEADER_SIZE + question_len};
-	unsigned before = (unsigned)dns_get16(msg + 6) + dns_get16(msg + 8),
-		 additional = dns_get16(msg + 10);
+	unsigned before = (unsigned)wire_get16(msg + 6) + wire_get16(msg + 8),
+		 additional = wire_get16(msg + 10);
 	struct dns_record rec;
 
 	*ret = (struct parts){.question_end = r.off};
@@ -71,7 +71,7 @@ static size_t movable(const uint8_t *msg, const struct parts *parts, unsigned *r
 static size_t copy_body(uint8_t *buf, size_t room, const uint8_t *msg, const struct parts *parts)
 {
 	size_t front = parts->opt ? parts->opt : parts->end, behind = 0;
-	unsigned additional = dns_get16(msg + 10), moved = 0;
+	unsigned additional = wire_get16(msg + 10), moved = 0;
 
 	if (parts->opt) {
 		behind = movable(msg, parts, &moved);
@@ -82,13 +82,13 @@ static size_t copy_body(uint8_t *buf, size_t room, const uint8_t *msg, const str
 		behind = additional = 0;
 	}
 	if (front > room) {
-		dns_put32(buf + 6, 0);
-		dns_put16(buf + 10, 0);
+		wire_put32(buf + 6, 0);
+		wire_put16(buf + 10, 0);
 		buf[2] |= DNS_TC >> 8;
 		return parts->question_end;
 	}
 	memcpy(buf + 6, msg + 6, 4);
-	dns_put16(buf + 10, additional);
+	wire_put16(buf + 10, additional);
 	memcpy(buf + parts->question_end, msg + parts->question_end, front - parts->question_end);
 	memcpy(buf + front, msg + parts->opt_end, behind);
 	return front + behind;
@@ -101,7 +101,7 @@ static void mend_ttls(uint8_t *buf, size_t len, size_t question_end)
 
 	while (r.off < r.len && dns_reader_record(&r, &rec)) {
 		if (dns_ttl_s(rec.ttl) != rec.ttl)
-			dns_put32(buf + rec.ttl_at, 0);
+			wire_put32(buf + rec.ttl_at, 0);
 	}
 }
 
@@ -119,15 +119,15 @@ size_t dns_response_relay(uint8_t *buf, size_t limit, const uint8_t *msg, size_t
 		parts.opt_ttl >> 24)
 		return dns_answer_empty(buf, limit, q, DNS_SERVFAIL, 0, DNS_EDE_OTHER);
 
-	dns_put16(buf, q->id);
-	dns_put16(buf + 2, dns_relay_flags(dns_message_flags(msg), q));
-	dns_put16(buf + 4, 1);
+	wire_put16(buf, q->id);
+	wire_put16(buf + 2, dns_relay_flags(dns_message_flags(msg), q));
+	wire_put16(buf + 4, 1);
 	memcpy(buf + DNS_HEADER_SIZE, q->question, q->question_len);
 	size = copy_body(buf, limit - (q->has_opt ? dns_opt_size(ede) : 0), msg, &parts);
 	mend_ttls(buf, size, parts.question_end);
 	if (q->has_opt) {
 		size += dns_opt_write(buf + size, q, 0, ede);
-		dns_put16(buf + 10, dns_get16(buf + 10) + 1u);
+		wire_put16(buf + 10, wire_get16(buf + 10) + 1u);
 	}
 	return size;
 }

@@ -4,7 +4,7 @@
 
 static uint16_t question_count(const uint8_t *msg)
 {
-	return dns_get16(msg + 4);
+	return wire_get16(msg + 4);
 }
 
 /* With a seed byte for byte as it was sent. A compressed name cannot be: pointers lead nowhere from
@@ -27,13 +27,13 @@ bool dns_response_matches(const uint8_t *msg, size_t len, const struct dns_ask *
 {
 	size_t off = DNS_HEADER_SIZE;
 
-	if (len < DNS_HEADER_SIZE || dns_get16(msg) != ask->id || question_count(msg) != 1)
+	if (len < DNS_HEADER_SIZE || wire_get16(msg) != ask->id || question_count(msg) != 1)
 		return false;
 	if ((dns_message_flags(msg) & (DNS_QR | DNS_OPCODE)) != DNS_QR)
 		return false;
 	if (!same_name(msg, len, &off, ask) || len - off < 4)
 		return false;
-	return dns_get16(msg + off) == ask->type && dns_get16(msg + off + 2) == DNS_CLASS_IN;
+	return wire_get16(msg + off) == ask->type && wire_get16(msg + off + 2) == DNS_CLASS_IN;
 }
 
 bool dns_response_answers(const uint8_t *msg, size_t len, const struct dns_query *q)
@@ -42,7 +42,7 @@ bool dns_response_answers(const uint8_t *msg, size_t len, const struct dns_query
 
 	if (len < DNS_HEADER_SIZE || q->question_len != q->name.len + 4)
 		return false;
-	ask.id = dns_get16(msg);
+	ask.id = wire_get16(msg);
 	return dns_response_matches(msg, len, &ask);
 }
 
@@ -90,8 +90,8 @@ int dns_response_check(const uint8_t *msg, size_t len)
 
 	if (r.bad)
 		return -EBADMSG;
-	before = (unsigned)dns_get16(msg + 6) + dns_get16(msg + 8);
-	all = before + dns_get16(msg + 10);
+	before = (unsigned)wire_get16(msg + 6) + wire_get16(msg + 8);
+	all = before + wire_get16(msg + 10);
 	for (unsigned i = 0; i < all; i++) {
 		int pointers =
 			dns_reader_record(&r, &rec) ? record_pointers(msg, len, &rec) : -EBADMSG;
@@ -115,8 +115,8 @@ static bool find_opt(const uint8_t *msg, size_t len, struct dns_record *ret)
 
 	if (r.bad)
 		return false;
-	before = (unsigned)dns_get16(msg + 6) + dns_get16(msg + 8);
-	all = before + dns_get16(msg + 10);
+	before = (unsigned)wire_get16(msg + 6) + wire_get16(msg + 8);
+	all = before + wire_get16(msg + 10);
 	for (unsigned i = 0; i < all && dns_reader_record(&r, ret); i++) {
 		if (i >= before && ret->type == DNS_OPT)
 			return true;
@@ -155,7 +155,7 @@ static bool owned_by_last(const struct dns_chain *c, const struct dns_record *re
 static size_t visit_last(
 	const struct dns_chain *c, struct dns_reader r, dns_chain_visit *visit, void *arg)
 {
-	unsigned count = dns_get16(c->msg + 6);
+	unsigned count = wire_get16(c->msg + 6);
 	struct dns_record rec;
 	size_t next = 0;
 
@@ -195,7 +195,7 @@ void dns_chain_walk(const uint8_t *msg, size_t len, dns_chain_visit *visit, void
 	c.msg = msg;
 	c.len = len;
 	c.n = 0;
-	c.type = dns_get16(msg + r.off - 4);
+	c.type = wire_get16(msg + r.off - 4);
 	while (c.n < sizeof c.names / sizeof *c.names && next) {
 		struct dns_name *name = &c.names[c.n];
 
@@ -238,7 +238,7 @@ size_t dns_response_all_addresses(
 {
 	struct dns_reader r = reader_at_records(msg, len);
 	struct addresses a = {.visit = visit, .arg = arg};
-	unsigned count = r.bad ? 0 : dns_get16(msg + 6);
+	unsigned count = r.bad ? 0 : wire_get16(msg + 6);
 	struct dns_record rec;
 	struct dns_chain c; /* of which a visit needs the message alone */
 

@@ -103,7 +103,7 @@ static int set_of(struct store *s, const struct dns_record *rec, uint32_t ttl_s)
 	if (!owner_hash(s, rec, &want.owner))
 		return -EBADMSG;
 	if (rec->type == TYPE_RRSIG && rec->end - rec->data >= 2)
-		want.covered = dns_get16(s->msg + rec->data);
+		want.covered = wire_get16(s->msg + rec->data);
 	while (i < s->n_sets &&
 		(s->sets[i].owner != want.owner || s->sets[i].type != want.type ||
 			s->sets[i].class != want.class || s->sets[i].covered != want.covered))
@@ -124,7 +124,7 @@ static bool is_hop_by_hop(const uint8_t *msg, const struct dns_record *rec)
 	case TYPE_TSIG:
 		return true;
 	case TYPE_SIG: /* SIG(0) covers no type (RFC 2931 3) */
-		return rec->end - rec->data < 2 || dns_get16(msg + rec->data) == 0;
+		return rec->end - rec->data < 2 || wire_get16(msg + rec->data) == 0;
 	default:
 		return false;
 	}
@@ -161,7 +161,7 @@ static uint32_t record_ttl(const struct store *s, const struct dns_record *rec, 
 
 	if (!soa)
 		return ttl_s;
-	minimum_s = dns_ttl_s(dns_get32(s->msg + rec->end - 4));
+	minimum_s = dns_ttl_s(wire_get32(s->msg + rec->end - 4));
 	return minimum_s < ttl_s ? minimum_s : ttl_s;
 }
 
@@ -266,11 +266,11 @@ static void copy_head(uint8_t *buf, const struct store *s)
 
 	if (s->info->dropped == 0) /* AD is for whole sets (RFC 4035 3.2.3) */
 		kept |= DNS_AD;
-	dns_put16(buf, 0);
-	dns_put16(buf + 2, DNS_QR | DNS_RA | (dns_message_flags(s->msg) & kept));
-	dns_put16(buf + 4, 1);
+	wire_put16(buf, 0);
+	wire_put16(buf + 2, DNS_QR | DNS_RA | (dns_message_flags(s->msg) & kept));
+	wire_put16(buf + 4, 1);
 	for (size_t i = 0; i < 3; i++)
-		dns_put16(buf + 6 + 2 * i, s->kept[i]);
+		wire_put16(buf + 6 + 2 * i, s->kept[i]);
 	memcpy(buf + DNS_HEADER_SIZE, s->name.b, s->name.len);
 	memcpy(buf + s->question_end - 4, s->msg + s->question_end - 4, 4);
 }
@@ -286,7 +286,7 @@ static int copy_whole(uint8_t *buf, size_t size, const struct store *s)
 	copy_head(buf, s);
 	memcpy(buf + r.off, s->msg + r.off, s->kept_end - r.off);
 	for (unsigned i = 0; r.off < r.len && dns_reader_record(&r, &rec); i++)
-		dns_put32(buf + rec.ttl_at, s->sets[s->set[i]].ttl_s);
+		wire_put32(buf + rec.ttl_at, s->sets[s->set[i]].ttl_s);
 	return (int)s->kept_end;
 }
 
@@ -312,7 +312,7 @@ static int copy_owner(struct copy *c, size_t off)
 	asked = dns_name_equal(&lower, &s->name);
 	if (asked || (dns_name_equal(&lower, &c->owner) && c->owner_at < POINTED_MAX)) {
 		name.len = 2;
-		dns_put16(name.b, 0xc000 | (unsigned)(asked ? DNS_HEADER_SIZE : c->owner_at));
+		wire_put16(name.b, 0xc000 | (unsigned)(asked ? DNS_HEADER_SIZE : c->owner_at));
 	} else {
 		c->owner = lower;
 		c->owner_at = c->len;
@@ -350,10 +350,10 @@ static int copy_record(struct copy *c, const struct dns_record *rec, uint32_t tt
 		return -EBADMSG;
 	if (c->size - c->len < 10 + size)
 		return -ENOSPC;
-	dns_put16(fixed, rec->type);
-	dns_put16(fixed + 2, rec->class);
-	dns_put32(fixed + 4, ttl_s);
-	dns_put16(fixed + 8, (unsigned)size);
+	wire_put16(fixed, rec->type);
+	wire_put16(fixed + 2, rec->class);
+	wire_put32(fixed + 4, ttl_s);
+	wire_put16(fixed + 8, (unsigned)size);
 	(void)copy_data(c->s, rec, fixed + 10, &bad);
 	c->len += 10 + size;
 	return 0;
@@ -384,14 +384,14 @@ static int begin(struct store *s)
 	size_t off = DNS_HEADER_SIZE;
 	size_t noted = s->len < POINTED_MAX ? s->len : POINTED_MAX;
 
-	if (s->len < DNS_HEADER_SIZE || s->len > DNS_MESSAGE_MAX || dns_get16(s->msg + 4) != 1 ||
+	if (s->len < DNS_HEADER_SIZE || s->len > DNS_MESSAGE_MAX || wire_get16(s->msg + 4) != 1 ||
 		dns_name_read(s->msg, s->len, &off, &s->name) || s->len - off < 4)
 		return -EBADMSG;
 	s->name_hash = dns_name_hash(&s->name, 0);
-	s->type = dns_get16(s->msg + off);
+	s->type = wire_get16(s->msg + off);
 	s->question_end = s->kept_end = off + 4;
 	for (size_t i = 0; i < 3; i++) {
-		s->counts[i] = dns_get16(s->msg + 6 + 2 * i);
+		s->counts[i] = wire_get16(s->msg + 6 + 2 * i);
 		s->kept[i] = 0;
 	}
 	s->rebuild = false;

@@ -25,7 +25,7 @@ static inline uint8_t *next_ttl(uint8_t **at, const uint8_t *end)
 
 	if (fixed >= end || end - fixed < 10)
 		return NULL;
-	*at = fixed + 10 + dns_get16(fixed + 8);
+	*at = fixed + 10 + wire_get16(fixed + 8);
 	return fixed + 4;
 }
 
@@ -40,10 +40,10 @@ void dns_stored_age(uint8_t *msg, size_t len, uint32_t age_s)
 	uint8_t *at = first_record(msg, len), *ttl;
 
 	while (age_s && (ttl = next_ttl(&at, end))) {
-		uint32_t left_s = dns_get32(ttl);
+		uint32_t left_s = wire_get32(ttl);
 
 		if (left_s)
-			dns_put32(ttl, left_s > age_s ? left_s - age_s : 1);
+			wire_put32(ttl, left_s > age_s ? left_s - age_s : 1);
 	}
 }
 
@@ -53,7 +53,7 @@ void dns_stored_set_ttl(uint8_t *msg, size_t len, uint32_t ttl_s)
 	uint8_t *at = first_record(msg, len), *ttl;
 
 	while ((ttl = next_ttl(&at, end)))
-		dns_put32(ttl, ttl_s);
+		wire_put32(ttl, ttl_s);
 }
 
 /* The stored question is in lower case, as the query's name is. */
@@ -73,11 +73,11 @@ size_t dns_stored_answer(
 
 	if (len + opt > limit || !answers(buf, len, q))
 		return 0;
-	dns_put16(buf, q->id);
-	dns_put16(buf + 2, dns_relay_flags(dns_message_flags(buf), q));
+	wire_put16(buf, q->id);
+	wire_put16(buf + 2, dns_relay_flags(dns_message_flags(buf), q));
 	memcpy(buf + DNS_HEADER_SIZE, q->question, q->question_len);
 	if (opt) {
-		dns_put16(buf + 10, dns_get16(buf + 10) + 1u);
+		wire_put16(buf + 10, wire_get16(buf + 10) + 1u);
 		(void)dns_opt_write(buf + len, q, 0, ede);
 	}
 	return len + opt;

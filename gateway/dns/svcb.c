@@ -35,8 +35,8 @@ static bool next_param(struct dns_reader *r, struct param *ret)
 	head = dns_reader_take(r, 4);
 	if (!head)
 		return false;
-	ret->key = dns_get16(head);
-	ret->size = dns_get16(head + 2);
+	ret->key = wire_get16(head);
+	ret->size = wire_get16(head + 2);
 	ret->value = dns_reader_take(r, ret->size);
 	return ret->value != NULL;
 }
@@ -61,9 +61,9 @@ static bool is_mandatory(const struct param *p)
 	if (p->size == 0 || p->size % 2)
 		return false;
 	for (size_t i = 0; i < p->size; i += 2) {
-		if (dns_get16(p->value + i) <= last)
+		if (wire_get16(p->value + i) <= last)
 			return false;
-		last = dns_get16(p->value + i);
+		last = wire_get16(p->value + i);
 	}
 	return true;
 }
@@ -107,7 +107,7 @@ static bool read_params(struct svcb *s)
 			s->hint4 = p;
 		else if (p.key == KEY_IPV6HINT)
 			s->hint6 = p;
-		if (met < s->mandatory.size && dns_get16(s->mandatory.value + met) == p.key)
+		if (met < s->mandatory.size && wire_get16(s->mandatory.value + met) == p.key)
 			met += 2;
 	}
 	return !r.bad && met == s->mandatory.size;
@@ -124,7 +124,7 @@ static bool svcb_read(const uint8_t *msg, const struct dns_record *rec, struct s
 	if (!priority || dns_name_read(msg, r.len, &r.off, &ret->target_name) ||
 		r.off - start != ret->target_name.len)
 		return false;
-	ret->priority = dns_get16(priority);
+	ret->priority = wire_get16(priority);
 	ret->params = r;
 	return ret->priority == 0 || read_params(ret);
 }
@@ -199,8 +199,8 @@ static void put_pair(struct sink *k, unsigned first, unsigned second)
 {
 	uint8_t b[4];
 
-	dns_put16(b, first);
-	dns_put16(b + 2, second);
+	wire_put16(b, first);
+	wire_put16(b + 2, second);
 	put(k, b, sizeof b);
 }
 
@@ -216,12 +216,12 @@ static void put_mandatory(struct sink *k, const struct plan *p)
 	unsigned kept = 0;
 
 	for (size_t i = 0; i < m->size; i += 2)
-		kept += keeps(p, dns_get16(m->value + i));
+		kept += keeps(p, wire_get16(m->value + i));
 	if (kept == 0)
 		return;
 	put_pair(k, KEY_MANDATORY, kept * 2);
 	for (size_t i = 0; i < m->size; i += 2) {
-		if (keeps(p, dns_get16(m->value + i)))
+		if (keeps(p, wire_get16(m->value + i)))
 			put(k, m->value + i, 2);
 	}
 }
@@ -295,7 +295,7 @@ static void put_data(struct sink *k, const struct plan *p)
 {
 	uint8_t priority[2];
 
-	dns_put16(priority, p->s->priority);
+	wire_put16(priority, p->s->priority);
 	put(k, priority, sizeof priority);
 	if (p->own)
 		put(k, "", 1);
@@ -341,7 +341,7 @@ struct rewrite {
 static bool is_written(const struct rewrite *rw, const uint8_t *data, size_t size)
 {
 	for (unsigned i = 0; i < rw->n; i++) {
-		if (dns_get16(rw->data[i] - 2) == size && memcmp(rw->data[i], data, size) == 0)
+		if (wire_get16(rw->data[i] - 2) == size && memcmp(rw->data[i], data, size) == 0)
 			return true;
 	}
 	return false;
@@ -405,6 +405,6 @@ unsigned dns_answer_svcb(
 	dns_chain_walk(msg, len, visit, &rw);
 	/* One TTL for the set (RFC 2181 5.2), known when all have been seen. */
 	for (unsigned i = 0; !w->full && i < rw.n; i++)
-		dns_put32(rw.data[i] - 6, rw.ttl_s);
+		wire_put32(rw.data[i] - 6, rw.ttl_s);
 	return rw.n;
 }

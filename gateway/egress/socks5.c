@@ -1,4 +1,5 @@
 #include "gateway/egress/socks5.h"
+#include "gateway/base/wire.h"
 
 #include <errno.h>
 #include <string.h>
@@ -66,8 +67,7 @@ static size_t address_write(const char *host, const struct ip_port *at, uint8_t 
 		memcpy(buf + 1, at->addr.b, 4);
 		n = 5;
 	}
-	buf[n] = (uint8_t)(at->port >> 8);
-	buf[n + 1] = (uint8_t)at->port;
+	wire_put16(buf + n, at->port);
 	return n + 2;
 }
 
@@ -116,7 +116,7 @@ static void address_read(const uint8_t *b, size_t len, struct socks5_address *re
 		memcpy(ret->host, b + 2, b[1]);
 		ret->host[b[1]] = 0;
 	}
-	ret->at.port = (uint16_t)(b[len - 2] << 8 | b[len - 1]);
+	ret->at.port = wire_get16(b + len - 2);
 }
 
 int socks5_reply_error(uint8_t code)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gateway/base/wire.h"
 #include "gateway/resolve/resolve_internal.h"
 
 /* Addresses that no server of the outside has a say about: a page that was loaded from there would
@@ -63,8 +64,7 @@ size_t result_empty(const struct flight *f, enum dns_rcode rcode, uint32_t ttl_s
 	uint8_t *end = q.question + f->name.len;
 
 	memcpy(q.question, f->name.b, f->name.len);
-	end[0] = (uint8_t)(f->type >> 8);
-	end[1] = (uint8_t)f->type;
-	end[3] = DNS_CLASS_IN;
+	wire_put16(end, f->type);
+	wire_put16(end + 2, DNS_CLASS_IN);
 	return dns_answer_empty(buf, 512, &q, rcode, ttl_s, DNS_EDE_NONE);
 }

@@ -1,5 +1,6 @@
 #include "gateway/serve/tcp.h"
 #include "gateway/base/container.h"
+#include "gateway/base/wire.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -145,8 +146,7 @@ static void queue_answer(struct connection *c, const uint8_t *msg, size_t len)
 		connection_close(c);
 		return;
 	}
-	c->out.v[c->out.len] = (uint8_t)(len >> 8);
-	c->out.v[c->out.len + 1] = (uint8_t)len;
+	wire_put16(c->out.v + c->out.len, (unsigned)len);
 	memcpy(c->out.v + c->out.len + 2, msg, len);
 	c->out.len += len + 2;
 	c->tcp->out_bytes += len + 2;
@@ -245,7 +245,7 @@ static void drain(struct connection *c)
 	size_t at = 0;
 
 	while (!c->closing && c->in_len - at >= 2) {
-		size_t len = (size_t)c->in[at] << 8 | c->in[at + 1];
+		size_t len = wire_get16(c->in + at);
 
 		if (len > QUERY_MAX || len < DNS_HEADER_SIZE || c->waiting >= IN_FLIGHT_MAX) {
 			connection_close(c);

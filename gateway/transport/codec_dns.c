@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/wire.h"
 #include "gateway/transport/conn.h"
 
 #define SLOTS	 256
@@ -62,8 +63,7 @@ static int dns_ask(struct conn *c, struct transport_try *t)
 		return -EAGAIN;
 	t->id = dns_free_id(c, d);
 	len = t->owner->question(t, buf + 2, transport_server_is_encrypted(conn_server(c)));
-	buf[0] = (uint8_t)(len >> 8);
-	buf[1] = (uint8_t)len;
+	wire_put16(buf, (unsigned)len);
 	error = conn_write(c, buf, 2 + len);
 	if (error < 0)
 		return error;
@@ -98,7 +98,7 @@ static void dns_message(struct conn *c, struct dns_codec *d, const uint8_t *msg,
 	unsigned id;
 
 	if (len >= DNS_HEADER_SIZE) {
-		id = (unsigned)msg[0] << 8 | msg[1];
+		id = wire_get16(msg);
 		t = d->slots[id % SLOTS];
 		if (t && t->id != id)
 			t = NULL;
@@ -143,7 +143,7 @@ static ssize_t dns_feed_piece(struct conn *c, struct dns_codec *d, const uint8_t
 
 	if (d->prefix_got < 2) {
 		d->prefix[d->prefix_got++] = data[0];
-		d->want = (size_t)(d->prefix[0] << 8 | d->prefix[1]);
+		d->want = wire_get16(d->prefix);
 		d->got = 0;
 		if (d->prefix_got == 2 && d->want == 0)
 			d->prefix_got = 0;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/wire.h"
 #include "gateway/transport/udp_internal.h"
 
 static void udp_received(struct loop_op *op, int32_t res, uint8_t *data, bool last);
@@ -354,7 +355,7 @@ static void link_message(struct udp_link *u, const uint8_t *msg, size_t len)
 	struct transport_try *t = u->first;
 
 	if (u->table && len >= 2) {
-		uint16_t id = (uint16_t)(msg[0] << 8 | msg[1]);
+		uint16_t id = wire_get16(msg);
 		struct transport_try *asked = u->table->slots[id % UDP_SLOTS];
 
 		if (asked && asked->id == id)

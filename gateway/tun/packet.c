@@ -45,7 +45,7 @@ uint64_t checksum_pseudo(const uint8_t *ip_header, uint8_t protocol, size_t len)
 	uint8_t tail[8] = {[7] = protocol};
 	uint64_t sum;
 
-	put32(tail, (uint32_t)len);
+	wire_put32(tail, (uint32_t)len);
 	sum = checksum_add(0, tail, sizeof tail);
 	if (ip_header[0] >> 4 == IP_V4)
 		return checksum_add(sum, ip_header + V4_SOURCE, 8);
@@ -96,7 +96,7 @@ bool tun_packet_checksum_ok(const struct tun_packet *p)
 
 	if (at == 0 || p->fragment != TUN_WHOLE)
 		return true;
-	if (p->protocol == PROTOCOL_UDP && get16(t + at) == 0)
+	if (p->protocol == PROTOCOL_UDP && wire_get16(t + at) == 0)
 		return p->family == IP_V4;
 	sum = p->protocol == PROTOCOL_ICMP
 		      ? 0
@@ -120,10 +120,10 @@ static int parse_v4(size_t len, struct tun_packet *p)
 
 	if (len < V4_HEADER || header < V4_HEADER)
 		return -EBADMSG;
-	p->len = get16(d + 2);
+	p->len = wire_get16(d + 2);
 	if (p->len < header || p->len > len || tun_packet_checksum(d, header) != 0)
 		return -EBADMSG;
-	fragment = get16(d + 6) & 0x3fff;
+	fragment = wire_get16(d + 6) & 0x3fff;
 	if (fragment)
 		p->fragment = fragment & 0x1fff ? TUN_FRAGMENT_LATER : TUN_FRAGMENT_FIRST;
 	p->hop_limit = d[8];
@@ -172,7 +172,7 @@ static int parse_v6(size_t len, struct tun_packet *p)
 
 	if (len < V6_HEADER)
 		return -EBADMSG;
-	end = V6_HEADER + (size_t)get16(d + 4);
+	end = V6_HEADER + (size_t)wire_get16(d + 4);
 	if (end > len || end > UINT16_MAX || v4_mapped(d + V6_SOURCE) || v4_mapped(d + V6_TARGET))
 		return -EBADMSG;
 	p->len = (uint16_t)end;
@@ -186,7 +186,7 @@ static int parse_v6(size_t len, struct tun_packet *p)
 			return -EBADMSG;
 		p->next_at = (uint16_t)at;
 		if (kind == NEXT_FRAGMENT) {
-			unsigned fragment = get16(d + at + 2) & 0xfff9;
+			unsigned fragment = wire_get16(d + at + 2) & 0xfff9;
 
 			/* A second one has no meaning that receivers agree on. */
 			if (p->fragment != TUN_WHOLE)
@@ -213,9 +213,9 @@ static size_t upper_header(struct tun_packet *p)
 
 	switch (p->protocol) {
 	case PROTOCOL_UDP:
-		if (n < UDP_HEADER || get16(t + 4) < UDP_HEADER || get16(t + 4) > n)
+		if (n < UDP_HEADER || wire_get16(t + 4) < UDP_HEADER || wire_get16(t + 4) > n)
 			return 0;
-		p->transport_len = get16(t + 4);
+		p->transport_len = wire_get16(t + 4);
 		return UDP_HEADER;
 	case PROTOCOL_TCP:
 		header = n < TCP_HEADER ? 0 : (size_t)(t[12] >> 4) * 4;
@@ -250,8 +250,8 @@ int tun_packet_parse(uint8_t *data, size_t len, struct tun_packet *ret)
 	p.payload_len = (uint16_t)(p.transport + p.transport_len - p.payload);
 	ports = p.protocol == PROTOCOL_UDP || p.protocol == PROTOCOL_TCP;
 	if (ports && p.fragment != TUN_FRAGMENT_LATER && p.transport_len >= 4) {
-		p.source_port = get16(data + p.transport);
-		p.target_port = get16(data + p.transport + 2);
+		p.source_port = wire_get16(data + p.transport);
+		p.target_port = wire_get16(data + p.transport + 2);
 	}
 	*ret = p;
 	return 0;
@@ -284,8 +284,8 @@ bool tun_packet_tcp(const struct tun_packet *p, struct tun_tcp *ret)
 
 	if (p->protocol != PROTOCOL_TCP || p->fragment != TUN_WHOLE)
 		return false;
-	ret->seq = get32(t + 4);
-	ret->ack = get32(t + 8);
+	ret->seq = wire_get32(t + 4);
+	ret->ack = wire_get32(t + 8);
 	ret->flags = t[13];
 	ret->len = p->payload_len;
 	ret->len += (ret->flags & TUN_TCP_SYN ? 1 : 0) + (ret->flags & TUN_TCP_FIN ? 1 : 0);
@@ -301,7 +301,7 @@ bool tun_packet_echo(const struct tun_packet *p, struct tun_echo *ret)
 		return false;
 	if (t[0] != (v4 ? 8 : 128) || t[1] != 0)
 		return false;
-	ret->id = get16(t + 4);
-	ret->seq = get16(t + 6);
+	ret->id = wire_get16(t + 4);
+	ret->seq = wire_get16(t + 6);
 	return true;
 }

@@ -33,8 +33,8 @@ static void put_header(uint8_t *out, uint8_t family, const uint8_t *source, cons
 	uint16_t sum;
 
 	if (family == IP_V6) {
-		put32(out, 0x60000000);
-		put16(out + 4, (unsigned)len - V6_HEADER);
+		wire_put32(out, 0x60000000);
+		wire_put16(out + 4, (unsigned)len - V6_HEADER);
 		out[6] = protocol;
 		out[7] = HOPS;
 		memcpy(out + V6_SOURCE, source, 16);
@@ -43,12 +43,12 @@ static void put_header(uint8_t *out, uint8_t family, const uint8_t *source, cons
 	}
 	/* The identification may be anything, since with DF the packet is never a fragment (RFC
 	 * 6864 4.1). */
-	put16(out, 0x4500);
-	put16(out + 2, (unsigned)len);
-	put32(out + 4, 0x4000);
+	wire_put16(out, 0x4500);
+	wire_put16(out + 2, (unsigned)len);
+	wire_put32(out + 4, 0x4000);
 	out[8] = HOPS;
 	out[9] = protocol;
-	put16(out + 10, 0);
+	wire_put16(out + 10, 0);
 	memcpy(out + V4_SOURCE, source, 4);
 	memcpy(out + V4_TARGET, target, 4);
 	sum = tun_packet_checksum(out, V4_HEADER);
@@ -81,9 +81,9 @@ size_t tun_packet_udp_reply(uint8_t *out, const struct tun_packet *query, size_t
 	if (payload_len > UINT16_MAX || len > UINT16_MAX || !answerable(query))
 		return 0;
 	put_ip(out, query, NULL, PROTOCOL_UDP, len);
-	put16(udp, query->target_port);
-	put16(udp + 2, query->source_port);
-	put16(udp + 4, (unsigned)(len - ip));
+	wire_put16(udp, query->target_port);
+	wire_put16(udp + 2, query->source_port);
+	wire_put16(udp + 4, (unsigned)(len - ip));
 	checksum_put(out, udp, len - ip, PROTOCOL_UDP, UDP_SUM);
 	return len;
 }
@@ -93,9 +93,9 @@ static void put_fragment(uint8_t *out, unsigned id, unsigned fragment)
 {
 	uint16_t sum;
 
-	put16(out + 4, id);
-	put16(out + 6, fragment);
-	put16(out + 10, 0);
+	wire_put16(out + 4, id);
+	wire_put16(out + 6, fragment);
+	wire_put16(out + 10, 0);
 	sum = tun_packet_checksum(out, V4_HEADER);
 	memcpy(out + 10, &sum, 2);
 }
@@ -112,14 +112,14 @@ size_t tun_packet_udp_build(
 	if (payload_len > UINT16_MAX || len > UINT16_MAX)
 		return 0;
 	put_header(out, family, from->addr.b, to->addr.b, PROTOCOL_UDP, len);
-	put16(udp, from->port);
-	put16(udp + 2, to->port);
-	put16(udp + 4, (unsigned)(len - ip));
+	wire_put16(udp, from->port);
+	wire_put16(udp + 2, to->port);
+	wire_put16(udp + 4, (unsigned)(len - ip));
 	checksum_put(out, udp, len - ip, PROTOCOL_UDP, UDP_SUM);
 	/* Who sends it is not asked for a smaller packet, so a narrow link may cut it. Datagrams
 	 * that differ have different sums, nearly always. */
 	if (family == IP_V4)
-		put_fragment(out, get16(udp + UDP_SUM), 0);
+		put_fragment(out, wire_get16(udp + UDP_SUM), 0);
 	return len;
 }
 
@@ -131,7 +131,7 @@ static size_t fragment_v4(
 
 	memcpy(out, packet, V4_HEADER);
 	memcpy(out + V4_HEADER, packet + V4_HEADER + done, n);
-	put16(out + 2, (unsigned)(V4_HEADER + n));
+	wire_put16(out + 2, (unsigned)(V4_HEADER + n));
 	put_fragment(out, id & 0xffff, (unsigned)(done / 8) | (left > n ? 0x2000 : 0));
 	return V4_HEADER + n;
 }
@@ -145,12 +145,12 @@ static size_t fragment_v6(
 
 	memcpy(out, packet, V6_HEADER);
 	memcpy(out + header, packet + V6_HEADER + done, n);
-	put16(out + 4, (unsigned)(V6_FRAGMENT + n));
+	wire_put16(out + 4, (unsigned)(V6_FRAGMENT + n));
 	out[6] = NEXT_FRAGMENT;
 	fragment[0] = packet[6];
 	fragment[1] = 0;
-	put16(fragment + 2, (unsigned)done | (left > n));
-	put32(fragment + 4, id);
+	wire_put16(fragment + 2, (unsigned)done | (left > n));
+	wire_put32(fragment + 4, id);
 	return header + n;
 }
 
@@ -191,14 +191,14 @@ size_t tun_packet_tcp_reset(uint8_t *out, const struct tun_packet *segment)
 	if (!tun_packet_tcp(segment, &in) || in.flags & TUN_TCP_RST || !answerable(segment))
 		return 0;
 	memset(tcp, 0, TCP_HEADER);
-	put16(tcp, segment->target_port);
-	put16(tcp + 2, segment->source_port);
+	wire_put16(tcp, segment->target_port);
+	wire_put16(tcp + 2, segment->source_port);
 	tcp[12] = TCP_HEADER / 4 << 4;
 	if (in.flags & TUN_TCP_ACK) {
-		put32(tcp + 4, in.ack);
+		wire_put32(tcp + 4, in.ack);
 		tcp[13] = TUN_TCP_RST;
 	} else {
-		put32(tcp + 8, in.seq + in.len);
+		wire_put32(tcp + 8, in.seq + in.len);
 		tcp[13] = TUN_TCP_RST | TUN_TCP_ACK;
 	}
 	put_ip(out, segment, NULL, PROTOCOL_TCP, len);
@@ -254,11 +254,11 @@ size_t tun_packet_icmp_error(uint8_t *out, const struct tun_packet *p, enum tun_
 		return 0;
 	icmp[0] = v4 ? error_codes[error].type4 : error_codes[error].type6;
 	icmp[1] = v4 ? error_codes[error].code4 : error_codes[error].code6;
-	put32(icmp + 4, 0);
+	wire_put32(icmp + 4, 0);
 	if (error == TUN_TOO_BIG)
-		put32(icmp + 4, v4 ? (mtu > UINT16_MAX ? UINT16_MAX : mtu) : mtu);
+		wire_put32(icmp + 4, v4 ? (mtu > UINT16_MAX ? UINT16_MAX : mtu) : mtu);
 	else if (error == TUN_PROTOCOL_UNREACHABLE && !v4)
-		put32(icmp + 4, p->next_at); /* where in the quote the trouble is */
+		wire_put32(icmp + 4, p->next_at); /* where in the quote the trouble is */
 	memcpy(icmp + ICMP_HEADER, p->data, quote);
 	put_ip(out, p, from, protocol, len);
 	checksum_put(out, icmp, ICMP_HEADER + quote, protocol, ICMP_SUM);

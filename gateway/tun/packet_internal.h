@@ -2,6 +2,7 @@
 #ifndef TUNGATE_TUN_PACKET_INTERNAL_H
 #define TUNGATE_TUN_PACKET_INTERNAL_H
 
+#include "gateway/base/wire.h"
 #include "gateway/tun/packet.h"
 
 /* Both protocols' headers as offsets, so that nothing here depends on alignment. */
@@ -23,28 +24,6 @@ enum {
 	PROTOCOL_UDP = 17,
 	PROTOCOL_ICMP6 = 58,
 };
-
-static inline uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static inline uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-static inline void put16(uint8_t *p, unsigned value)
-{
-	p[0] = (uint8_t)(value >> 8);
-	p[1] = (uint8_t)value;
-}
-
-static inline void put32(uint8_t *p, uint32_t value)
-{
-	put16(p, value >> 16);
-	put16(p + 2, value & 0xffff);
-}
 
 /* One's complement sums: added up in any order, folded and inverted at the end. */
 uint64_t checksum_add(uint64_t sum, const void *data, size_t len);
