@@ -102,7 +102,9 @@ static void learn_check(struct checks *x, const struct conf_check *check, struct
 		return;
 	}
 	owner = file_owner(x->r, check->learn);
-	if (owner)
+	if (check->learn[strlen(check->learn) - 1] == '/')
+		conf_error(x->r, learn, "a file", "is a folder");
+	else if (owner)
 		conf_error(x->r, learn, "a file of its own", "is the file of %s, too", owner);
 	else
 		x->learning[x->n_learning++] = check;
@@ -139,6 +141,9 @@ static void item_check(
 		conf_error(r, rule, "another rule", "is the rule itself");
 	else if (target->also)
 		conf_error(r, rule, "a rule without also", "has also: yes and decides nothing");
+	else if (target->n_to > 0)
+		conf_warning(r, rule,
+			"has the condition to, which no query meets: the check holds for none");
 	else if (!conf_node_broken(conf_item_node(r, "rules", (size_t)check->rule))) {
 		asked = asked_at(r, target, c->rules[owner].upstream);
 		if (asked)

@@ -29,9 +29,12 @@ static struct conf_node *set_node(struct conf_node *rule, size_t index)
 	return NULL;
 }
 
+/* One address may be for both. */
 static bool same_map(const struct conf_set *a, const struct conf_set *b)
 {
-	return a->value && b->value && a->family == b->family && a->nfproto == b->nfproto &&
+	bool meet = a->family == b->family || a->family == IP_NONE || b->family == IP_NONE;
+
+	return a->value && b->value && meet && a->nfproto == b->nfproto &&
 	       strcmp(a->table, b->table) == 0 && strcmp(a->name, b->name) == 0;
 }
 

@@ -196,18 +196,22 @@ static int key_read(struct conf_reader *r, const char *text, const char *rest, s
 /* "jump CHAIN" and "goto CHAIN", blanks made single. 1: it is none of these. */
 static int verdict_read(struct conf_reader *r, const char *rest, struct conf_set *set)
 {
-	const char *chain = rest + 4 + strspn(rest + 4, blanks);
-	size_t len = strcspn(chain, blanks);
+	const char *chain;
+	size_t len;
 	char *name;
 
-	if (chain == rest + 4 || (strncmp(rest, "jump", 4) != 0 && strncmp(rest, "goto", 4) != 0))
+	if ((strncmp(rest, "jump", 4) != 0 && strncmp(rest, "goto", 4) != 0) ||
+		(rest[4] && !strchr(blanks, rest[4])))
 		return 1;
+	chain = rest + 4 + strspn(rest + 4, blanks);
+	len = strcspn(chain, blanks);
 	name = arena_strndup(r->scratch, chain, len);
 	if (!name)
 		return -ENOMEM;
 	if (chain[len + strspn(chain + len, blanks)] || !is_identifier(name, CHAIN_NAME_MAX)) {
 		r->allowed = "accept, drop, jump CHAIN, goto CHAIN";
-		return conf_wrong(r, "%s is not the name of a chain", conf_quote(r, chain));
+		return conf_wrong(r, len ? "%s is not the name of a chain" : "%s names no chain",
+			conf_quote(r, len ? chain : rest));
 	}
 	set->value = arena_printf(r->arena, "%.4s %s", rest, name);
 	return set->value ? 0 : -ENOMEM;
@@ -220,7 +224,7 @@ static int value_read(
 	int err;
 
 	rest += strspn(rest, blanks);
-	err = strlen(rest) > 4 ? verdict_read(r, rest, set) : 1;
+	err = verdict_read(r, rest, set);
 	if (err <= 0)
 		return err;
 	err = fields_read(&t, rest);
@@ -260,6 +264,9 @@ static int name_read(struct conf_reader *r, const char *text, char *name, struct
 	}
 	if (n < 2 || n > 3)
 		return conf_wrong(r, "%s is not the name of a set in a table", conf_quote(r, text));
+	if (n == 2 && nfproto_read(part[0], &(uint8_t){0}) == 0)
+		return conf_wrong(
+			r, "%s has a family and a set, but no table", conf_quote(r, text));
 	if (n == 3 && nfproto_read(*part++, &set->nfproto))
 		return conf_wrong(r,
 			"%s is not a family of tables that is supported: inet, ip, ip6",

@@ -115,6 +115,12 @@ static void wrong_rules(void **state)
 		      "s}}\n- {name: s, also: yes, ipset: s}\n",
 			"7:73: rules[0].check.rule: has also: yes and decides nothing; allowed: a "
 			"rule without also\n"},
+		{BASE "- {name: r, domain: x, answer: real, check: {answers: in, of: cn, rule: "
+		      "s}}\n- {name: s, to: cn, answer: real, egress: p}\n",
+			"7:73: warning: rules[0].check.rule: has the condition to, which no query "
+			"meets: the check holds for none\n"
+			"8:17: note: rules[1].to: no query has a destination: the rule is for "
+			"traffic to real addresses alone\n"},
 		{BASE "- {name: s, also: yes, ipset: s, check: {answers: in, of: cn, rule: "
 		      "away}}\n" OTHER,
 			"7:34: rules[0].check: decides, and a rule with also: yes decides nothing; "
@@ -215,6 +221,18 @@ static void its_file_is_nobody_elses(void **state)
 	}
 }
 
+static void a_folder_is_no_file(void **state)
+{
+	static const struct wrong cases[] = {
+		{BASE "- {name: a, domain: x, answer: real, check: {answers: out, of: cn, rule: "
+		      "away, learn: f/}}\n" OTHER,
+			"7:87: rules[0].check.learn: is a folder; allowed: a file\n"},
+	};
+
+	(void)state;
+	CHECK(cases);
+}
+
 static void at_most_256_files(void **state)
 {
 	static char text[65536];
@@ -290,6 +308,7 @@ int main(void)
 		cmocka_unit_test(wrong_rules),
 		cmocka_unit_test(one_file_is_learned_into_in_one_way),
 		cmocka_unit_test(its_file_is_nobody_elses),
+		cmocka_unit_test(a_folder_is_no_file),
 		cmocka_unit_test(at_most_256_files),
 		cmocka_unit_test(who_is_asked_then),
 		cmocka_unit_test(lists_of_a_check_are_used),

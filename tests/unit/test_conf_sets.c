@@ -151,6 +151,11 @@ static void wrong_templates(void **state)
 		{RULE("nftmap: 't#m = 1 . $addr'"),
 			"6:46: rules[0].nftmap: '$addr' is a variable, and a map's value has none; "
 			"allowed: literals\n"},
+		{RULE("nftmap: ['t#m = jump', 't#m = goto ']"),
+			"6:47: rules[0].nftmap[0]: 'jump' names no chain; allowed: "
+			"accept, drop, jump CHAIN, goto CHAIN\n"
+			"6:61: rules[0].nftmap[1]: 'goto ' names no chain; allowed: "
+			"accept, drop, jump CHAIN, goto CHAIN\n"},
 		{RULE("nftmap: ['t#m = jump a b', 't#m = goto 1', 't#m = accept now']"),
 			"6:47: rules[0].nftmap[0]: 'a b' is not the name of a chain; allowed: "
 			"accept, drop, jump CHAIN, goto CHAIN\n"
@@ -232,6 +237,10 @@ static void wrong_items(void **state)
 		{RULE("ipset: [[s]]"), "6:46: rules[0].ipset[0]: is a list; allowed: SET, 4#SET, "
 				       "6#SET; behind it ' = ' and fields such as $addr . "
 				       "tcp:443\n"},
+		{RULE("nftset: [4#inet#s, ip6#s]"),
+			"6:47: rules[0].nftset[0]: '4#inet#s' has a family and a set, but no "
+			"table" NFTSETS "6:57: rules[0].nftset[1]: 'ip6#s' has a family and a set, "
+					"but no table" NFTSETS},
 		{RULE("nftmap: {set: t#m}"),
 			"6:52: rules[0].nftmap.set: 't#m' has no value" NFTMAPS},
 	};
@@ -306,12 +315,15 @@ static void sets_that_are_there_twice(void **state)
 	static const struct wrong cases[] = {
 		{RULE("nftset: [4#inet#t#s, 6#inet#t#s, '4#inet#t#s = $addr . 1', "
 		      "'4#inet#t#s = $addr . 2', 4#ip#t#s], ipset: [4#s, s], nftmap: ['t#m = 1', "
-		      "'t#n = 1', '4#t#m = 2']"),
+		      "'t#n = 1', '6#inet#t#m = 1', '4#inet#t#m = 2']"),
 			""},
 		{RULE("nftmap: 't#m = 1', ipset: [a, b, {set: a, timeout: 1h}], nftset: [t#s, "
 		      "'t#s = $addr']"),
 			"6:71: warning: rules[0].ipset[2]: is there twice, first in line 6\n"
 			"6:109: warning: rules[0].nftset[1]: is there twice, first in line 6\n"},
+		{RULE("nftmap: ['inet#t#m = 1', '6#inet#t#m = 2']"),
+			"6:63: rules[0].nftmap[1]: the map has another value in line 6; allowed: "
+			"one value a map\n"},
 		{RULE("nftmap: ['t#m = 1', {set: 't#m = 2'}]"),
 			"6:58: rules[0].nftmap[1]: the map has another value in line 6; allowed: "
 			"one value a map\n"},
