@@ -20,7 +20,7 @@
 
 #include <pthread.h>
 
-#define DAEMON_PROBLEMS_MAX 16
+#define DAEMON_PROBLEMS_MAX 17
 
 struct daemon {
 	const char *config_path;
@@ -88,6 +88,9 @@ struct daemon {
 	uint64_t lists_seen, lists_tried, records_seen, records_read;
 	uint64_t exhausted;	/* names so far that found no address, */
 	uint32_t exhausted_s;	/* and when that number last grew */
+	uint64_t refused;	/* the same of descriptors, */
+	int64_t refused_ms;	/* loop_now_ms() */
+	unsigned files_max;	/* RLIMIT_NOFILE */
 	uint32_t table_ttl_s;	/* the longest one that may still be answered */
 	struct loop_timer lame; /* the end of the lame-duck moment */
 	int64_t reprobe_ms;
@@ -119,6 +122,7 @@ enum daemon_problem {
 	PROBLEM_NEIGHBOURS,
 	PROBLEM_CACHE,
 	PROBLEM_LEARNED,
+	PROBLEM_DESCRIPTORS,
 };
 void daemon_set_problem(struct daemon *d, enum daemon_problem kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

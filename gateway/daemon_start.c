@@ -2,6 +2,7 @@
  * down what was set up (daemon.c). */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
 #include "gateway/learned/learned.h"
 #include "gateway/privileges.h"
@@ -9,6 +10,7 @@
 #include "netlink/conntrack.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -596,6 +598,7 @@ int daemon_start(struct daemon *d)
 		files.rlim_cur = 1024;
 	}
 	d->max_flows = flows_of(&files);
+	d->files_max = files.rlim_cur < UINT_MAX ? (unsigned)files.rlim_cur : UINT_MAX;
 	error = loop_new(&d->loop);
 	if (error) {
 		const char *hint = loop_error_hint(error);
@@ -637,7 +640,13 @@ int daemon_start(struct daemon *d)
 		daemon_upkeep_start(d);
 	if (!error)
 		daemon_files_start(d);
+	if (!error)
+		descriptors_init(d->files_max);
 	if (error == -ENOMEM) /* whoever met it had nothing to add */
 		log_error("there is not enough memory to start");
+	if (error == -EMFILE)
+		log_error("%u file descriptors are too few to start: raise the limit "
+			  "(LimitNOFILE, ulimit -n)",
+			d->files_max);
 	return error;
 }

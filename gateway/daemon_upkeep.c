@@ -3,6 +3,7 @@
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/container.h"
+#include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
 #include "netlink/conntrack.h"
 
@@ -11,8 +12,9 @@
 #include <time.h>
 
 #define UPKEEP_MS   1000
-#define TAKE_MS	    500 /* workers take a generation at their next turn, if they get the CPU */
-#define EXHAUSTED_S 10	/* a pool is called full so long after a name found no address */
+#define TAKE_MS	    500	  /* workers take a generation at their next turn, if they get the CPU */
+#define EXHAUSTED_S 10	  /* a pool is called full so long after a name found no address, */
+#define SCARCE_MS   60000 /* and descriptors scarce so long after somebody got none */
 
 /* --- addresses that become free again --- */
 
@@ -90,6 +92,23 @@ static void look_at_room(struct daemon *d)
 									       : "real");
 }
 
+static void look_at_descriptors(struct daemon *d)
+{
+	uint64_t refused = descriptors_refused();
+
+	if (refused != d->refused) {
+		d->refused = refused;
+		d->refused_ms = loop_now_ms(d->loop);
+		daemon_set_problem(d, PROBLEM_DESCRIPTORS,
+			"file descriptors are scarce, the limit is %u: connections, and questions "
+			"to upstreams, may be refused until others have ended; raise it "
+			"(LimitNOFILE, ulimit -n)",
+			d->files_max);
+	} else if (loop_now_ms(d->loop) - d->refused_ms > SCARCE_MS) {
+		daemon_clear_problem(d, PROBLEM_DESCRIPTORS);
+	}
+}
+
 /* --- the table's file --- */
 
 /* A worker may have met the error; it shows here within a second. */
@@ -120,6 +139,7 @@ static void upkeep(struct loop_timer *t)
 	shorten_ttl(d);
 	sweep_if_wanted(d);
 	look_at_room(d);
+	look_at_descriptors(d);
 	tend_store(d);
 	daemon_cache_tend(d);
 	daemon_learned_tend(d);

@@ -2,6 +2,7 @@
  * already, from whichever worker. To any other: real.c finds out where it goes. */
 #include "gateway/base/container.h"
 #include "gateway/base/count.h"
+#include "gateway/base/descriptors.h"
 #include "gateway/carry/carry_internal.h"
 
 #include <errno.h>
@@ -74,6 +75,8 @@ static void accepted(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 	struct carry *c = l->carry;
 
 	(void)data;
+	/* Its egress connection is there already: it may take what is left. */
+	res = descriptors_take(DESCRIPTORS_ASK, res);
 	if (res >= 0)
 		take(c, res);
 	if (last && !c->stopping)

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "gateway/base/descriptors.h"
+
 /* Wished for: a slot for each page of so many bytes. */
 #define LARGE	    8
 #define LARGE_BYTES (1 << 20)
@@ -38,6 +40,10 @@ static bool open_one(struct pipes *p, unsigned i)
 {
 	if (pipe2(p->fds[i], O_CLOEXEC | O_NONBLOCK) < 0) {
 		p->fds[i][0] = p->fds[i][1] = -1;
+		return false;
+	}
+	if (!descriptors_to_spare(p->fds[i][0]) || !descriptors_to_spare(p->fds[i][1])) {
+		shut(p, i);
 		return false;
 	}
 	if (fcntl(p->fds[i][1], F_SETPIPE_SZ, i < LARGE ? LARGE_BYTES : SMALL_BYTES) < 0 &&

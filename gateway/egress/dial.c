@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/descriptors.h"
 #include "gateway/egress/dial_internal.h"
 
 static void dial_go_on(struct dial *d, int r);
@@ -239,8 +240,9 @@ int dial_socket(const struct egress *e, int family, int type)
 {
 	int fd = socket(family, type | SOCK_CLOEXEC, 0), error;
 
+	fd = descriptors_take(DESCRIPTORS_CLIENT, fd < 0 ? -errno : fd);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	/* Without its mark our own rules would take it and bring it back. */
 	if (e->mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &e->mark, sizeof e->mark) < 0) {
 		error = -errno;

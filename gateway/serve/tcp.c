@@ -1,6 +1,7 @@
 #include "gateway/serve/tcp.h"
 #include "gateway/base/container.h"
 #include "gateway/base/wire.h"
+#include "gateway/base/descriptors.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -343,6 +344,7 @@ static void accepted(struct loop_op *op, int32_t res, uint8_t *data, bool last)
 	struct listener *l = container_of(op, struct listener, accept);
 
 	(void)data;
+	res = descriptors_take(DESCRIPTORS_CLIENT, res);
 	if (res >= 0 && l->tcp->stopping)
 		close(res);
 	else if (res >= 0)

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "gateway/base/descriptors.h"
 #include "gateway/transport/conn_internal.h"
 #include "gateway/transport/udp_internal.h"
 
@@ -166,8 +167,9 @@ int transport_socket(
 	int fd = socket(family, type | SOCK_CLOEXEC, 0);
 	int error;
 
+	fd = descriptors_take(DESCRIPTORS_ASK, fd < 0 ? -errno : fd);
 	if (fd < 0)
-		return transport_error(-errno);
+		return transport_error(fd);
 	/* Without its mark the packet would be taken by our own rules and come back: rather none
 	 * than that. */
 	error = mark ? transport_mark_set(fd, mark) : 0;

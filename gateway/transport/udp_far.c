@@ -65,13 +65,16 @@ void udp_far_give(struct udp_far *f)
 	far_settle(f);
 }
 
+void udp_far_now_busy(struct udp_far *f)
+{
+	f->busy_until_ms = loop_now_ms(f->transports->loop) + BUSY_MS;
+}
+
 bool udp_far_is_busy(struct udp_far *f)
 {
-	int64_t now_ms = loop_now_ms(f->transports->loop);
-
 	if (f->tries > BUSY_TRIES)
-		f->busy_until_ms = now_ms + BUSY_MS;
-	return now_ms < f->busy_until_ms;
+		udp_far_now_busy(f);
+	return loop_now_ms(f->transports->loop) < f->busy_until_ms;
 }
 
 /* --- the set of shared sockets --- */
@@ -144,6 +147,15 @@ int udp_far_choose(struct udp_far *f, uint32_t mark, struct udp_link **ret, unsi
 		*ret = NULL;
 	}
 	return 0;
+}
+
+struct udp_link *udp_far_any(const struct udp_far *f, uint32_t mark)
+{
+	for (size_t i = 0; i < UDP_SHARED; i++) {
+		if (f->shared[i] && has_room(f->shared[i], mark))
+			return f->shared[i];
+	}
+	return NULL;
 }
 
 int udp_far_share(struct udp_far *f, struct udp_link *u, unsigned place)

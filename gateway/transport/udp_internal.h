@@ -60,9 +60,12 @@ int udp_far_take(struct transports *ts, const struct transport_try *t, struct ud
 void udp_far_give(struct udp_far *f);
 /* Whether the next question shares a socket. */
 bool udp_far_is_busy(struct udp_far *f);
+void udp_far_now_busy(struct udp_far *f); /* for a while */
 /* A randomly chosen socket of the set that has room, the same for all of a batch; *ret is NULL if a
  * new one should take its place, number *ret_place. Negative errno: no randomness. */
 int udp_far_choose(struct udp_far *f, uint32_t mark, struct udp_link **ret, unsigned *ret_place);
+/* One of the set that has room; NULL: none. */
+struct udp_link *udp_far_any(const struct udp_far *f, uint32_t mark);
 /* -ENOMEM. */
 int udp_far_share(struct udp_far *f, struct udp_link *u, unsigned place);
 /* u takes no more questions; it may end here. */

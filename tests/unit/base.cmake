@@ -1,5 +1,6 @@
 tungate_test(test_addr tg_base)
 tungate_test(test_arena tg_base)
+tungate_test(test_descriptors tg_base)
 tungate_test(test_log tg_base)
 tungate_test(test_siphash tg_base)
 tungate_test(test_hosts tg_base)

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/descriptors.h"
 #include "gateway/serve/tcp.h"
 
 #define QUERY		20 /* bytes of a usual query here */
@@ -483,6 +484,40 @@ static void connections_are_bounded(void **state)
 		close(fds[i]);
 }
 
+/* At first there is no descriptor at all, then none for clients. */
+static void descriptors_run_out_and_come_back(void **state)
+{
+	struct world *w = *state;
+	uint64_t refused = descriptors_refused();
+	int64_t end_ms = clock_ms() + 5000;
+	struct rlimit files, none;
+	int fd = client(w);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	none = (struct rlimit){.rlim_max = files.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	while (descriptors_refused() < refused + 2 && clock_ms() < end_ms)
+		assert_int_equal(loop_turn(w->s->loop, 5), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	assert_true(descriptors_refused() >= refused + 2); /* it has tried again */
+	assert_int_equal(serve_tcp_connections(w->tcp), 0);
+	wait_connections(w, 1);
+	ask(fd, 1, 'e');
+	expect_answer(w, fd, 1);
+
+	descriptors_init(0);
+	expect_end(w, client(w));
+	ask(fd, 2, 'e');
+	expect_answer(w, fd, 2);
+	descriptors_init(UINT32_MAX);
+	reset(fd);
+	fd = client(w);
+	ask(fd, 3, 'e');
+	expect_answer(w, fd, 3);
+	reset(fd);
+	wait_connections(w, 0);
+}
+
 static void stopping_ends_everything(void **state)
 {
 	struct world *w = *state;
@@ -548,6 +583,7 @@ int main(void)
 		TEST(who_asks_too_much_at_once_is_cut_off),
 		TEST(idle_connections_end),
 		TEST(connections_are_bounded),
+		TEST(descriptors_run_out_and_come_back),
 		TEST(stopping_ends_everything),
 		TEST(stopping_with_answers_of_this_turn),
 		TEST(listeners_are_bounded),

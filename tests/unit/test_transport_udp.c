@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/descriptors.h"
 #include "tests/unit/transport_stage.h"
 
 #define BUSY 32 /* from so many on sockets are shared */
@@ -85,6 +86,31 @@ static void many_share_sockets(void **state)
 	f->hold = false;
 	ask(s, 0);
 	play_until_over(s, 0, 1);
+	stage_close(s);
+}
+
+static void few_descriptors_are_shared_and_given_back(void **state)
+{
+	struct stage *s = stage_open(CONF_UDP);
+	struct peer *f = s->peer;
+	unsigned limit = s->fds + 16; /* half of them the reserve, a quarter to spare */
+
+	(void)state;
+	descriptors_init(limit);
+	for (unsigned round = 0; round < 3; round++) {
+		unsigned first = f->asked;
+
+		for (unsigned i = 0; i < 200; i++)
+			ask(s, i);
+		play_until_over(s, 0, 200);
+		assert_answered(s, 0, 200);
+		assert_in_range(ports_seen(f, first, f->asked), 2, 8);
+	}
+	for (int64_t end = clock_ms() + 5000; s->transports->udp_open && clock_ms() < end;)
+		stage_turn(s);
+	assert_null(s->transports->udp_open);
+	assert_in_range(s->transports->udp_idle_count, 0, 4);
+	descriptors_init(UINT32_MAX);
 	stage_close(s);
 }
 
@@ -490,6 +516,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(few_have_a_port_each),
 		cmocka_unit_test(many_share_sockets),
+		cmocka_unit_test(few_descriptors_are_shared_and_given_back),
 		cmocka_unit_test(wrong_answers_are_told_and_waited_past),
 		cmocka_unit_test(wrong_answers_to_sharers),
 		cmocka_unit_test(a_shared_port_takes_so_many_questions),
