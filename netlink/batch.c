@@ -19,6 +19,7 @@
 #define SEND_BUFFER_BYTES    (8 << 20)
 #define RECEIVE_BUFFER_BYTES (4 << 20)
 #define BATCH_BYTES_MAX	     (6 << 20)
+#define BATCH_MESSAGES_MAX   (BATCH_BYTES_MAX / MNL_NLMSG_HDRLEN)
 #define HEADER_BYTES	     (MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(struct nfgenmsg)))
 
 int nft_socket_open(struct nft_socket *s)
@@ -197,6 +198,9 @@ void nft_batch_begin(struct nft_batch *b, struct nft_socket *s)
 	b->error = 0;
 	b->open = NULL;
 	b->last = 0;
+	/* 0 would be an error of the whole batch: none wraps. */
+	if (s->seq > UINT32_MAX - BATCH_MESSAGES_MAX)
+		s->seq = 0;
 	b->first_seq = ++s->seq;
 	b->next_seq = b->first_seq + 1;
 	b->len = put_header(

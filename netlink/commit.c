@@ -98,6 +98,8 @@ static struct commit_item *new_item(struct commit *c, struct commit_target *t)
 	t->n++;
 	memset(item, 0, sizeof *item);
 	item->target = t;
+	item->key_size = t->key_size;
+	item->value_size = t->value_size;
 	item->next = -1;
 	return item;
 }
@@ -155,6 +157,18 @@ int commit_add(struct commit *c, struct commit_target *t, enum commit_op op,
 
 /* --- rounds --- */
 
+/* Made for a description that has been read anew since. */
+static void settle_outgrown(struct commit *c)
+{
+	for (int i = 0; i < c->n_items; i++) {
+		struct commit_item *item = &c->items[i];
+
+		if (item->key_size != item->target->key_size ||
+			item->value_size != item->target->value_size)
+			commit_settle(item, -ESTALE);
+	}
+}
+
 static void settle_all(struct commit *c, int result)
 {
 	for (int i = 0; i < c->n_items; i++)
@@ -177,12 +191,27 @@ static void write_round(struct commit *c, int round)
 	bool relies = commit_check_descriptions(c);
 
 	c->n_owners = 0;
+	c->changes = false;
 	c->whole_error = 0;
 	nft_batch_begin(&c->batch, c->socket);
 	/* Where others commit all the time the last rounds rely on what was read just before. */
 	if (relies && round < ROUNDS_CAREFUL)
 		nft_batch_require(&c->batch, c->tables->generation);
 	commit_write(c);
+}
+
+/* What changes nothing is no commit to the kernel. Who believed in a generation too many would not
+ * see the next one that is somebody else's. */
+static void count_generation(struct commit *c)
+{
+	uint32_t *generation = &c->tables->generation;
+
+	if (nft_batch_empty(&c->batch) || !*generation)
+		return;
+	if (!c->changes)
+		*generation = 0;
+	else if (++*generation == 0)
+		*generation = 1;
 }
 
 /* One batch. 0: committed; -EAGAIN: some of it was refused; else nothing more can be done. */
@@ -195,8 +224,7 @@ static int run_round(struct commit *c, int round)
 	c->rounds++;
 	r = nft_batch_commit(&c->batch, c->socket, COMMIT_ACK_MS, commit_take_error, c);
 	if (r == 0) {
-		if (t->generation && !nft_batch_empty(&c->batch) && ++t->generation == 0)
-			t->generation = 1;
+		count_generation(c);
 		return 0;
 	}
 	if (c->whole_error == -ERESTART) {
@@ -224,6 +252,7 @@ void commit_run(struct commit *c)
 {
 	int r = 0;
 
+	settle_outgrown(c);
 	commit_ask_first(c);
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		pthread_mutex_lock(&c->tables->lock);

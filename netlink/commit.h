@@ -38,7 +38,8 @@ struct commit_target {
 	bool has_timeout;
 	/* Reads the set's description into the fields above: 0; or the errno of all its elements;
 	 * -ESTALE: it is another kind of set now, its items must be made anew (which new sizes say,
-	 * too). NULL: the set is ours, there is nothing to read. */
+	 * too, also where somebody else has read them). NULL: the set is ours, there is nothing to
+	 * read. */
 	int (*look)(struct commit_target *t);
 	/* The commit's own. */
 	struct commit_target *next;
@@ -70,10 +71,11 @@ struct commit_item {
 		ITEM_RENEWS, /* of a COMMIT_ADD: it is there, and too short */
 		ITEM_REPLACES,
 		ITEM_PLAIN
-	} way; /* how it is written, see commit_write.c */
+	} way;			      /* how it is written, see commit_write.c */
+	uint8_t key_size, value_size; /* of its target when it was made */
 	bool settled;
 	bool in_range; /* result 0: somebody's range holds it */
-	int result;
+	int result;    /* -ENOENT: there is no such set; -ESRCH: no such chain for its verdict */
 	/* Result 0: how long the kernel has it for from the commit on, if that is not timeout_ms
 	 * (it was there; a range that holds it, however short it stays); COMMIT_FOREVER:
 	 * permanent; 0: timeout_ms it is. */
@@ -126,6 +128,7 @@ struct commit {
 	int16_t slots[COMMIT_SLOTS]; /* hash of (target, key) → item + 1 */
 	struct commit_owner owners[COMMIT_MESSAGES];
 	uint32_t n_owners;
+	bool changes;	 /* the batch changes something for sure, if it is taken */
 	int whole_error; /* of the batch itself */
 	struct commit_tables *tables;
 	uint64_t rounds;

@@ -22,6 +22,12 @@ static struct commit_item *blamed_item(
 	return found;
 }
 
+/* It is the set that is missing, and not what an element's verdict names. */
+static bool is_of_set(const struct nft_error *error, const struct commit_item *item)
+{
+	return error->error == -ENOENT && error->offset && error->offset < item->offset;
+}
+
 void commit_take_error(void *arg, const struct nft_error *error)
 {
 	struct commit *c = arg;
@@ -40,7 +46,7 @@ void commit_take_error(void *arg, const struct nft_error *error)
 	}
 	item = owner->item >= 0 ? &c->items[owner->item]
 				: blamed_item(c, owner->target, index, error->offset);
-	if (item && !item->failure)
+	if (item && !item->failure && !is_of_set(error, item))
 		item->failure = error->error;
 }
 
@@ -257,6 +263,8 @@ static bool refused_item(struct commit *c, struct commit_item *item)
 		item->way = ITEM_PLAIN; /* it expired in between */
 	else if (item->failure == -ENOENT && item->op == COMMIT_DELETE)
 		commit_settle(item, 0);
+	else if (item->failure == -ENOENT) /* the set is there */
+		commit_settle(item, -ESRCH);
 	else if (item->failure == -ENFILE)
 		no_room(item);
 	else
@@ -303,14 +311,24 @@ static void refused_items(struct commit *c, struct commit_target *t)
 	t->single = true;
 }
 
+static bool blames_items(const struct commit *c, const struct commit_target *t)
+{
+	int i = t->first;
+
+	while (i >= 0 && !c->items[i].failure)
+		i = c->items[i].next;
+	return i >= 0;
+}
+
 void commit_refused(struct commit *c, struct commit_target *t, bool last)
 {
+	/* The set itself, or the chain of an element's verdict. */
 	bool missing = t->failure == -ENOENT && t->failed_step != STEP_DELETE;
 
-	if (last || (missing && (!t->look || t->looked)))
+	if (last || (missing && (!t->look || (t->looked && !blames_items(c, t)))))
 		settle_target(c, t, t->failure);
-	else if (missing)
-		look_again(c, t); /* the set itself */
+	else if (missing && !t->looked)
+		look_again(c, t);
 	else
 		refused_items(c, t);
 	t->failure = 0;

@@ -37,6 +37,24 @@ static bool takes_step(
 	return false;
 }
 
+/* What is there may be just so already, or what is to go is not there. */
+static bool changes(const struct commit *c, const struct commit_item *item, enum commit_step step)
+{
+	uint64_t timeout_ms = item->e.timeout_ms;
+
+	switch (step) {
+	case STEP_NEW_EXCL:
+	case STEP_DELETE:
+		return true;
+	case STEP_NEW:
+		return !c->features.renew || (timeout_ms && timeout_ms != ELEMENT_NO_TIMEOUT);
+	case STEP_NEW_AGAIN:
+		return item->way != ITEM_PLAIN;
+	default:
+		return false;
+	}
+}
+
 static void put_item(struct commit *c, struct commit_item *item, bool adds)
 {
 	const struct commit_target *t = item->target;
@@ -91,6 +109,7 @@ static void write_step(struct commit *c, struct commit_target *t, enum commit_st
 		if (!open)
 			open_step(c, t, step);
 		put_item(c, &c->items[i], adds);
+		c->changes = c->changes || changes(c, &c->items[i], step);
 		open = !alone && !elements_full(&c->batch);
 		if (!open)
 			close_step(c, t, alone ? i : -1, step);

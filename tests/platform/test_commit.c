@@ -112,10 +112,22 @@ static int put(struct commit_target *t, enum commit_op op, const char *key, cons
 	return item;
 }
 
+/* What is believed of the generation of the tables is never ahead of it: what others commit would
+ * make it true. */
+static void assert_not_ahead(void)
+{
+	uint32_t generation;
+
+	if (!tables.generation)
+		return;
+	assert_int_equal(nft_generation(&sock, &generation, 1000), 0);
+	assert_in_range(generation - tables.generation, 0, INT32_MAX);
+}
+
 static void run(void)
 {
-
 	commit_run(commit);
+	assert_not_ahead();
 }
 
 static int result(int item)
@@ -263,6 +275,22 @@ static void maps(void **state)
 	assert_true(has_value(&map, "198.18.0.1", "192.0.2.9"));
 	assert_true(has_value(&map, "198.18.0.3", "192.0.2.3"));
 	assert_false(is_in(&map, "198.18.0.2"));
+}
+
+/* It changes nothing, and is no commit to the kernel. */
+static void nothing_to_delete(void **state)
+{
+	struct commit_target map = target("m", 4, 4), set = target("s", 4, 0);
+
+	(void)state;
+	assert_int_equal(result(add(&set, "192.0.2.1", NULL)), 0);
+	for (int i = 0; i < 3; i++) {
+		commit_begin(commit);
+		put(&map, COMMIT_DELETE, "198.18.0.2", NULL, 0);
+		run();
+		assert_int_equal(result(0), 0);
+	}
+	assert_int_equal(result(add(&set, "192.0.2.2", NULL)), 0);
 }
 
 static void missing_map(void **state)
@@ -906,8 +934,70 @@ static void not_explained(void **state)
 	run();
 	assert_int_equal(result(0), -EINVAL);
 	assert_int_equal(result(1), -EINVAL);
-	assert_int_equal(result(2), -ENOENT);
+	assert_int_equal(result(2), -ESRCH);
 	assert_int_equal(result(3), 0);
+}
+
+/* A verdict whose chain has gone is that element's misfortune: the map is there. */
+static void no_such_chain(void **state)
+{
+	struct commit_target map = target("v", 4, 0);
+	int jumps, a, b;
+
+	(void)state;
+	commit_begin(commit);
+	a = put(&map, COMMIT_ADD, "192.0.2.1", "drop", LIFE_MS);
+	jumps = put(&map, COMMIT_ADD, "192.0.2.2", "jump nowhere", LIFE_MS);
+	b = put(&map, COMMIT_ADD, "192.0.2.3", "jump c", LIFE_MS);
+	run();
+	assert_int_equal(result(a), 0);
+	assert_int_equal(result(jumps), -ESRCH);
+	assert_int_equal(result(b), 0);
+	assert_true(has_value(&map, "192.0.2.1", "drop"));
+	assert_true(has_value(&map, "192.0.2.3", "jump c"));
+	assert_false(is_in(&map, "192.0.2.2"));
+}
+
+/* Sequence numbers wrap within days; an error of the message that has 0 is none of the batch. */
+static void sequence_numbers_wrap(void **state)
+{
+	struct commit_target set = target("s", 4, 0), other = target("p", 8, 0);
+
+	(void)state;
+	must("nft 'add element inet u s { 192.0.2.1 }'");
+	for (uint32_t n = 1; n < 12; n++) {
+		char key[32];
+
+		sock.seq = -n;
+		set.n_absent = COMMIT_SURE_AFTER; /* it is tried, and refused */
+		snprintf(key, sizeof key, "192.0.2.1 . %u", n);
+		commit_begin(commit);
+		put(&set, COMMIT_ADD, "192.0.2.1", NULL, LIFE_MS);
+		put(&other, COMMIT_ADD, key, NULL, LIFE_MS);
+		run();
+		assert_int_equal(result(0), 0);
+		assert_int_equal(result(1), 0);
+		assert_true(is_in(&other, key));
+	}
+}
+
+/* Another look than the commit's own has found that the set is another: what was made before is
+ * not written in its new size. */
+static void outgrown(void **state)
+{
+	struct commit_target set = target("p", 4, 0);
+	int a, b;
+
+	(void)state;
+	commit_begin(commit);
+	a = put(&set, COMMIT_ADD, "192.0.2.1", NULL, LIFE_MS);
+	set.key_size = 8;
+	b = put(&set, COMMIT_ADD, "192.0.2.2 . 443", NULL, LIFE_MS);
+	run();
+	assert_int_equal(result(a), -ESTALE);
+	assert_int_equal(result(b), 0);
+	assert_hides("nft list set inet u p", "192.0.2.1");
+	assert_ours(&set, "192.0.2.2 . 443");
 }
 
 /* The kernel's answers do not fit into the socket: the outcome is unknown, and the next commit is
@@ -970,23 +1060,25 @@ int main(void)
 	{                                                                                          \
 #f ", asked first", f, setup_unsure, teardown, NULL                                \
 	}
-	const struct CMUnitTest tests[] = {TEST(maps), OLD(maps), TEST(missing_map),
-		OLD(missing_map), TEST(fresh), OLD(fresh), ASKED(fresh), TEST(permanent_by_user),
-		OLD(permanent_by_user), ASKED(permanent_by_user), TEST(shorter_by_user),
-		OLD(shorter_by_user), ASKED(shorter_by_user), TEST(longer_by_user),
-		OLD(longer_by_user), ASKED(longer_by_user), TEST(renewal), OLD(renewal),
-		TEST(other_values), OLD(other_values), ASKED(other_values), TEST(contradiction),
-		OLD(contradiction), ASKED(contradiction), TEST(merged), OLD(merged),
-		TEST(last_addresses), OLD(last_addresses), ASKED(last_addresses),
-		TEST(ranges_of_users), OLD(ranges_of_users), ASKED(ranges_of_users),
-		TEST(one_of_sixteen), OLD(one_of_sixteen), ASKED(one_of_sixteen),
-		TEST(all_are_there), OLD(all_are_there), ASKED(all_are_there),
-		TEST(thousand_in_fifty), OLD(thousand_in_fifty), ASKED(thousand_in_fifty),
-		TEST(bounds), TEST(large_elements), TEST(full_set), OLD(full_set), ASKED(full_set),
-		TEST(full_set_renewed), OLD(full_set_renewed), TEST(deleted_between_rounds),
-		ASKED(deleted_between_rounds), TEST(another_kind), ASKED(another_kind),
-		TEST(another_size), TEST(no_timeouts), TEST(others_commit_too), TEST(not_explained),
-		OLD(not_explained), TEST(answers_lost), TEST(features)};
+	const struct CMUnitTest tests[] = {TEST(maps), OLD(maps), TEST(nothing_to_delete),
+		OLD(nothing_to_delete), TEST(missing_map), OLD(missing_map), TEST(fresh),
+		OLD(fresh), ASKED(fresh), TEST(permanent_by_user), OLD(permanent_by_user),
+		ASKED(permanent_by_user), TEST(shorter_by_user), OLD(shorter_by_user),
+		ASKED(shorter_by_user), TEST(longer_by_user), OLD(longer_by_user),
+		ASKED(longer_by_user), TEST(renewal), OLD(renewal), TEST(other_values),
+		OLD(other_values), ASKED(other_values), TEST(contradiction), OLD(contradiction),
+		ASKED(contradiction), TEST(merged), OLD(merged), TEST(last_addresses),
+		OLD(last_addresses), ASKED(last_addresses), TEST(ranges_of_users),
+		OLD(ranges_of_users), ASKED(ranges_of_users), TEST(one_of_sixteen),
+		OLD(one_of_sixteen), ASKED(one_of_sixteen), TEST(all_are_there), OLD(all_are_there),
+		ASKED(all_are_there), TEST(thousand_in_fifty), OLD(thousand_in_fifty),
+		ASKED(thousand_in_fifty), TEST(bounds), TEST(large_elements), TEST(full_set),
+		OLD(full_set), ASKED(full_set), TEST(full_set_renewed), OLD(full_set_renewed),
+		TEST(deleted_between_rounds), ASKED(deleted_between_rounds), TEST(another_kind),
+		ASKED(another_kind), TEST(another_size), TEST(no_timeouts), TEST(others_commit_too),
+		TEST(not_explained), OLD(not_explained), TEST(no_such_chain), OLD(no_such_chain),
+		ASKED(no_such_chain), TEST(sequence_numbers_wrap), TEST(outgrown), ASKED(outgrown),
+		TEST(answers_lost), TEST(features)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
