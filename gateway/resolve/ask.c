@@ -112,7 +112,7 @@ size_t resolve_look(struct resolver *r, struct resolve_groups *g, const struct r
 	struct cache_key key;
 
 	*ret_stale = false;
-	if (q->flags & (RESOLVE_NO_CACHE | RESOLVE_REFRESH))
+	if (q->flags & RESOLVE_NO_CACHE)
 		return 0;
 	resolve_cache_key(r, g, q, &key);
 	look(r, &key, buf, size, &found);
@@ -144,7 +144,7 @@ static void find(struct resolver *r, const struct resolve_question *q, const str
 	uint8_t *buf, struct cache_found *ret)
 {
 	*ret = (struct cache_found){.state = CACHE_MISS};
-	if (q->flags & (RESOLVE_NO_CACHE | RESOLVE_REFRESH))
+	if (q->flags & RESOLVE_NO_CACHE)
 		return;
 	if (!(q->flags & RESOLVE_LOOKED)) {
 		look(r, key, buf, DNS_MESSAGE_MAX, ret);

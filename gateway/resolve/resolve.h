@@ -85,8 +85,7 @@ enum resolve_flag {
 	RESOLVE_ALLOW_REBIND = 8,    /* the rule's `rebind: allow`… */
 	RESOLVE_PROTECT_REBIND = 16, /* …or protect, whatever the group says */
 	RESOLVE_NO_CACHE = 32,	     /* neither looked up nor kept */
-	RESOLVE_LOOKED = 128, /* resolve_look() was asked: the cache does not count this look */
-	RESOLVE_REFRESH = 64, /* not looked up, but kept; whoever asks has waited long */
+	RESOLVE_LOOKED = 64, /* resolve_look() was asked: the cache does not count this look */
 };
 
 struct resolve_question {

@@ -48,6 +48,15 @@ static size_t look(struct stage *s, const char *text, bool *ret_stale)
 	return resolve_look(s->resolver, s->groups, &q, buf, sizeof buf, ret_stale);
 }
 
+static void refresh(struct stage *s, const char *text)
+{
+	struct dns_name name = name_of(text);
+	struct resolve_question q = s->question;
+
+	q.name = &name;
+	resolve_refresh(s->resolver, s->groups, &q);
+}
+
 static struct ip_prefix prefix(const char *text)
 {
 	struct ip_prefix p;
@@ -253,11 +262,13 @@ static void test_stale_when_all_fail(void **state)
 	assert_true(a.rq.stale);
 	assert_int_equal(a.ttl_s, 30);
 	assert_int_equal(fake_asked(s->up[0]), 2);
-	/* Whoever has waited long asks past it. */
-	s->question.flags = RESOLVE_REFRESH;
+	/* RFC 8767 5: 30 s later somebody is asked, and an answer is waited for. */
+	stage_play(s, 31000);
+	assert_int_equal(look(s, "a.test", &stale), 0);
 	ask_now(s, &a, "a.test");
 	assert_int_equal(a.calls, 0);
 	fake_answer(s->up[0], 9);
+	assert_false(a.rq.stale);
 	assert_int_equal(a.address[3], 9);
 	stage_close(s);
 }
@@ -288,17 +299,12 @@ static void test_prefetch_once(void **state)
 static void test_refreshes_are_bounded(void **state)
 {
 	struct stage *s = open_cached(1);
-	struct resolve_question q = {.type = DNS_A};
 	char text[32];
 
 	(void)state;
 	for (int k = 0; k < 200; k++) {
-		struct dns_name name;
-
 		snprintf(text, sizeof text, "n%d.test", k / 2);
-		name = name_of(text);
-		q.name = &name;
-		resolve_refresh(s->resolver, s->groups, &q);
+		refresh(s, text);
 	}
 	assert_int_equal(resolve_flights(s->resolver), RESOLVE_REFRESHES_MAX);
 	assert_int_equal(fake_asked(s->up[0]), RESOLVE_REFRESHES_MAX);
@@ -584,10 +590,10 @@ static void test_window(void **state)
 	assert_answered_by(&a, s->up[0]);
 	assert_int_equal(counters(s).forged, 1);
 	assert_int_equal(counters(s).poisoned, 1);
-	s->question.flags = RESOLVE_REFRESH;
-	ask_now(s, &a, "lied.test");
+	refresh(s, "lied.test");
 	assert_null(fake_try(s->up[0]));
 	fake_answer(s->up[1], 2);
+	ask_now(s, &a, "lied.test");
 	assert_answered_by(&a, s->up[1]);
 	stage_close(s);
 }
@@ -634,7 +640,7 @@ static void test_rebind(void **state)
 	(void)state;
 	s->upstreams[0].rebind = CONF_REBIND_PROTECT;
 	groups_renew(s);
-	s->question.flags = RESOLVE_REFRESH;
+	s->question.flags = RESOLVE_NO_CACHE;
 	for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
 		ask_now(s, &a, "a.test");
 		fake_answer_address(s->up[0], inside[i]);
@@ -646,7 +652,7 @@ static void test_rebind(void **state)
 	ask_now(s, &a, "a.test");
 	fake_answer_address(s->up[0], "100.100.100.100");
 	assert_int_equal(a.addresses, 1);
-	s->question.flags = RESOLVE_REFRESH | RESOLVE_ALLOW_REBIND;
+	s->question.flags = RESOLVE_NO_CACHE | RESOLVE_ALLOW_REBIND;
 	ask_now(s, &a, "a.test");
 	fake_answer_address(s->up[0], inside[0]);
 	assert_int_equal(a.addresses, 1);

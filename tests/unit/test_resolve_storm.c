@@ -69,8 +69,7 @@ static void done(struct resolve_request *rq, const uint8_t *msg, size_t len, int
 
 static struct resolve_question question(struct storm *w, struct dns_name *name)
 {
-	static const uint8_t flags[] = {
-		0, 0, 0, RESOLVE_DO, RESOLVE_NO_CACHE, RESOLVE_REFRESH, RESOLVE_LOOKED};
+	static const uint8_t flags[] = {0, 0, 0, RESOLVE_DO, RESOLVE_NO_CACHE, RESOLVE_LOOKED};
 	static const struct conf_ttl brief = {.min_s = 0, .max_s = 1};
 	char text[32];
 
