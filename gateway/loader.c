@@ -10,6 +10,7 @@
 
 #include "gateway/base/container.h"
 #include "gateway/base/grow.h"
+#include "gateway/base/thread.h"
 
 #define NICENESS 10 /* beside workers that answer */
 #define TOLD_MAX 4096
@@ -102,6 +103,8 @@ static void woken(struct loop_waker *w)
 
 int loader_start(struct loader *l, const struct loader_job *job)
 {
+	int error;
+
 	if (l->busy)
 		return -EBUSY;
 	l->job = *job;
@@ -109,12 +112,12 @@ int loader_start(struct loader *l, const struct loader_job *job)
 	atomic_store(&l->done, false);
 	if (l->job.previous)
 		policy_ref(l->job.previous);
-	if (pthread_create(&l->thread, NULL, run, l)) {
+	error = thread_start(&l->thread, 0, run, l);
+	if (error)
 		policy_unref(l->job.previous);
-		return -EAGAIN;
-	}
-	l->busy = true;
-	return 0;
+	else
+		l->busy = true;
+	return error;
 }
 
 bool loader_busy(const struct loader *l)

@@ -2,6 +2,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/container.h"
 #include "gateway/base/log.h"
+#include "gateway/base/thread.h"
 #include "gateway/probe.h"
 #include "gateway/serve/tcp.h"
 #include "gateway/serve/tun.h"
@@ -403,7 +404,6 @@ static void *run(void *arg)
 int worker_start(const struct worker_config *config, struct worker **ret)
 {
 	struct worker *w = calloc(1, sizeof *w);
-	pthread_attr_t attr;
 	int error;
 
 	if (!w)
@@ -427,10 +427,7 @@ int worker_start(const struct worker_config *config, struct worker **ret)
 	if (error)
 		goto fail;
 	loop_on_turn_end(w->loop, &w->turn_hook);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	error = -pthread_create(&w->thread, &attr, run, w);
-	pthread_attr_destroy(&attr);
+	error = thread_start(&w->thread, STACK_BYTES, run, w);
 	if (error)
 		goto fail;
 	*ret = w;

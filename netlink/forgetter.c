@@ -6,13 +6,13 @@
 #include "netlink/forgetter.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
+#include "gateway/base/thread.h"
 #include "netlink/conntrack_internal.h"
 
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -230,12 +230,7 @@ static void *run(void *arg)
 /* With the lock. */
 static void start(struct forgetter *f)
 {
-	sigset_t all, old;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	f->started = pthread_create(&f->thread, NULL, run, f) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	f->started = thread_start(&f->thread, 0, run, f) == 0;
 	if (!f->started)
 		count_add_shared(&f->n_errors, 1); /* the next request tries again */
 }
