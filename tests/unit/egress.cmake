@@ -1,6 +1,6 @@
 foreach(test test_egress_dial test_egress_group test_egress_own test_egress_udp test_egress_threads)
   tungate_test(${test} tg_egress tg_loop tg_base PkgConfig::URING)
-  target_sources(${test} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/egress_stage.c)
+  target_sources(${test} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/egress_stage.c ${CMAKE_CURRENT_LIST_DIR}/hand_clock.c)
 endforeach()
 tungate_threads(test_egress_threads)
 foreach(test test_egress_socks5 test_egress_http test_egress_guard)

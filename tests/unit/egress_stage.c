@@ -225,10 +225,8 @@ int stage_teardown(void **state)
 
 	if (st->dialer)
 		egress_dialer_stop(st->dialer, stage_stopped, st);
-	for (int i = 0; i < 1000 && st->dialer && !st->stopped; i++)
-		(void)loop_turn(st->loop, 10);
-	if (st->dialer && !st->stopped)
-		return -1;
+	if (st->dialer)
+		HAND_UNTIL(st->stopped, (void)loop_turn(st->loop, 10));
 	egress_set_unref(st->set);
 	for (size_t i = 0; i < 4; i++)
 		server_close(&st->servers[i]);
@@ -266,11 +264,17 @@ void stage_set(struct stage *st)
 	egress_set_unref(old);
 }
 
-void stage_turn(struct stage *st, int64_t wait_ms)
+void stage_serve(struct stage *st)
 {
-	assert_int_equal(loop_turn(st->loop, wait_ms), 0);
+	assert_int_equal(loop_turn(st->loop, 1), 0);
 	for (size_t i = 0; i < 4; i++)
 		server_look(&st->servers[i]);
+}
+
+void stage_turn(struct stage *st, int64_t ms)
+{
+	hand_clock_move_ms(ms);
+	stage_serve(st);
 }
 
 /* --- dials --- */

@@ -1,5 +1,6 @@
 /* A dialer on a loop of its own, and servers that behave as a test wants: each accepted connection
- * plays a script, byte for byte. All in one thread: the servers are looked at between the turns. */
+ * plays a script, byte for byte. All in one thread: the servers are looked at between the turns.
+ * The clock stands still but in stage_turn(), and so in STAGE_UNTIL(). */
 #ifndef TUNGATE_TESTS_EGRESS_STAGE_H
 #define TUNGATE_TESTS_EGRESS_STAGE_H
 
@@ -15,6 +16,7 @@
 #include <cmocka.h>
 
 #include "gateway/egress/egress_internal.h"
+#include "tests/unit/hand_clock.h"
 
 /* Steps of a script: what is expected to come, and what is then sent. */
 struct play {
@@ -78,8 +80,9 @@ void stage_set(struct stage *st); /* makes or remakes the set of what was config
 void server_open(struct server *s, const char *address, const struct play *play);
 void server_open_at(struct server *s, const struct ip_port *at, const struct play *play);
 unsigned fds_open(void);
-void server_close(struct server *s); /* its port refuses from now on */
-void stage_turn(struct stage *st, int64_t wait_ms);
+void server_close(struct server *s);	       /* its port refuses from now on */
+void stage_serve(struct stage *st);	       /* a turn, in no time */
+void stage_turn(struct stage *st, int64_t ms); /* … in which so much passes */
 
 void call_start(struct stage *st, struct call *c, unsigned egress, const char *host, uint16_t port);
 void call_start_at(struct stage *st, struct call *c, unsigned egress, const struct ip_port *at);
@@ -87,7 +90,7 @@ void call_done(struct egress_dial *dial, int fd, unsigned egress, int error);
 
 #define STAGE_UNTIL(st, what)                                                                      \
 	do {                                                                                       \
-		for (int turns_ = 0; turns_ < 3000 && !(what); turns_++)                           \
+		for (int turns_ = 0; turns_ < 20000 && !(what); turns_++)                          \
 			stage_turn(st, 1);                                                         \
 		assert_true(what);                                                                 \
 	} while (0)

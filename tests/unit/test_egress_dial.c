@@ -45,7 +45,7 @@ static void expect_bytes(int fd, const char *text)
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		ssize_t n;
 
-		assert_int_equal(poll(&p, 1, 1000), 1);
+		assert_int_equal(poll(&p, 1, HAND_CLOCK_LIMIT_MS), 1);
 		n = recv(fd, buf + got, sizeof buf - got, MSG_DONTWAIT);
 		assert_true(n > 0);
 		got += (size_t)n;
@@ -366,7 +366,7 @@ static void a_proxy_that_hangs(void **state)
 
 		assert_int_equal(outcome(st, CONF_EGRESS_SOCKS5, hangs[i], &c), -ETIMEDOUT);
 		took = loop_now_ms(st->loop) - began;
-		assert_true(took >= 140 && took < 1000);
+		assert_in_range(took, 149, 250);
 		/* Once the request is on its way, it may be the target that does not answer. */
 		assert_int_equal(info_of(st, 0).up, i >= 2);
 	}

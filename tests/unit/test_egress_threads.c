@@ -137,7 +137,7 @@ static void workers_share_a_set(void **state)
 		assert_int_equal(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
 	}
 	while (atomic_load(&finished) < WORKERS) {
-		stage_turn(st, 1);
+		stage_serve(st);
 		look_at_it(st);
 	}
 	for (size_t i = 0; i < WORKERS; i++) {

@@ -83,16 +83,12 @@ static void peer_open(struct peer *p, const char *address)
 static size_t peer_take(struct stage *st, struct peer *p, uint8_t *buf, size_t size,
 	struct sockaddr_storage *ret_from)
 {
-	for (int i = 0; i < 1000; i++) {
-		socklen_t len = sizeof *ret_from;
-		ssize_t n = recvfrom(p->fd, buf, size, 0, (struct sockaddr *)ret_from, &len);
+	socklen_t len = sizeof *ret_from;
+	ssize_t n;
 
-		if (n >= 0)
-			return (size_t)n;
-		stage_turn(st, 1);
-	}
-	fail_msg("no datagram came");
-	return 0;
+	HAND_UNTIL((n = recvfrom(p->fd, buf, size, 0, (struct sockaddr *)ret_from, &len)) >= 0,
+		stage_serve(st));
+	return (size_t)n;
 }
 
 static void peer_say(
