@@ -56,7 +56,8 @@ static size_t types_split(uint32_t type, uint32_t ret[SET_FIELDS_MAX])
 static void single_layout(uint32_t type, uint32_t size, bool host_order, struct layout *ret)
 {
 	ret->n = 1;
-	ret->fields[0] = (struct set_field){type, (uint8_t)size, host_order};
+	ret->fields[0] =
+		(struct set_field){.type = type, .size = (uint8_t)size, .host_order = host_order};
 }
 
 static int sizes_check(struct layout *l, uint32_t size, const char *what, const struct why *why)
@@ -95,15 +96,14 @@ static int integer_settle(struct set_field *f, const struct set_kind_integer *to
 	return f->size == 1 || (f->size && f->size == told->size) ? 0 : -EINVAL;
 }
 
-static int key_layout(const struct set_kind *k, struct layout *ret, const struct why *why)
+static int key_fields(const struct set_kind *k, struct layout *ret, const struct why *why)
 {
 	uint32_t types[SET_FIELDS_MAX] = {0};
 	size_t n = types_split(k->key_type, types);
 
-	*ret = (struct layout){0};
 	if (n < 2 && k->n_fields < 2) {
 		single_layout(k->key_type, k->key_size, k->key_host_order, ret);
-		return sizes_check(ret, k->key_size, "key", why);
+		return 0;
 	}
 	/* Where the type does not tell the fields, their sizes do. */
 	if (k->n_fields > 1 && k->n_fields != n) {
@@ -114,13 +114,25 @@ static int key_layout(const struct set_kind *k, struct layout *ret, const struct
 	for (size_t i = 0; i < n; i++) {
 		struct set_field *f = &ret->fields[i];
 
-		*f = (struct set_field){
-			types[i], k->n_fields == n ? k->field_size[i] : 0, k->key_host_order};
+		*f = (struct set_field){.type = types[i],
+			.size = k->n_fields == n ? k->field_size[i] : 0,
+			.host_order = k->key_host_order};
 		if (f->type == SET_TYPE_INTEGER && integer_settle(f, &k->integers[i]))
 			return refuse(why, "its %s field is a number whose form is not told",
 				ordinals[i]);
 	}
-	return sizes_check(ret, k->key_size, "key", why);
+	return 0;
+}
+
+static int key_layout(const struct set_kind *k, struct layout *ret, const struct why *why)
+{
+	int err;
+
+	*ret = (struct layout){0};
+	err = key_fields(k, ret, why);
+	for (size_t i = 0; i < ret->n; i++)
+		ret->fields[i].network_order = k->flags & NFT_SET_INTERVAL;
+	return err ? err : sizes_check(ret, k->key_size, "key", why);
 }
 
 static int value_layout(const struct set_kind *k, struct layout *ret, const struct why *why)
@@ -135,7 +147,8 @@ static int value_layout(const struct set_kind *k, struct layout *ret, const stru
 	}
 	ret->n = n;
 	for (size_t i = 0; i < n; i++)
-		ret->fields[i] = (struct set_field){types[i], 0, k->data_host_order};
+		ret->fields[i] =
+			(struct set_field){.type = types[i], .host_order = k->data_host_order};
 	return sizes_check(ret, k->data_size, "value", why);
 }
 

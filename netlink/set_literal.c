@@ -197,9 +197,10 @@ static int typed_write(
 	case A_PORT:
 		return port_write(text, ret);
 	case A_NUMBER:
-		return named_number_write(t->names, field, field->host_order, text, ret);
+		return named_number_write(
+			t->names, field, field->host_order && !field->network_order, text, ret);
 	case A_HOST_NUMBER:
-		return named_number_write(t->names, field, true, text, ret);
+		return named_number_write(t->names, field, !field->network_order, text, ret);
 	}
 	return -EINVAL;
 }

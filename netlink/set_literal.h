@@ -19,6 +19,9 @@ struct set_field {
 	uint32_t type;
 	uint8_t size;
 	bool host_order; /* an integer without a type of its own */
+	/* Of a set of intervals: all numbers are, whatever their type says, so that ranges compare;
+	 * nft's rules turn around what they look up. */
+	bool network_order;
 };
 
 /* Bytes that elements of the type have; 0: the type does not tell, or is not known. */
