@@ -6,6 +6,8 @@
 #include "gateway/base/clock.h"
 #include "gateway/screen.h"
 
+#define SHOWN_MAX 10000
+
 static const char *ago(struct json_object *n, const char *key, char *buf)
 {
 	int64_t at_s = screen_number(n, key), now_s = clock_wall_s();
@@ -30,16 +32,23 @@ static void print_name(struct json_object *n)
 
 static void print_all(struct json_object *all)
 {
-	for (size_t i = 0; i < screen_count(all); i++)
+	size_t n = screen_count(all);
+
+	for (size_t i = 0; i < n && i < SHOWN_MAX; i++)
 		print_name(json_object_array_get_idx(all, i));
-	if (screen_count(all) == 0)
+	if (n == 0)
 		puts("nothing is learned");
+	if (n > SHOWN_MAX)
+		printf("and more: these are the %d asked last; status tells the files of all\n",
+			SHOWN_MAX);
 }
 
 int cmd_learned(const struct cmd_args *a)
 {
 	struct json_object *q = client_request("learned");
 
+	if (!(a->given & CMD_JSON))
+		json_object_object_add(q, "limit", json_object_new_int(SHOWN_MAX + 1));
 	if (a->rule)
 		json_object_object_add(q, "rule", json_object_new_string(a->rule));
 	return client_run(a, q, print_all);

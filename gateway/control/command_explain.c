@@ -79,7 +79,7 @@ static struct json_object *sets_json(struct daemon *d, const struct daemon_expla
 {
 	struct json_object *all = json_object_new_array();
 
-	if (answer_of(e) == CONF_ANSWER_BLOCK || answer_of(e) == CONF_ANSWER_LOCAL)
+	if (answer_of(e) != CONF_ANSWER_REAL)
 		return all;
 	for (unsigned i = 0; i < POLICY_ALSO_MAX; i++)
 		if (e->also >> i & 1)

@@ -557,7 +557,8 @@ static void learned_names_are_shown(void **state)
 	assert_int_equal(run(f, "learned --rule work --json @"), 0);
 	assert_has(f->out, "\"verified_at\":1700000002");
 	assert_int_equal(run(f, "learned --rule gone @"), 1);
-	assert_string_equal(f->err, "tungate: rule: no check learns names for gone\n");
+	assert_string_equal(f->err, "tungate: rule: no check learns names for gone; "
+				    "allowed: work, x\n");
 	assert_int_equal(run(f, "status @"), 0);
 	assert_has(f->out, "learned    work         /var/lib/learned  names 1  learned 3  "
 			   "unlearned 4\n");

@@ -452,6 +452,10 @@ static void learned_names_are_shown(void **state)
 	r = peer_ask(f, &p, "{\"cmd\":\"learned\",\"rule\":\"none\"}");
 	assert_int_equal(json_object_array_length(at(r, "result")), 0);
 	json_object_put(r);
+	r = peer_ask(f, &p, "{\"cmd\":\"learned\",\"limit\":2}");
+	assert_int_equal(json_object_array_length(at(r, "result")), 2);
+	assert_string_equal(text_at(r, "result.0.name"), "l0.test");
+	json_object_put(r);
 	assert_refused(f, &p, "{\"cmd\":\"learned\",\"rule\":\"gone\"}", 404);
 	assert_refused(f, &p, "{\"cmd\":\"learned\",\"rule\":7}", 400);
 	assert_refused(f, &p, "{\"cmd\":\"learned\",\"name\":\"a.test\"}", 400);
