@@ -1,26 +1,9 @@
 #include "gateway/control/input.h"
+#include "gateway/base/grow.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int reserve(struct control_input *in, size_t size)
-{
-	size_t cap = in->cap ? in->cap : CONTROL_PIECE_MAX;
-	char *grown;
-
-	while (cap < size)
-		cap *= 2;
-	if (cap == in->cap)
-		return 0;
-	grown = realloc(in->bytes, cap);
-	if (!grown)
-		return -ENOMEM;
-	in->bytes = grown;
-	in->cap = cap;
-	return 0;
-}
 
 int control_input_feed(struct control_input *in, const char *bytes, size_t len)
 {
@@ -34,7 +17,7 @@ int control_input_feed(struct control_input *in, const char *bytes, size_t len)
 		in->from = 0;
 		in->upto = held;
 	}
-	err = reserve(in, held + len);
+	err = room_grow((void **)&in->bytes, &in->cap, held, len, 1);
 	if (err)
 		return err;
 	memcpy(in->bytes + in->upto, bytes, len);

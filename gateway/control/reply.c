@@ -1,4 +1,5 @@
 #include "gateway/control/reply.h"
+#include "gateway/base/grow.h"
 
 #include <json-c/json.h>
 #include <stdarg.h>
@@ -8,26 +9,9 @@
 
 /* --- text --- */
 
-static bool reserve(struct control_reply *r, size_t more)
-{
-	size_t cap = r->cap ? r->cap : 1024;
-	char *grown;
-
-	while (cap < r->len + more)
-		cap *= 2;
-	if (cap == r->cap)
-		return true;
-	grown = realloc(r->text, cap);
-	if (!grown)
-		return false;
-	r->text = grown;
-	r->cap = cap;
-	return true;
-}
-
 void reply_bytes(struct control_reply *r, const char *bytes, size_t len)
 {
-	if (r->broken || !reserve(r, len)) {
+	if (r->broken || room_grow((void **)&r->text, &r->cap, r->len, len, 1)) {
 		r->broken = true;
 		return;
 	}

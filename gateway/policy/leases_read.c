@@ -12,6 +12,7 @@
  *
  * Names come from whoever asks for a lease, so they are believed in their own zone only: one label,
  * or something below `domain`. Else a guest's phone could call itself www.bank.example. */
+#include "gateway/base/grow.h"
 #include "gateway/policy/leases_internal.h"
 
 #include <errno.h>
@@ -212,6 +213,7 @@ static int lease_add(struct leases_reading *r, const struct dns_name *name,
 {
 	struct leases *l = r->l;
 	struct lease *lease;
+	int err;
 
 	if (l->n == LEASES_MAX) {
 		if (!r->full)
@@ -220,15 +222,9 @@ static int lease_add(struct leases_reading *r, const struct dns_name *name,
 		r->full = true;
 		return 0;
 	}
-	if (l->n == r->room) {
-		size_t room = r->room ? r->room * 2 : 64;
-		struct lease *grown = realloc(l->leases, room * sizeof *grown);
-
-		if (!grown)
-			return -ENOMEM;
-		l->leases = grown;
-		r->room = room;
-	}
+	err = room_grow((void **)&l->leases, &r->room, l->n, 1, sizeof *l->leases);
+	if (err)
+		return err;
 	lease = &l->leases[l->n];
 	*lease = (struct lease){.name = *name, .addr = *addr, .order = (uint32_t)l->n};
 	lease->has_mac = who && word_mac(*who, lease->mac);

@@ -1,5 +1,6 @@
 #include "gateway/serve/tcp.h"
 #include "gateway/base/container.h"
+#include "gateway/base/grow.h"
 #include "gateway/base/wire.h"
 #include "gateway/base/descriptors.h"
 
@@ -111,23 +112,6 @@ static void idle_restart(struct connection *c)
 
 static void sent(struct loop_op *op, int32_t res, uint8_t *data, bool last);
 
-static bool reserve(struct bytes *b, size_t more)
-{
-	size_t cap = b->cap ? b->cap : 512;
-	uint8_t *grown;
-
-	while (cap < b->len + more)
-		cap *= 2;
-	if (cap == b->cap)
-		return true;
-	grown = realloc(b->v, cap);
-	if (!grown)
-		return false;
-	b->v = grown;
-	b->cap = cap;
-	return true;
-}
-
 static void mark_dirty(struct connection *c)
 {
 	if (c->dirty)
@@ -143,7 +127,7 @@ static void queue_answer(struct connection *c, const uint8_t *msg, size_t len)
 	if (c->closing)
 		return;
 	if (c->out.len + len + 2 > OUT_BYTES_MAX || c->tcp->out_bytes + len + 2 > OUT_TOTAL_MAX ||
-		!reserve(&c->out, len + 2)) {
+		room_grow((void **)&c->out.v, &c->out.cap, c->out.len, len + 2, 1)) {
 		connection_close(c);
 		return;
 	}
