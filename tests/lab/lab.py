@@ -288,7 +288,7 @@ class Lab(FarEnds):
         return done.stdout.split("\n")[:-1]
 
     def curl(self, url, *options, part="cl", check=True):
-        return self.run(part, "curl", "-sS", "-m", "8", *options, url, check=check)
+        return self.run(part, "curl", "-sS", "-m", "20", *options, url, check=check)
 
     def dnsmasq(self, *options, part="gw", user="nobody"):
         """A dnsmasq that reads nothing of this machine; returns when it listens."""

@@ -155,7 +155,7 @@ def test_many_first_connections_at_a_time(gw, lab, family):
             sock.connect_ex((target, 80))
             socks.append(sock)
         for sock in socks:
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.sendall(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
         for sock in socks:
             assert b"200 OK" in sock.recv(4096)
@@ -195,7 +195,7 @@ def test_ping(gw, lab, part, family):
     with web_of_any_name(lab) as upstream:
         moved(gw, upstream)
         target = fake(gw, f"ping-{part}-{family.name[-1].lower()}.carry.test", family, part)
-        done = lab.run(part, "ping", flag(family), "-c", "3", "-i", "0.05", "-W", "3", target)
+        done = lab.run(part, "ping", flag(family), "-c", "3", "-i", "0.05", "-W", "20", target)
         assert "3 packets transmitted, 3 received" in done.stdout, done.stdout
 
 
@@ -233,7 +233,7 @@ def test_an_upload_through_a_narrow_uplink(gw, lab, family):
         sock, _ = tcp_connect(lab, fake(gw, "web.test", family), port=9001)
         assert isinstance(sock, socket.socket), sock
         far, _ = listener.accept()
-        far.settimeout(5)
+        far.settimeout(30)
         with sock, far:
             sender = threading.Thread(target=sock.sendall, args=(noise,))
             sender.start()
@@ -329,7 +329,7 @@ def test_the_other_family_carries(gw, lab, part, family):
         done = lab.run(part, "ping", flag(family), "-c", "1", "-W", "3", target, check=False)
         assert "nreachable" in done.stdout and "+1 errors" in done.stdout, done.stdout
         straight = fake(gw, name, other, part)
-        assert " 1 received" in lab.run(part, "ping", flag(other), "-c", "1", "-W", "3", straight).stdout
+        assert " 1 received" in lab.run(part, "ping", flag(other), "-c", "1", "-W", "20", straight).stdout
         assert len(upstream.queries) == 2  # the verdict of the pair's other address knows them from the cache
 
 

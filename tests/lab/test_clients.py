@@ -46,7 +46,7 @@ def known(lab):
     for source, target in ((ADULT[0], "192.168.77.1"), (KID[0], "192.168.78.1"), (ADULT[1], "fd77::1"),
                            (KID[1], "fd78::1"),
                            (ADULT[2], "2001:db8:77::1"), (KID[2], "2001:db8:78::1")):
-        lab.run("cl", "ping", "-c1", "-W2", "-I", source, target)
+        lab.run("cl", "ping", "-c1", "-W20", "-I", source, target)
 
 
 def config(rules, **sections):
@@ -126,7 +126,7 @@ def test_a_new_address_of_the_same_host(gateway, lab, intercept):
     lab.run("cl", "ip", "addr", "add", f"{new}/64", "dev", "eth1", "nodad")
     lab.run("cl", "ip", "-6", "rule", "add", "from", new, "lookup", "78")
     try:
-        lab.run("cl", "ping", "-c1", "-W2", "-I", new, "2001:db8:78::1")
+        lab.run("cl", "ping", "-c1", "-W20", "-I", new, "2001:db8:78::1")
         wait_for(lambda: blocked(gw, new), "it is known", 2)
     finally:
         lab.run("cl", "ip", "addr", "del", f"{new}/64", "dev", "eth1")

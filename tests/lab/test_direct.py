@@ -201,7 +201,7 @@ def test_one_question_for_all_that_follows(gw, lab, far, family, part):
                 assert where(sock) == FIRST[family]
         with opened(lab, target, part=part) as sock:
             assert where(sock) == FIRST[family]
-        assert " 1 received" in lab.run(part, "ping", flag(family), "-c", "1", "-W", "3", target).stdout
+        assert " 1 received" in lab.run(part, "ping", flag(family), "-c", "1", "-W", "20", target).stdout
         assert far.asked(name) == 1
         real, life_s = elements(lab, target)
         assert real == FIRST[family] and life_s == ELEMENT_S
@@ -289,7 +289,7 @@ def test_udp_reject(gw, lab, far, family, part, known):
     assert all(refused(lab, target, port, part) for port in (443, 7777, 500, 443))
     with opened(lab, target, part=part) as sock:
         assert where(sock) == FIRST[family]
-    assert " 1 received" in lab.run(part, "ping", flag(family), "-c", "1", "-W", "3", target).stdout
+    assert " 1 received" in lab.run(part, "ping", flag(family), "-c", "1", "-W", "20", target).stdout
     assert refused(lab, target, 7777, part)
 
 

@@ -499,7 +499,7 @@ def test_a_list_that_changed_is_read_at_reload(gateway, lab):
 def test_no_query_is_lost_while_reloading(gateway, lab):
     gw = gateway()
     with lab.connect("8.8.8.8") as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         for i in range(20):
             for k in range(20):
                 sock.send(question(f"r{i}x{k}.test" if k % 2 else f"r{i}x{k}.real.test").to_wire())

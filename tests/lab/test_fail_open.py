@@ -24,20 +24,20 @@ def took_s(condition, within_s, what):
 
 
 def asked_quickly(lab, server, tcp=False, timeout_s=0.2, part="cl"):
-    """The addresses of web.test, None if there is no answer at once."""
+    """The addresses of web.test, None if there is no answer by then."""
     try:
         return addresses(lab.ask("web.test", server=server, tcp=tcp, timeout_s=timeout_s, part=part))
     except (TimeoutError, OSError, EOFError):
         return None
 
 
-def old_way(lab):
-    return all(asked_quickly(lab, server, tcp, part=part) == REAL
+def old_way(lab, timeout_s=0.2):
+    return all(asked_quickly(lab, server, tcp, timeout_s, part) == REAL
                for server in SERVERS for tcp in (False, True) for part in ("cl", "gw"))
 
 
-def new_way(lab):
-    return all(is_fake(asked_quickly(lab, server, tcp, part=part) or [])
+def new_way(lab, timeout_s=0.2):
+    return all(is_fake(asked_quickly(lab, server, tcp, timeout_s, part) or [])
                for server in SERVERS for tcp in (False, True) for part in ("cl", "gw"))
 
 
@@ -63,10 +63,10 @@ def test_an_orderly_stop_leaves_nothing(gateway, lab, intercept):
         sock.settimeout(0.2)
         gw.signal(signal.SIGTERM)
         took_s(lambda: asked_quickly(lab, "8.8.8.8") == REAL, 1, "the old way")
-        sock.settimeout(1)
+        sock.settimeout(PATIENCE_S)
         assert ask_again() == REAL
     assert gw.end() == 0
-    assert old_way(lab)
+    assert old_way(lab, PATIENCE_S)
     assert lab.snapshot() == before
     assert sysctls(lab) == before_sysctls
     assert lab.run("gw", "nft", "list", "ruleset").stdout == ""
@@ -227,6 +227,8 @@ def test_a_gateway_that_hangs_lets_go_and_takes_up_again(gateway, lab, intercept
         gw.signal(signal.SIGCONT)
     assert took < 3.3
     took_s(lambda: new_way(lab), 2, "interception again")
+    gw.wait_log("interception has lapsed")
+    gw.wait_log("interception is back")
     assert "hello" in lab.curl("http://web.test/").stdout
 
 
@@ -238,7 +240,7 @@ def test_a_flush_of_the_ruleset_does_no_harm(gateway, lab, intercept):
     lab.nft("table ip other {\nchain x { }\n}")
     for _ in range(3):
         lab.run("gw", "nft", "flush", "ruleset")
-        assert new_way(lab)
+        assert new_way(lab, PATIENCE_S)
         assert "hello" in lab.curl("http://web.test/").stdout
     assert "table inet tungate" in lab.run("gw", "nft", "list", "tables").stdout
     assert lab.run("gw", "nft", "delete", "table", "inet", "tungate", check=False).returncode != 0
@@ -283,7 +285,7 @@ def test_rules_and_routes_that_somebody_deletes_are_put_back(gateway, lab, inter
                      ["route", "flush", "proto", "198"]):
         lab.run("gw", "ip", family, *deletion)
         wait_for(lambda: lab.snapshot() == before, f"after ip {' '.join(deletion)} all is as it was", 3)
-    assert new_way(lab)
+    assert new_way(lab, PATIENCE_S)
     assert "hello" in lab.curl("http://web.test/").stdout
 
 
@@ -297,11 +299,11 @@ def test_lan_interfaces_that_come_later_are_served(gateway, lab, intercept):
             lab.run(part, "ip", "link", "set", device, "up")
             lab.run(part, "ip", "addr", "add", address, "dev", device)
         took_s(lambda: is_fake(asked_quickly(lab, "192.168.79.1") or []), 2, "the new interface is served")
-        assert is_fake(asked_quickly(lab, "192.168.79.1", tcp=True))
-        assert is_fake(asked_quickly(lab, "8.8.8.8"))
+        assert is_fake(asked_quickly(lab, "192.168.79.1", True, PATIENCE_S))
+        assert is_fake(asked_quickly(lab, "8.8.8.8", False, PATIENCE_S))
     finally:
         lab.run("cl", "ip", "link", "del", "eth9")
-    assert new_way(lab)
+    assert new_way(lab, PATIENCE_S)
 
 
 # --- what was answered stays ---

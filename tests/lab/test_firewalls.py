@@ -40,7 +40,7 @@ def assert_fake_addresses_carry(lab):
         # A lost first packet would cost a second.
         page, connected_s = lab.curl("http://web.test/", family, "-w", "%{time_connect}").stdout.rsplit("\n", 1)
         assert page == "hello from web.test" and float(connected_s) < 0.9
-        assert " 1 received" in lab.run("cl", "ping", family, "-c", "1", "-W", "5", "web.test").stdout
+        assert " 1 received" in lab.run("cl", "ping", family, "-c", "1", "-W", "20", "web.test").stdout
         assert "hello from web.test" in lab.curl("http://web.test/", family, part="gw").stdout
 
 

@@ -202,7 +202,7 @@ def test_it_goes_by_the_mark(lab, gateway, second_uplink, zone, far, intercept, 
     with lab.watch("gw", "wan0") as usual, lab.watch("gw", "wan1") as marked:
         target = ask(lab, "a.v.test", family, part)
         assert who(lab, target, part).startswith(target)
-        lab.run(part, "ping", "-4" if family == socket.AF_INET else "-6", "-c", "1", "-W", "3", target)
+        lab.run(part, "ping", "-4" if family == socket.AF_INET else "-6", "-c", "1", "-W", "20", target)
         assert to(usual, target) == []
         assert {p.protocol for p in to(marked, target)} == {6, 1 if family == socket.AF_INET else 58}
         assert who(lab, OTHER[family], part).startswith(OTHER[family])

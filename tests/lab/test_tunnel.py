@@ -57,7 +57,7 @@ def test_each_protocol_goes_by_it(gw, lab, part, family):
             for _ in range(3):
                 sock.send(b"x")
                 assert sock.recv(100).split()[0].decode() == ROUTER[family]
-        done = lab.run(part, "ping", flag(family), "-c", "3", "-i", "0.02", "-W", "3", target)
+        done = lab.run(part, "ping", flag(family), "-c", "3", "-i", "0.02", "-W", "20", target)
         assert " 3 received" in done.stdout
         if part == "cl":
             with Wire(lab, family) as wire:
@@ -83,7 +83,7 @@ def test_its_smaller_packets(gw, lab, part, family):
         listener.listen()
         sock, _ = tcp_connect(lab, target, port=port, part=part)
         far, _ = listener.accept()
-        far.settimeout(5)
+        far.settimeout(30)
         with sock, far:
             sender = threading.Thread(target=sock.sendall, args=(noise,))
             sender.start()

@@ -153,7 +153,7 @@ def test_carrying_by_all_workers(gateway, lab, workers, intercept):
                 sock.connect_ex((target, 80))
                 socks.append(sock)
             for sock in socks:
-                sock.settimeout(5)
+                sock.settimeout(30)
                 sock.sendall(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
                 assert b"200 OK" in sock.recv(4096)
         finally:

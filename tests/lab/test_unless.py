@@ -154,7 +154,7 @@ def test_the_answer_does_not_wait_and_the_first_packet_does(lab, gw, zone):
         with pytest.raises(OSError):
             sock.getpeername()  # nobody has accepted it
         zone.release()
-        sock.settimeout(5)
+        sock.settimeout(30)
         assert greeting(sock) == HERE[0]
 
 
@@ -236,7 +236,7 @@ def test_two_clients_share_the_pair_and_the_verdict(lab, gw, zone):
             socks[-1].connect_ex((next(iter(targets)), PORT))
         zone.release()
         for sock in socks:
-            sock.settimeout(5)
+            sock.settimeout(30)
             assert greeting(sock) == HERE[0]
     finally:
         for sock in socks:
@@ -285,7 +285,7 @@ def test_a_reload_while_it_is_being_found_out(lab, gw, zone):
         (lab.dir / "here.txt").write_text("192.0.2.0/24\n")
         gw.result("reload")
         zone.release()
-        sock.settimeout(5)
+        sock.settimeout(30)
         assert greeting(sock) == "proxy"
     assert way(lab, "late.test")[0] == "proxy"
 

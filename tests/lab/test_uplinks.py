@@ -47,7 +47,7 @@ def test_the_mark_of_an_egress_picks_the_uplink(gateway, lab, second_uplink, int
         with lab.connect(target, part, port=7777) as sock:
             sock.send(b"x")
             assert sock.recv(100)
-        lab.run(part, "ping", flag(family), "-c", "1", "-W", "3", target)
+        lab.run(part, "ping", flag(family), "-c", "1", "-W", "20", target)
         seen = packets(marked)
         assert len(seen) > 5 and {p.protocol for p in seen} in ({6, 17, 1}, {6, 17, 58}) and packets(usual) == []
         # New connections go the new way after a reload; the pair stays.

@@ -10,6 +10,7 @@ import yaml
 from lab import PROGRAM, base_config, merged, rcode, wait_for
 from scripted import Scripted
 from upstreams import SECURE, answered, behind, server
+from waiting import moment
 
 GOOD, AT, AT6 = "10.50.0.1", "10.99.0.54", "2001:db8:99::54"
 BOTH = ["60 A " + AT, "60 AAAA " + AT6]
@@ -98,8 +99,9 @@ def test_the_bootstrap_is_slow_in_one_family(gateway, lab, up, boot):
     """RFC 8305: it is not waited for."""
     boot.fault("silence", type="AAAA")
     gw = gateway(named(up, "tls", boot, lab))
-    reply = gw.ask("a.test", timeout_s=2)
-    answered(reply, GOOD)
+    start = moment()
+    answered(gw.ask("a.test"), GOOD)
+    assert moment() - start < 2
     assert up.queries()[0]["client"] == "10.99.0.1"
 
 
@@ -140,7 +142,7 @@ def test_the_last_good_addresses_are_kept(gateway, lab, up, boot, transport):
     assert sorted(kept["wan"]["dns.test"]) == [AT, AT6]
     boot.end()
     gw.start()
-    answered(gw.ask("b.test", timeout_s=2), GOOD)
+    answered(gw.ask("b.test"), GOOD)
     gw.stop()
     assert addresses_on_disk(lab) == kept
 

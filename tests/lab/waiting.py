@@ -1,6 +1,7 @@
 """Waiting and measuring on a machine that has others to serve, too.
 
 wait_for() is the only way to wait: a poll with an end. What took how long is told by moment() - moment(): a Took."""
+import contextlib
 import os
 import threading
 import time
@@ -80,13 +81,15 @@ def moment():
 
 
 def wait_for(condition, what, timeout_s=PATIENCE_S):
-    """The first true value of condition(), polled; fails with `what` when it does not come."""
+    """The first true value of condition(), polled; fails with `what` when it does not come. A question in it that gets no
+    answer in time is asked again."""
     began = moment()
     end_s = began.at_s + timeout_s
     while True:
-        value = condition()
-        if value:
-            return value
+        with contextlib.suppress(TimeoutError):
+            value = condition()
+            if value:
+                return value
         if time.monotonic() > end_s:
             left_s = timeout_s - (moment() - began).own_s
             if left_s <= 0:
