@@ -383,9 +383,11 @@ static struct entry *find_same(const struct names *t, const struct entry *e)
 	return at;
 }
 
-/* The file's names instead of ours, but for those that could not be written. Under both locks. */
+/* The file's names instead of ours, but for those that could not be written; fresh gets the rest of
+ * ours, to be freed by who has time for it. Under both locks. */
 static void merge(struct learned *l, struct names *fresh, int64_t now_s)
 {
+	struct names old;
 	struct entry *newer;
 
 	for (const struct entry *e = fresh->newest; e; e = e->older)
@@ -409,8 +411,9 @@ static void merge(struct learned *l, struct names *fresh, int64_t now_s)
 		learned_filter_sub(l, e);
 	}
 	fresh->version += l->names.version + 1; /* who is copying begins anew */
-	learned_names_empty(&l->names);
+	old = l->names;
 	l->names = *fresh;
+	*fresh = old;
 	(void)learned_names_sort(&l->names, now_s);
 	l->next_old_s = INT64_MIN;
 	learned_bound(l);
@@ -422,6 +425,7 @@ static void use_reading(struct learned *l, struct reading *r, int64_t now_s)
 	pthread_mutex_lock(&l->lock);
 	merge(l, &r->names, now_s);
 	pthread_mutex_unlock(&l->lock);
+	learned_names_empty(&r->names);
 	free(l->head.text);
 	l->head = r->head;
 	l->lines = r->lines;
