@@ -10,6 +10,8 @@ from lab import addresses, ede, question, rcode, rdata, ttls, wait_for
 from scripted import Scripted
 from waiting import moment
 
+pytestmark = pytest.mark.by_the_clock
+
 
 @pytest.fixture
 def short(up):
