@@ -6,7 +6,7 @@
 #include "netlink/elements.h"
 
 #define ELEMENT_FOREVER	  UINT64_MAX /* permanent */
-#define ELEMENT_CHAIN_MAX 128
+#define ELEMENT_CHAIN_MAX 256	     /* NFT_CHAIN_MAXNAMELEN */
 
 struct element_found {
 	uint8_t key[ELEMENT_KEY_MAX], key_size;

@@ -12,6 +12,7 @@ struct nlmsghdr;
 #define SET_KEY_MAX	64
 #define SET_FIELDS_MAX	16
 #define SET_KIND_FIELDS SET_FIELDS_MAX
+#define SET_CHAIN_MAX	256 /* NFT_CHAIN_MAXNAMELEN */
 
 struct set_kind {	/* of the answer to NFT_MSG_GETSET, or of an NFT_MSG_NEWSET event */
 	uint32_t flags; /* NFT_SET_* */
@@ -39,10 +40,10 @@ struct set_form {
 	uint8_t client_family;	      /* that the client must have, IP_NONE: not there */
 	uint8_t key[SET_KEY_MAX];     /* the literals filled in */
 	uint8_t value[SET_KEY_MAX];
-	uint8_t kept_size; /* of value: what tells it from others; of a verdict, too */
-	bool verdict;	   /* a verdict map's */
-	int32_t code;	   /* NF_ACCEPT, NFT_JUMP, … */
-	char chain[128];   /* of jump and goto */
+	uint8_t kept_size;	   /* of value: what tells it from others; of a verdict, too */
+	bool verdict;		   /* a verdict map's */
+	int32_t code;		   /* NF_ACCEPT, NFT_JUMP, … */
+	char chain[SET_CHAIN_MAX]; /* of jump and goto */
 };
 /* 0; -EINVAL: the set is none of this kind, or does not fit the template; why (size bytes) says it
  * in a few words: "its second field is a port, 'lan0' is none". */

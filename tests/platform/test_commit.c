@@ -958,6 +958,27 @@ static void no_such_chain(void **state)
 	assert_false(is_in(&map, "192.0.2.2"));
 }
 
+/* A chain's name may be as long as the kernel lets it be, somebody's or ours. */
+static void long_chain(void **state)
+{
+	struct commit_target map = target("v", 4, 0);
+	char chain[240], command[300];
+
+	(void)state;
+	memset(chain, 'x', sizeof chain - 1);
+	chain[sizeof chain - 1] = 0;
+	snprintf(command, sizeof command, "nft 'add chain inet u %s'", chain);
+	must(command);
+	snprintf(command, sizeof command, "nft 'add element inet u v { 192.0.2.1 : jump %s }'",
+		chain);
+	must(command);
+	assert_int_equal(result(add(&map, "192.0.2.1", "drop")), 0);
+	assert_true(has_value(&map, "192.0.2.1", "drop"));
+	snprintf(command, sizeof command, "jump %s", chain);
+	assert_int_equal(result(add(&map, "192.0.2.2", command)), 0);
+	assert_true(has_value(&map, "192.0.2.2", command));
+}
+
 /* Sequence numbers wrap within days; an error of the message that has 0 is none of the batch. */
 static void sequence_numbers_wrap(void **state)
 {
@@ -1077,8 +1098,8 @@ int main(void)
 		TEST(deleted_between_rounds), ASKED(deleted_between_rounds), TEST(another_kind),
 		ASKED(another_kind), TEST(another_size), TEST(no_timeouts), TEST(others_commit_too),
 		TEST(not_explained), OLD(not_explained), TEST(no_such_chain), OLD(no_such_chain),
-		ASKED(no_such_chain), TEST(sequence_numbers_wrap), TEST(outgrown), ASKED(outgrown),
-		TEST(answers_lost), TEST(features)};
+		ASKED(no_such_chain), TEST(long_chain), TEST(sequence_numbers_wrap), TEST(outgrown),
+		ASKED(outgrown), TEST(answers_lost), TEST(features)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);

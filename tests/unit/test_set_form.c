@@ -441,7 +441,7 @@ static void maps_take_verdicts(void **state)
 		{"jump foo", NFT_JUMP, "foo"}, {"goto accept", NFT_GOTO, "accept"}};
 	static const char *const wrong[] = {
 		"jump", "jump ", "goto", "accepted", "queue", "0x10", "jump a b", ""};
-	char why[128], chain[200] = "jump ";
+	char why[128], chain[SET_CHAIN_MAX + 8] = "jump ";
 	struct set_form f;
 
 	(void)state;
@@ -454,11 +454,11 @@ static void maps_take_verdicts(void **state)
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
 		assert_int_equal(make("verdict4", NULL, wrong[i], &f, why), -EINVAL);
 	refused("verdict4", NULL, "reject", "its value is a verdict, 'reject' is none");
-	memset(chain + 5, 'c', 127);
+	memset(chain + 5, 'c', SET_CHAIN_MAX - 1);
 	f = form("verdictc", "$addr . 443", chain);
 	assert_true(f.interval && f.concat && f.verdict);
 	assert_string_equal(f.chain, chain + 5);
-	chain[132] = 'c';
+	chain[5 + SET_CHAIN_MAX - 1] = 'c';
 	assert_int_equal(make("verdictc", "$addr . 443", chain, &f, why), -EINVAL);
 }
 
