@@ -602,7 +602,7 @@ def test_a_scan_does_not_push_out_what_is_asked_again_and_again(gateway, lab, up
     up.set_zone({"*": ["3600 A 10.50.0.1"]})
     gw = gateway(over(up, {"size": "1k"}))
     hot = [f"hot{i}.test" for i in range(10)]
-    for part in range(20):
+    for part in range(10):
         for name in hot * (2 if part == 0 else 1):
             assert addresses(gw.ask(name)) == ["10.50.0.1"]
         fill(lab, f"scan{part}-", 1000)
