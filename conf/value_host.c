@@ -44,8 +44,11 @@ int conf_strings_add(struct conf_reader *r, struct conf_strings *strings, const 
 	return 0;
 }
 
+/* Without "./", so that who writes it so means the same file. */
 const char *conf_path_absolute(struct conf_reader *r, const char *text)
 {
+	while (text[0] == '.' && text[1] == '/')
+		text += 1 + strspn(text + 1, "/");
 	return text[0] == '/' ? text
 			      : arena_printf(r->scratch, "%s/%s",
 					strcmp(r->folder, "/") ? r->folder : "", text);

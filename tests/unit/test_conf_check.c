@@ -197,7 +197,8 @@ static void its_file_is_nobody_elses(void **state)
 	} cases[] = {{"c.txt", "lists.de"}, {"fake.db", "fakeip.store"},
 		{"cache.db", "cache.store"}, {"pushed.json", "records.store"},
 		{"r.json", "records.files"}, {"lines.json", "records.lines_file"},
-		{"leases", "leases.files"}, {"t.yaml", "the configuration"}};
+		{"leases", "leases.files"}, {"t.yaml", "the configuration"},
+		{"./c.txt", "lists.de"}, {".//./t.yaml", "the configuration"}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
