@@ -42,7 +42,7 @@ static struct set_kind told(const char *name)
 static int make(
 	const char *set, const char *key, const char *value, struct set_form *ret, char why[128])
 {
-	char key_text[256], value_text[256];
+	char key_text[256], value_text[512];
 	struct conf_set conf = {0};
 	struct set_kind kind = told(set);
 
