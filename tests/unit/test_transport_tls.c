@@ -112,8 +112,7 @@ static void scene_close(struct scene *k)
 		transport_close(&k->s->askers[i].try);
 	transports_stop(k->s->transports, stage_stopped, k->s);
 	k->s->transports = NULL;
-	for (int i = 0; i < 1000 && !k->s->stopped; i++)
-		stage_turn(k->s);
+	STAGE_UNTIL(k->s, k->s->stopped);
 	pthread_join(k->server.thread, NULL);
 	close(k->server.listener);
 	SSL_CTX_free(k->server.ctx);
@@ -187,7 +186,7 @@ static void one_that_says_nothing(void **state)
 	ask(k.s, 1);
 	stage_play(k.s, 100);
 	transport_close(&k.s->askers[1].try);
-	play_until_over(k.s, 0, 1);
+	play_time_until_over(k.s, 0);
 	assert_int_equal(k.s->askers[0].error, -ETIMEDOUT);
 	assert_int_equal(k.s->askers[1].failures, 0);
 	scene_close(&k);
@@ -202,8 +201,7 @@ static void one_that_speaks_no_tls(void **state)
 	k.s->conf.at.port = k.s->peer->port;
 	stage_server(k.s);
 	ask(k.s, 0);
-	while (!k.s->peer->n_conns)
-		stage_turn(k.s);
+	STAGE_UNTIL(k.s, k.s->peer->n_conns);
 	assert_int_equal(send(k.s->peer->conns[0].fd, "220 hello there\r\n", 17, 0), 17);
 	k.s->peer->conns[0].reads = false;
 	play_until_over(k.s, 0, 1);

@@ -5,6 +5,7 @@
 #define TUNGATE_TESTS_TRANSPORT_STAGE_H
 
 #include "gateway/transport/conn_internal.h"
+#include "tests/unit/hand_clock.h"
 
 #define PEER_CONNS_MAX 400
 #define PEER_HELD_MAX  1024
@@ -56,7 +57,6 @@ struct asker {
 	unsigned answers, failures, told; /* told: messages that were not its answer */
 	int error;
 	size_t len;
-	int64_t asked_ms, over_ms;
 	bool picky;	      /* takes nothing */
 	bool patient;	      /* wants to know of slow servers; asks `opens` then */
 	unsigned slow;	      /* how often it was told */
@@ -83,7 +83,8 @@ struct stage {
 struct stage *stage_open(enum conf_transport transport);
 void stage_server(struct stage *s); /* anew, from s->conf */
 void stage_turn(struct stage *s);
-void stage_play(struct stage *s, int64_t ms);
+void stage_play(struct stage *s, int64_t ms); /* so much time passes; else the clock stands still */
+#define STAGE_UNTIL(s, what) HAND_UNTIL(what, stage_turn(s))
 void stage_stopped(void *arg);
 void stage_close(struct stage *s); /* no descriptor may be left */
 
@@ -91,6 +92,7 @@ void stage_close(struct stage *s); /* no descriptor may be left */
 struct asker *ask(struct stage *s, unsigned i);
 int ask_try(struct stage *s, unsigned i);
 void play_until_over(struct stage *s, unsigned first, unsigned n);
+void play_time_until_over(struct stage *s, unsigned i);
 void assert_answered(const struct stage *s, unsigned first, unsigned n);
 unsigned conns_now(const struct stage *s); /* ours that are not closing */
 
