@@ -32,7 +32,7 @@ static bool reverse_address(const struct explaining *x, struct ip_addr *ret)
 
 	if (!dns_name_reverse_address(x->q->name, address, &size))
 		return false;
-	*ret = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	*ret = ip_addr_of(address, size);
 	return true;
 }
 

@@ -26,6 +26,11 @@ struct ip_addr ip_addr_v6(const void *sixteen_bytes)
 	return a;
 }
 
+struct ip_addr ip_addr_of(const void *bytes, size_t size)
+{
+	return size == 4 ? ip_addr_v4(bytes) : ip_addr_v6(bytes);
+}
+
 size_t ip_addr_size(const struct ip_addr *a)
 {
 	return a->family == IP_V4 ? 4 : a->family == IP_V6 ? 16 : 0;
@@ -34,6 +39,14 @@ size_t ip_addr_size(const struct ip_addr *a)
 bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b)
 {
 	return a->family == b->family && memcmp(a->b, b->b, sizeof a->b) == 0;
+}
+
+bool ip_addr_is_among(const struct ip_addr *a, const struct ip_addr *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ip_addr_equal(&v[i], a))
+			return true;
+	return false;
 }
 
 bool ip_addr_is_loopback(const struct ip_addr *a)

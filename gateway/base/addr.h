@@ -31,9 +31,11 @@ struct ip_port {
 #define IP_TEXT_MAX 72
 
 struct ip_addr ip_addr_v4(const void *four_bytes);
-struct ip_addr ip_addr_v6(const void *sixteen_bytes); /* a v4-mapped one comes back as v4 */
-size_t ip_addr_size(const struct ip_addr *a);	      /* 4, 16, or 0 for IP_NONE */
+struct ip_addr ip_addr_v6(const void *sixteen_bytes);	   /* a v4-mapped one comes back as v4 */
+struct ip_addr ip_addr_of(const void *bytes, size_t size); /* 4 or 16, as ip_addr_size() has it */
+size_t ip_addr_size(const struct ip_addr *a);		   /* 4, 16, or 0 for IP_NONE */
 bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b);
+bool ip_addr_is_among(const struct ip_addr *a, const struct ip_addr *v, size_t n);
 bool ip_addr_is_loopback(const struct ip_addr *a);
 bool ip_addr_is_link_local(const struct ip_addr *a);
 /* RFC 1918, the shared space of RFC 6598, unique local ones (RFC 4193). */

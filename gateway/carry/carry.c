@@ -291,7 +291,7 @@ struct told {
 static void note_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	const struct told *t = arg;
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	struct ip_addr a = ip_addr_of(address, size);
 
 	real_told(t->carry, t->client, &a, t->name, ttl_s);
 }

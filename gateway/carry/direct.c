@@ -106,7 +106,7 @@ struct pick {
 static void pick_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct pick *pick = arg;
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	struct ip_addr a = ip_addr_of(address, size);
 
 	if (size != pick->size || ip_addr_size(&a) != size || !carry_is_far(pick->carry, &a))
 		return;

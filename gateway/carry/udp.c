@@ -174,10 +174,7 @@ static bool is_peer(const struct udp_flow *f, const struct ip_addr *a)
 {
 	unsigned n = f->n_peers < UDP_PEERS_MAX ? f->n_peers : UDP_PEERS_MAX;
 
-	for (unsigned i = 0; i < n; i++)
-		if (ip_addr_equal(&f->peers[i], a))
-			return true;
-	return false;
+	return ip_addr_is_among(a, f->peers, n);
 }
 
 /* Whom the client takes it to be from. */

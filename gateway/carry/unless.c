@@ -83,7 +83,7 @@ struct look {
 static void look_at(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct asking *k = ((struct look *)arg)->k;
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	struct ip_addr a = ip_addr_of(address, size);
 
 	if (ttl_s < k->ttl_s)
 		k->ttl_s = ttl_s;

@@ -7,7 +7,7 @@
 
 static void add_address(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	struct ip_addr a = ip_addr_of(address, size);
 	char text[IP_TEXT_MAX];
 
 	(void)ttl_s;

@@ -330,7 +330,7 @@ int list_prefix_parse_strict(const char *text, size_t len, struct ip_prefix *ret
 		bits -= MAPPED_BITS;
 	}
 	more = mask(bytes, size, bits);
-	ret->addr = size == 4 ? ip_addr_v4(bytes) : ip_addr_v6(bytes);
+	ret->addr = ip_addr_of(bytes, size);
 	ret->len = (uint8_t)bits;
 	return more ? -ERANGE : 0;
 }

@@ -23,7 +23,7 @@ int list_range_prefix(const uint8_t *address, size_t size, uint64_t bits, struct
 		return -EINVAL;
 	memcpy(masked, address, size);
 	host_clear(masked, size, (unsigned)bits);
-	ret->addr = size == 4 ? ip_addr_v4(masked) : ip_addr_v6(masked);
+	ret->addr = ip_addr_of(masked, size);
 	if (size == 16 && ret->addr.family == IP_V4)
 		bits -= MAPPED_BITS; /* a shorter one would have lost the mark */
 	ret->len = (uint8_t)bits;

@@ -46,7 +46,7 @@ static const struct dns_name *reverse_name(const struct query *q)
 
 	if (!dns_name_reverse_address(&q->dns->name, address, &size))
 		return NULL;
-	a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	a = ip_addr_of(address, size);
 	return leases_name(q->gen->leases, &a);
 }
 

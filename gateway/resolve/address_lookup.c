@@ -171,14 +171,11 @@ static void lookup_fired(struct loop_timer *timer)
 static void address_take(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct lookup_family *f = arg;
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	struct ip_addr a = ip_addr_of(address, size);
 
-	if (f->n == SERVER_ADDRESSES_MAX || !server_address_is_usable(&a))
+	if (f->n == SERVER_ADDRESSES_MAX || !server_address_is_usable(&a) ||
+		ip_addr_is_among(&a, f->v, f->n))
 		return;
-	for (size_t i = 0; i < f->n; i++) {
-		if (ip_addr_equal(&f->v[i], &a))
-			return;
-	}
 	f->v[f->n++] = a;
 	if (ttl_s < f->lookup->ttl_s)
 		f->lookup->ttl_s = ttl_s;

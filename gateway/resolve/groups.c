@@ -369,10 +369,7 @@ static bool server_is_at(struct server *s, const struct ip_addr *a)
 	struct ip_addr known[SERVER_ADDRESSES_MAX];
 	size_t n = server_addresses_get(s, known);
 
-	for (size_t i = 0; i < n; i++)
-		if (ip_addr_equal(&known[i], a))
-			return true;
-	return false;
+	return ip_addr_is_among(a, known, n);
 }
 
 bool resolve_is_server(const struct resolve_groups *g, const struct ip_addr *a)

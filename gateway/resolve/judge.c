@@ -23,7 +23,7 @@ static bool is_among(const struct conf_prefixes *prefixes, const struct ip_addr 
 static void look_at(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct sight *s = arg;
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	struct ip_addr a = ip_addr_of(address, size);
 
 	(void)ttl_s;
 	s->ignored |= is_among(&s->rules->ignore_ip, &a);
@@ -73,22 +73,13 @@ struct addresses {
 	size_t n;
 };
 
-static bool contains(const struct addresses *set, const struct ip_addr *a)
-{
-	for (size_t i = 0; i < set->n; i++) {
-		if (ip_addr_equal(&set->v[i], a))
-			return true;
-	}
-	return false;
-}
-
 static void gather(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct addresses *set = arg;
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	struct ip_addr a = ip_addr_of(address, size);
 
 	(void)ttl_s;
-	if (set->n < SAME_MAX && !contains(set, &a))
+	if (set->n < SAME_MAX && !ip_addr_is_among(&a, set->v, set->n))
 		set->v[set->n++] = a;
 }
 
@@ -105,7 +96,7 @@ bool judge_same(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 	if (of_a.n != of_b.n)
 		return false;
 	for (size_t i = 0; i < of_a.n; i++) {
-		if (!contains(&of_b, &of_a.v[i]))
+		if (!ip_addr_is_among(&of_a.v[i], of_b.v, of_b.n))
 			return false;
 	}
 	return true;

@@ -38,7 +38,7 @@ static void take_address(void *arg, const uint8_t *address, size_t size, uint32_
 
 	if (k->n == TOLD_MAX)
 		return;
-	k->v[k->n++] = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	k->v[k->n++] = ip_addr_of(address, size);
 	if (ttl_s < k->ttl_s)
 		k->ttl_s = ttl_s;
 }

@@ -19,7 +19,7 @@ static bool address_is_inside(const struct ip_addr *a)
 static bool drop(void *arg, const uint8_t *address, size_t size)
 {
 	const struct resolver *r = arg;
-	struct ip_addr a = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	struct ip_addr a = ip_addr_of(address, size);
 
 	/* a.b: of a v4-mapped address too it is the IPv4 one that leads into a pool. */
 	return address_is_inside(&a) ||

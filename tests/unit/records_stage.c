@@ -145,8 +145,7 @@ static void visit(void *arg, const struct record *record)
 	(void)arg;
 	assert_int_equal(dns_rdata_check(record->type, record->rdata, record->len), 0);
 	if (record->type == DNS_A || record->type == DNS_AAAA) {
-		struct ip_addr a =
-			record->len == 4 ? ip_addr_v4(record->rdata) : ip_addr_v6(record->rdata);
+		struct ip_addr a = ip_addr_of(record->rdata, record->len);
 
 		(void)ip_addr_format(&a, text);
 	} else if (record->type == DNS_CNAME || record->type == DNS_PTR || record->type == DNS_NS) {

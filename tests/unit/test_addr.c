@@ -30,14 +30,20 @@ static void addresses_are_read_and_written(void **state)
 		"fd00:198:18::5", "fe80::1"};
 	static const char *const bad[] = {"", " ", "1.2.3", "1.2.3.4 ", " 1.2.3.4", "1.2.3.256",
 		"01.2.3.4x", ":::", "1::2::3", "fe80::1%lo", "[::1]", "1.2.3.4/32", "x"};
+	struct ip_addr a, b, all[COUNT(same)];
 	char text[IP_TEXT_MAX];
-	struct ip_addr a;
 
 	(void)state;
+	for (size_t i = 0; i < COUNT(same); i++)
+		all[i] = addr(same[i]);
 	for (size_t i = 0; i < COUNT(same); i++) {
 		a = addr(same[i]);
 		assert_string_equal(ip_addr_format(&a, text), same[i]);
 		assert_int_equal(ip_addr_size(&a), strchr(same[i], ':') ? 16 : 4);
+		b = ip_addr_of(a.b, ip_addr_size(&a));
+		assert_true(ip_addr_equal(&a, &b));
+		assert_true(ip_addr_is_among(&a, all, i + 1));
+		assert_false(ip_addr_is_among(&a, all, i));
 	}
 	for (size_t i = 0; i < COUNT(bad); i++)
 		assert_int_equal(ip_addr_parse(bad[i], &a), -EINVAL);
