@@ -1,6 +1,7 @@
 #include "netlink/monitor.h"
 #include "netlink/monitor_internal.h"
 #include "netlink/rt.h"
+#include "netlink/subscribe.h"
 
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -30,35 +31,9 @@ struct monitor {
 	_Alignas(struct nlmsghdr) uint8_t pieces[PIECES][PIECE_BYTES];
 };
 
-static int subscribe(int bus, int size, const int *groups, size_t n, int *ret_fd)
+static int filter_nft(int fd)
 {
-	struct sockaddr_nl local = {.nl_family = AF_NETLINK};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, bus);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	/* Needs a right that a subscriber may lack; a short queue is told by ENOBUFS. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
-	r = bus == NETLINK_NETFILTER ? monitor_filter_nft(fd, NULL, 0) : monitor_filter_route(fd);
-	if (r < 0)
-		goto fail;
-	if (bind(fd, (struct sockaddr *)&local, sizeof local) < 0) {
-		r = -errno;
-		goto fail;
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i],
-			    sizeof groups[i]) < 0) {
-			r = -errno;
-			goto fail;
-		}
-	}
-	*ret_fd = fd;
-	return 0;
-fail:
-	close(fd);
-	return r;
+	return monitor_filter_nft(fd, NULL, 0);
 }
 
 int monitor_open(monitor_set_visit *visit, void *arg, struct monitor **ret)
@@ -78,10 +53,11 @@ int monitor_open(monitor_set_visit *visit, void *arg, struct monitor **ret)
 		m->at[i] = (struct iovec){m->pieces[i], PIECE_BYTES};
 		m->messages[i].msg_hdr = (struct msghdr){.msg_iov = &m->at[i], .msg_iovlen = 1};
 	}
-	r = subscribe(NETLINK_NETFILTER, QUEUE_NFT_BYTES, nft_groups, 1, &m->nft);
+	r = netlink_subscribe(
+		NETLINK_NETFILTER, QUEUE_NFT_BYTES, filter_nft, nft_groups, 1, &m->nft);
 	if (r == 0)
-		r = subscribe(NETLINK_ROUTE, QUEUE_ROUTE_BYTES, route_groups,
-			sizeof route_groups / sizeof route_groups[0], &m->route);
+		r = netlink_subscribe(NETLINK_ROUTE, QUEUE_ROUTE_BYTES, monitor_filter_route,
+			route_groups, sizeof route_groups / sizeof route_groups[0], &m->route);
 	if (r < 0) {
 		monitor_close(m);
 		return r;

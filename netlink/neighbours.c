@@ -3,6 +3,7 @@
  * number (neighbours_internal.h). */
 #include "netlink/neighbours_internal.h"
 #include "netlink/rt_internal.h"
+#include "netlink/subscribe.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -216,31 +217,9 @@ static int filter_families(int fd)
 	return r < 0 ? -errno : 0;
 }
 
-static int subscribe(int *ret)
-{
-	struct sockaddr_nl local = {.nl_family = AF_NETLINK};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-	int group = RTNLGRP_NEIGH, size = QUEUE_BYTES, r;
-
-	if (fd < 0)
-		return -errno;
-	/* Needs a right that we may lack; a short queue is told by ENOBUFS. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
-	r = filter_families(fd);
-	if (r == 0 && (bind(fd, (struct sockaddr *)&local, sizeof local) < 0 ||
-			      setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group,
-				      sizeof group) < 0))
-		r = -errno;
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	*ret = fd;
-	return 0;
-}
-
 int neighbours_new(struct neighbours **ret)
 {
+	static const int groups[] = {RTNLGRP_NEIGH};
 	struct neighbours *n = calloc(1, sizeof *n);
 	int r;
 
@@ -252,7 +231,8 @@ int neighbours_new(struct neighbours **ret)
 	(void)getrandom(n->key, sizeof n->key, GRND_NONBLOCK);
 	r = rt_open(&n->rt);
 	if (r == 0)
-		r = subscribe(&n->fd);
+		r = netlink_subscribe(
+			NETLINK_ROUTE, QUEUE_BYTES, filter_families, groups, 1, &n->fd);
 	if (r == 0)
 		r = table_read(n);
 	if (r < 0) {
