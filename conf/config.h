@@ -163,11 +163,12 @@ struct conf_upstream {
 	unsigned timeout_ms; /* a try */
 	unsigned total_ms;   /* all tries: 5 s, or the timeout if that is longer */
 	struct conf_mark mark;
-	int via;	/* egress, -1: none */
-	int bootstrap;	/* upstream, -1: none */
-	char *ca;	/* absolute path, NULL: the system's store */
-	int fallback;	/* upstream, -1: none */
-	bool downgrade; /* the fall-back may be less encrypted */
+	int via;		     /* egress, -1: none */
+	int bootstrap;		     /* upstream, -1: none */
+	char *ca;		     /* absolute path, NULL: the system's store */
+	unsigned ca_line, ca_column; /* belong behind ca; as below */
+	int fallback;		     /* upstream, -1: none */
+	bool downgrade;		     /* the fall-back may be less encrypted */
 	enum conf_all_down all_down;
 	enum conf_rebind rebind;
 	unsigned health_ms; /* 0: off */
@@ -429,6 +430,7 @@ struct config {
 	size_t n_rules;
 	int default_upstream; /* for names that no rule takes; -1 only if there are no upstreams */
 	char *control_socket;
+	unsigned control_line, control_column; /* of the path; 0: it is the default */
 	unsigned control_mode;
 	char *control_group; /* NULL: none */
 	int log_level;	     /* enum log_level */

@@ -79,7 +79,7 @@ const struct conf_option conf_options[] = {
 			"carried on."},
 
 	{"listen", CONF_MANY, &conf_type_listener, GLOBAL(listen),
-		.items_max = 64, .text = "Addresses to answer on, beside interception."},
+		.items_max = 16, .text = "Addresses to answer on, beside interception."},
 
 	{"clients", CONF_NAMED, .offset = GLOBAL(clients), .item_bytes = sizeof(struct conf_clients),
 		.name_offset = CLIENTS(name), .place_offset = CLIENTS(line), .items_max = CONF_KEYS_MAX,
@@ -139,7 +139,7 @@ const struct conf_option conf_options[] = {
 			"proxy. It must be reachable without this group. The last good addresses are kept in the file "
 			"bootstrap.json in the folder of fakeip.store (nowhere if that is empty), so that the next start does not "
 			"depend on it."},
-	{"upstreams.NAME.ca", CONF_ONE, &conf_type_path, UPSTREAM(ca), .min = 1, .max = 4000,
+	{"upstreams.NAME.ca", CONF_ONE, &conf_type_path_placed, UPSTREAM(ca), .min = 1, .max = 4000,
 		.text = "A file of CA certificates for the tls and https servers. Default: that of the environment variable "
 			"SSL_CERT_FILE, else the system's."},
 	{"upstreams.NAME.fallback", CONF_ONE, &conf_type_upstream, UPSTREAM(fallback),
@@ -566,7 +566,7 @@ const struct conf_option conf_options[] = {
 		.text = "The group that is asked. Default: the first one."},
 
 	{"control", CONF_MAP, .text = "The socket for tungate(8)."},
-	{"control.socket", CONF_ONE, &conf_type_path, GLOBAL(control_socket), .fallback = "/run/tungate.sock",
+	{"control.socket", CONF_ONE, &conf_type_path_placed, GLOBAL(control_socket), .fallback = "/run/tungate.sock",
 		.min = 1, .max = 107,
 		.text = "Its path."},
 	{"control.mode", CONF_ONE, &conf_type_octal, GLOBAL(control_mode), .fallback = "0660",

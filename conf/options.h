@@ -64,15 +64,16 @@ extern const struct conf_type conf_type_bool, conf_type_number, conf_type_worker
 	conf_type_choice, conf_type_bits, conf_type_builtin, conf_type_size, conf_type_share,
 	conf_type_seconds, conf_type_seconds_or_off, conf_type_seconds_bound,
 	conf_type_milliseconds, conf_type_milliseconds_or_off, conf_type_mark, conf_type_path,
-	conf_type_octal, conf_type_text, conf_type_tun, conf_type_interface, conf_type_uid,
-	conf_type_gid, conf_type_group, conf_type_cgroup, conf_type_prefix, conf_type_address,
-	conf_type_pool4, conf_type_pool6, conf_type_ecs, conf_type_listener, conf_type_server,
-	conf_type_server_url, conf_type_pin, conf_type_bind, conf_type_domain, conf_type_except,
-	conf_type_rrtype, conf_type_nftset, conf_type_nftmap, conf_type_ipset, conf_type_set_ttl,
-	conf_type_set_timeout, conf_type_rule, conf_type_upstream, conf_type_egress, conf_type_list,
-	conf_type_list_file, conf_type_list_path, conf_type_list_tag, conf_type_name,
-	conf_type_client, conf_type_rule_client, conf_type_relay_client, conf_type_sniff,
-	conf_type_proxy, conf_type_password_file, conf_type_record, conf_type_rule_record;
+	conf_type_path_placed, conf_type_octal, conf_type_text, conf_type_tun, conf_type_interface,
+	conf_type_uid, conf_type_gid, conf_type_group, conf_type_cgroup, conf_type_prefix,
+	conf_type_address, conf_type_pool4, conf_type_pool6, conf_type_ecs, conf_type_listener,
+	conf_type_server, conf_type_server_url, conf_type_pin, conf_type_bind, conf_type_domain,
+	conf_type_except, conf_type_rrtype, conf_type_nftset, conf_type_nftmap, conf_type_ipset,
+	conf_type_set_ttl, conf_type_set_timeout, conf_type_rule, conf_type_upstream,
+	conf_type_egress, conf_type_list, conf_type_list_file, conf_type_list_path,
+	conf_type_list_tag, conf_type_name, conf_type_client, conf_type_rule_client,
+	conf_type_relay_client, conf_type_sniff, conf_type_proxy, conf_type_password_file,
+	conf_type_record, conf_type_rule_record;
 
 enum {
 	CONF_DOMAIN_MAX = 253,

@@ -71,6 +71,26 @@ static int path_read(struct conf_reader *r, const struct conf_option *o,
 
 const struct conf_type conf_type_path = {"path", "a path", sizeof(char *), NULL, .read = path_read};
 
+/* With its line and column right behind it, for who finds out later that it is of no use. */
+struct placed {
+	char *path;
+	unsigned line, column;
+};
+
+static int path_placed_read(struct conf_reader *r, const struct conf_option *o,
+	const struct conf_node *node, const char *text, void *ret)
+{
+	struct placed placed = {.line = node ? node->line : 0, .column = node ? node->column : 0};
+	int err = path_read(r, o, node, text, &placed.path);
+
+	if (!err)
+		memcpy(ret, &placed, sizeof placed);
+	return err;
+}
+
+const struct conf_type conf_type_path_placed = {
+	"path", "a path", sizeof(struct placed), NULL, .read = path_placed_read};
+
 static int text_read(struct conf_reader *r, const struct conf_option *o,
 	const struct conf_node *node, const char *text, void *ret)
 {

@@ -11,6 +11,7 @@
 #include "gateway/base/log.h"
 
 #define LOG_EVERY_MS 60000
+#define SETS_MAX     4096 /* see writer_set_get() */
 
 static int take_sets(struct generation *g, struct writer *writer)
 {
@@ -64,7 +65,7 @@ static int read_records(struct generation *g, const struct generation_config *c)
 	return records_read(&c->config->records, &complain, &g->records);
 }
 
-static void report_server(void *arg, unsigned line, unsigned column, const char *text)
+static void report_at(void *arg, unsigned line, unsigned column, const char *text)
 {
 	const struct generation_config *c = arg;
 	char whole[512];
@@ -79,7 +80,7 @@ static int make_groups(struct generation *g, const struct generation_config *c)
 		.config = c->config,
 		.egresses = g->egresses,
 		.previous = c->previous ? c->previous->groups : NULL,
-		.report = report_server,
+		.report = report_at,
 		.report_arg = (void *)c,
 	};
 
@@ -123,6 +124,88 @@ int generation_new(const struct generation_config *c, struct generation **ret)
 	*ret = g;
 	return 0;
 }
+
+/* --- check --- */
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* As the writer tells the kernel's sets apart. */
+static bool same_set(const struct conf_set *a, const struct conf_set *b)
+{
+	return a->is_ipset == b->is_ipset && a->nfproto == b->nfproto &&
+	       strcmp(a->name, b->name) == 0 && same_text(a->table, b->table) &&
+	       (!a->is_ipset || same_text(a->key, b->key));
+}
+
+static bool is_among(const struct conf_set *const *sets, size_t n, const struct conf_set *set)
+{
+	for (size_t i = 0; i < n; i++)
+		if (same_set(sets[i], set))
+			return true;
+	return false;
+}
+
+/* The rule that names one set too many; NULL: none does. */
+static const struct conf_rule *set_too_many(
+	const struct config *config, const struct conf_set **sets)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < config->n_rules; i++) {
+		const struct conf_rule *rule = &config->rules[i];
+
+		for (size_t k = 0; k < rule->n_sets; k++) {
+			if (is_among(sets, n, &rule->sets[k]))
+				continue;
+			if (n == SETS_MAX)
+				return rule;
+			sets[n++] = &rule->sets[k];
+		}
+	}
+	return NULL;
+}
+
+static int check_sets(const struct generation_config *c)
+{
+	const struct conf_set **sets = calloc(SETS_MAX, sizeof *sets);
+	const struct conf_rule *rule;
+
+	if (!sets)
+		return -ENOMEM;
+	rule = set_too_many(c->config, sets);
+	free(sets);
+	if (rule)
+		report_at((void *)c, rule->line, rule->column,
+			"rules: more than 4096 sets are named");
+	return rule ? -EINVAL : 0;
+}
+
+int generation_check(const struct config *config, policy_report *report, void *arg)
+{
+	const struct generation_config c = {.config = config, .report = report, .report_arg = arg};
+	struct generation *g = calloc(1, sizeof *g);
+	int errors[4] = {0}, error;
+
+	if (!g)
+		return -ENOMEM;
+	g->refs = 1;
+	error = egress_set_new(config, 0, NULL, &g->egresses);
+	if (!error) {
+		errors[0] = make_groups(g, &c);
+		errors[1] = read_leases(g, &c);
+		errors[2] = read_records(g, &c);
+		errors[3] = check_sets(&c);
+	}
+	for (size_t i = 0; i < 4 && !error; i++)
+		error = errors[i];
+	generation_unref(g);
+	return error;
+}
+
+/* --- generations that share parts --- */
 
 /* All but the policy and its sets, leases and records. */
 static struct generation *copy_rest(struct generation *from)

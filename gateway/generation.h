@@ -46,6 +46,9 @@ struct generation_config {
 	void *report_arg;
 };
 int generation_new(const struct generation_config *config, struct generation **ret);
+/* For `check`: what generation_new() would report of a configuration whose policy could be built;
+ * nothing is kept. 0, -EINVAL after errors were reported, -ENOMEM. */
+int generation_check(const struct config *config, policy_report *report, void *arg);
 /* The same as `from` with another part; everything else is shared. The new part's reference is
  * taken, also after an error. -ENOMEM; a policy also as above: it must come from the same
  * configuration. */

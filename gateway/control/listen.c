@@ -170,6 +170,26 @@ close_fd:
 	return err;
 }
 
+int control_path_check(const char *path)
+{
+	struct sockaddr_un at;
+	struct stat st;
+	char *slash;
+	int error = address_of(path, &at);
+
+	if (error)
+		return error;
+	if (lstat(at.sun_path, &st) == 0)
+		return S_ISSOCK(st.st_mode) ? 0 : -EEXIST;
+	if (errno != ENOENT)
+		return -errno;
+	slash = strrchr(at.sun_path, '/');
+	if (!slash || slash == at.sun_path)
+		return 0;
+	*slash = 0;
+	return stat(at.sun_path, &st) ? -errno : 0;
+}
+
 void control_listener_remove(struct control_listener *l)
 {
 	struct stat st;

@@ -247,7 +247,7 @@ static int groups_init(struct resolve_groups *g, const struct resolve_groups_con
 {
 	const struct conf_cache *cache = &c->config->cache;
 	size_t n = c->config->n_upstreams;
-	int r = guards_hand_on(g, c->previous);
+	int r = guards_hand_on(g, c->previous), error = 0;
 
 	g->groups = calloc(n + 1, sizeof *g->groups);
 	if (r < 0 || !g->groups)
@@ -259,13 +259,14 @@ static int groups_init(struct resolve_groups *g, const struct resolve_groups_con
 	g->max_ttl_s = cache->max_ttl_s;
 	g->negative_ttl_s = cache->negative_ttl_s;
 	g->failure_ttl_s = cache->failure_ttl_s;
-	for (; g->n_groups < n && r == 0; g->n_groups++) {
+	for (; g->n_groups < n && error != -ENOMEM; g->n_groups++) {
 		struct group *group = &g->groups[g->n_groups];
 
 		r = group_init(group, &c->config->upstreams[g->n_groups], c);
 		group->identity = chain_identity(c->config, g->n_groups);
+		error = r < 0 ? r : error; /* the others have theirs told, too */
 	}
-	return r;
+	return error;
 }
 
 int resolve_groups_new(const struct resolve_groups_config *config, struct resolve_groups **ret)

@@ -137,13 +137,15 @@ static int transport_make(struct server *s, const struct conf_server *conf,
 		.mark = mark, .via = s->via, .egress = s->egress, .ca = upstream->ca};
 	char why[128] = "", text[256];
 	int error = transport_server_new(conf, &way, &s->transport, why);
+	bool ca = upstream->ca_line;
 
 	if (!error || error == -ENOMEM)
 		return error;
-	(void)snprintf(text, sizeof text, "upstreams.%s: %s", upstream->name,
-		*why ? why : strerror(-error));
+	(void)snprintf(text, sizeof text, "upstreams.%s.%s: %s", upstream->name,
+		ca ? "ca" : "servers", *why ? why : strerror(-error));
 	if (config->report)
-		config->report(config->report_arg, conf->line, conf->column, text);
+		config->report(config->report_arg, ca ? upstream->ca_line : conf->line,
+			ca ? upstream->ca_column : conf->column, text);
 	return -EINVAL;
 }
 

@@ -211,8 +211,9 @@ void stage_report(void *arg, unsigned line, unsigned column, const char *text)
 {
 	struct stage *st = arg;
 
-	(void)line, (void)column;
+	(void)column;
 	st->reports++;
+	st->report_line = line;
 	(void)snprintf(st->report, sizeof st->report, "%s", text);
 }
 

@@ -36,7 +36,7 @@ struct stage {
 	struct conf_upstream upstreams[4];
 	struct conf_server servers[4][64];
 	struct resolve_groups *groups;
-	unsigned reports;
+	unsigned reports, report_line;
 	char report[256];
 	/* resolve_ask() */
 	struct asked asked[STAGE_ASKED];

@@ -19,7 +19,7 @@
 #include <json-c/json.h>
 
 #include "gateway/control/control.h"
-#include "gateway/policy/records.h"
+#include "gateway/generation.h"
 #include "tests/unit/control_daemon.h"
 
 int tungate_main(int argc, char **argv); /* main() of gateway/main.c */
@@ -59,17 +59,12 @@ int policy_build(const struct policy_build_config *c, struct policy **ret)
 	return 0;
 }
 
-int records_read(
-	const struct conf_records *c, const struct list_sink *complain, struct records **ret)
+int generation_check(const struct config *config, policy_report *report, void *arg)
 {
-	(void)complain;
-	*ret = NULL;
-	return c->n_records ? -EINVAL : 0;
-}
-
-void records_unref(struct records *r)
-{
-	assert_null(r);
+	if (config->records.n_records == 0)
+		return 0;
+	report(arg, true, "t.yaml:9:9: records: wrong");
+	return -EINVAL;
 }
 
 void policy_unref(struct policy *p)
@@ -333,6 +328,26 @@ static void check_tells_errors(void **state)
 	assert_int_equal(run(f, "check -c /nonexistent/x.yaml"), 1);
 	assert_has(f->err, "/nonexistent/x.yaml");
 	assert_int_equal(run(f, "check -c /tmp"), 1);
+}
+
+/* What neither the reader of the configuration nor that of the lists finds. */
+static void check_tells_what_run_would(void **state)
+{
+	struct fixture *f = *state;
+	char text[512];
+
+	assert_int_equal(
+		check(f, GOOD "records: { inline: [{ name: a, type: A, rdata: 1 }] }\n"), 1);
+	assert_has(f->err, "t.yaml:9:9: records: wrong\n");
+	assert_int_equal(check(f, GOOD "control: { socket: t.yaml }\n"), 1);
+	assert_has(f->err, "t.yaml:5:20: control.socket: ");
+	assert_has(f->err, "t.yaml: there is something else than a socket\n");
+	assert_int_equal(check(f, GOOD "control: { socket: gone/s, mode: 0600 }\n"), 1);
+	assert_has(f->err, "/gone/s: No such file or directory\n");
+	serve(f);
+	snprintf(text, sizeof text, GOOD "control: { socket: %s }\n", f->socket);
+	assert_int_equal(check(f, text), 0); /* somebody listens there now: fine */
+	assert_null(strstr(f->err, "control.socket"));
 }
 
 /* --- compile --- */
@@ -687,6 +702,7 @@ int main(void)
 		test(every_command_is_in_the_manual),
 		test(run_takes_a_file),
 		test(check_tells_errors),
+		test(check_tells_what_run_would),
 		test(compile_makes_one_of_many),
 		test(status_is_a_screen_or_json),
 		test(status_has_a_line_for_each_egress),

@@ -387,6 +387,8 @@ static void address_values(void **state)
 	assert_int_equal(c->fakeip.ttl_s, 90);
 	assert_string_equal(c->fakeip.store, "/etc/t/state/fakeip.db");
 	assert_string_equal(c->control_socket, "/etc/t/tg.sock");
+	assert_int_equal(c->control_line, 131);
+	assert_int_equal(c->control_column, 20);
 	assert_int_equal(c->control_mode, 0600);
 	assert_string_equal(c->control_group, "root");
 	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
@@ -771,6 +773,7 @@ static void defaults(void **state)
 	assert_true(c->leases.answer);
 	assert_int_equal(c->default_upstream, 0);
 	assert_string_equal(c->control_socket, "/run/tungate.sock");
+	assert_int_equal(c->control_line, 0);
 	assert_int_equal(c->control_mode, 0660);
 	assert_null(c->control_group);
 	assert_int_equal(c->log_level, LOG_LEVEL_INFO);

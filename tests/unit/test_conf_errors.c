@@ -600,7 +600,7 @@ static void everything_is_bounded(void **state)
 	assert_non_null(strstr(m.text, "2:1: rules: has more than 4096 entries\n"));
 	repeat(text, sizeof text, "listen:\n", "- udp://192.0.2.1\n", 65);
 	assert_null(parse(text, &m));
-	assert_non_null(strstr(m.text, "2:1: listen: has more than 64 entries\n"));
+	assert_non_null(strstr(m.text, "2:1: listen: has more than 16 entries\n"));
 	repeat(text, sizeof text, "gateway: {tun: '", "${TG_TEST_NONE:-a}", 17);
 	strcat(text, "'}");
 	assert_null(parse(text, &m));

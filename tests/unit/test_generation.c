@@ -149,6 +149,70 @@ static void test_faults(void **state)
 	assert_non_null(strstr(told, "/nowhere/gone.txt: No such file or directory"));
 }
 
+/* All that is wrong is told at once, each at its place. */
+static void test_check(void **state)
+{
+	static const char yaml[] =
+		"upstreams:\n"
+		"  one: {servers: [tls://192.0.2.1, tls://192.0.2.2],\n"
+		"    ca: /nowhere/ca.pem}\n"
+		"  two: {servers: [tls://192.0.2.1], ca: /}\n"
+		"leases: {files: [/]}\n"
+		"records: {files: [/nowhere/records.json]}\n"
+		"rules: [{name: all, domain: [.], answer: real, upstream: one}]\n";
+	struct config *config;
+
+	(void)state;
+	assert_int_equal(conf_parse("t.yaml", yaml, strlen(yaml), say, NULL, &config), 0);
+	told[0] = 0;
+	errors = 0;
+	assert_int_equal(generation_check(config, tell, told), -EINVAL);
+	assert_int_equal(errors, 3);
+	assert_non_null(strstr(told, "t.yaml:3:9: upstreams.one.ca: /nowhere/ca.pem: No such "));
+	assert_non_null(strstr(told, "t.yaml:4:41: upstreams.two.ca: /: no certificates in it"));
+	assert_non_null(strstr(told, "/:1:1: warning: leases.files: "));
+	assert_non_null(strstr(told, "/nowhere/records.json:1:1: records: No such file"));
+	conf_free(config);
+}
+
+#define SETS_OF_RULE 63
+
+static int check_sets(unsigned n)
+{
+	struct config *config;
+	char *yaml = NULL;
+	size_t len;
+	FILE *f = open_memstream(&yaml, &len);
+	int error;
+
+	assert_non_null(f);
+	fputs("upstreams: {isp: {servers: [udp://192.0.2.1]}}\nrules:\n", f);
+	for (unsigned i = 0; i < n; i++) {
+		if (i % SETS_OF_RULE == 0)
+			fprintf(f, "%s- {name: r%u, domain: [a%u], answer: real, nftset: [t#none",
+				i ? "]}\n" : "", i, i);
+		fprintf(f, ", 4#t#s%u", i);
+	}
+	fputs("]}\n", f);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(conf_parse("t.yaml", yaml, len, say, NULL, &config), 0);
+	told[0] = 0;
+	error = generation_check(config, tell, told);
+	conf_free(config);
+	free(yaml);
+	return error;
+}
+
+/* One of all rules is the same one. */
+static void test_check_sets(void **state)
+{
+	(void)state;
+	assert_int_equal(check_sets(4095), 0);
+	assert_string_equal(told, "");
+	assert_int_equal(check_sets(4097), -EINVAL);
+	assert_string_equal(told, "t.yaml:68:3: rules: more than 4096 sets are named\n");
+}
+
 /* A flow of before a reload is one of the egress still. */
 static void test_previous(void **state)
 {
@@ -203,6 +267,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_new),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_check_sets),
 		cmocka_unit_test(test_previous),
 		cmocka_unit_test(test_new_leases),
 	};

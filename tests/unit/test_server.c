@@ -390,10 +390,15 @@ static void a_bad_ca_is_reported(void **state)
 		.config = &st->config, .report = stage_report, .report_arg = st};
 	assert_int_equal(server_new(&st->servers[0][0], &st->upstreams[0], &c, &s), -EINVAL);
 	assert_int_equal(st->reports, 1);
-	assert_string_equal(st->report, "upstreams.one: ca: no certificate in it");
+	assert_string_equal(st->report, "upstreams.one.servers: ca: no certificate in it");
+	st->upstreams[0].ca_line = 7;
+	assert_int_equal(server_new(&st->servers[0][0], &st->upstreams[0], &c, &s), -EINVAL);
+	assert_int_equal(st->reports, 2);
+	assert_string_equal(st->report, "upstreams.one.ca: ca: no certificate in it");
+	assert_int_equal(st->report_line, 7);
 	st->server_error = -ENOMEM;
 	assert_int_equal(server_new(&st->servers[0][0], &st->upstreams[0], &c, &s), -ENOMEM);
-	assert_int_equal(st->reports, 1);
+	assert_int_equal(st->reports, 2);
 	assert_null(s);
 }
 
