@@ -43,9 +43,10 @@ static void learn(
 		(void)learned_add(check->learned, &q->dns->name, &why, clock_wall_s());
 }
 
-/* A check of the rule holds for the answer: *ret_decision is what its rule says of q. */
-static bool holds(const struct query *q, const struct policy_rule *rule, const uint8_t *msg,
-	size_t len, struct policy_decision *ret_decision)
+/* True: a check of the rule holds for the answer. The name is learned, and *ret_decision is what
+ * the check's rule says of q. */
+static bool leads_elsewhere(const struct query *q, const struct policy_rule *rule,
+	const uint8_t *msg, size_t len, struct policy_decision *ret_decision)
 {
 	const struct policy *policy = q->gen->policy;
 	const struct policy_check *check;
@@ -74,7 +75,8 @@ size_t check_cached(
 	struct policy_decision decision;
 	struct query again = *q;
 
-	return holds(q, rule, msg, len, &decision) ? query_answer_as(&again, &decision) : 0;
+	return leads_elsewhere(q, rule, msg, len, &decision) ? query_answer_as(&again, &decision)
+							     : 0;
 }
 
 /* p ends before the question is asked anew, so that it never counts twice among what waits. */
@@ -87,7 +89,7 @@ bool check_parked(struct parked *p, const uint8_t *msg, size_t len)
 	struct dns_query dns;
 	size_t n;
 
-	if (!holds(&q, p->rule, msg, len, &decision))
+	if (!leads_elsewhere(&q, p->rule, msg, len, &decision))
 		return false;
 	origin = p->origin;
 	dns = p->q;
