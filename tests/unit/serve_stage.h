@@ -1,5 +1,5 @@
-/* A real loop and the rooms of serve/, before a query engine that the test plays. A message is
- * obeyed by its byte behind the header:
+/* A real loop and the rooms of serve/, before a query engine that the test plays, in no time but
+ * what the test lets pass. A message is obeyed by its byte behind the header:
  *
  *  e  echoed at once
  *  p  parked; stage_release() echoes it
@@ -13,6 +13,7 @@
 #include "gateway/loop/loop.h"
 #include "gateway/query/query.h"
 #include "gateway/serve/socket.h"
+#include "tests/unit/hand_clock.h"
 
 #define STAGE_BIG	 60000
 #define STAGE_PARKED_MAX 1100
@@ -44,7 +45,7 @@ struct query_engine *stage_engine(struct stage *s);
 void stage_query(uint8_t *msg, size_t len, unsigned id, char command);
 void stage_release(struct stage *s, size_t parked);
 
-/* Turns until what is readable on fd, or for ms. */
+/* Turns until something is readable on fd, or, false, for ms. */
 bool stage_turn_until_readable(struct stage *s, int fd, int ms);
 void stage_turns(struct stage *s, unsigned n);
 

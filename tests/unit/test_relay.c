@@ -1,5 +1,6 @@
 /* The relay between real TCP sockets of this host. The test plays both ends in the loop's own
- * thread: what they see is what counts, byte by byte. */
+ * thread: what they see is what counts, byte by byte. The clock stands still but where a test moves
+ * it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,16 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "gateway/base/count.h"
 #include "gateway/carry/relay.h"
+#include "tests/unit/hand_clock.h"
 
-#define FLOWS_MAX   256
-#define PATIENCE_MS 20000
+#define FLOWS_MAX 256
 
 struct fixture {
 	struct loop *l;
@@ -37,14 +37,6 @@ struct ends {
 	int client, egress;
 	int relay_client, relay_egress; /* the relay's, to be looked at only */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* Open descriptors; of these, pipes. */
 static unsigned count_fds(unsigned *ret_pipes)
@@ -101,9 +93,7 @@ static int teardown(void **state)
 	unsigned pipes;
 
 	relay_stop(f->r);
-	for (int i = 0; i < 1000 && !relay_idle(f->r); i++)
-		loop_turn(f->l, 1);
-	assert_true(relay_idle(f->r));
+	HAND_UNTIL(relay_idle(f->r), loop_turn(f->l, 1));
 	relay_free(f->r);
 	loop_free(f->l);
 	assert_int_equal(count_fds(&pipes), f->fds_before);
@@ -165,11 +155,10 @@ static void reset(int fd)
 /* Turns until the end has something to say: bytes, 0, or a negative errno. */
 static ssize_t hear(struct fixture *f, int fd, void *data, size_t max)
 {
-	int64_t until = now_ms() + PATIENCE_MS;
 	ssize_t n;
 
-	while ((n = recv(fd, data, max, MSG_DONTWAIT)) < 0 && errno == EAGAIN && now_ms() < until)
-		assert_int_equal(loop_turn(f->l, 10), 0);
+	HAND_UNTIL((n = recv(fd, data, max, MSG_DONTWAIT)) >= 0 || errno != EAGAIN,
+		assert_int_equal(loop_turn(f->l, 10), 0));
 	return n < 0 ? -errno : n;
 }
 
@@ -209,23 +198,17 @@ static void expect_reset(struct fixture *f, int fd)
 /* As expect_reset(), of one that has heard the end of the stream before. */
 static void expect_broken(struct fixture *f, int fd)
 {
-	int64_t until = now_ms() + PATIENCE_MS;
 	int error = 0;
 	socklen_t len = sizeof error;
 
-	while (!error && now_ms() < until) {
-		loop_turn(f->l, 10);
-		getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
-	}
+	HAND_UNTIL(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error,
+		loop_turn(f->l, 10));
 	assert_true(error == EPIPE || error == ECONNRESET);
 }
 
 static void expect_ended(struct fixture *f, unsigned n)
 {
-	int64_t until = now_ms() + PATIENCE_MS;
-
-	while (f->ended < n && now_ms() < until)
-		assert_int_equal(loop_turn(f->l, 10), 0);
+	HAND_UNTIL(f->ended >= n, assert_int_equal(loop_turn(f->l, 10), 0));
 	assert_int_equal(f->ended, n);
 	assert_int_equal(count_get(&relay_counters(f->r)->live),
 		count_get(&relay_counters(f->r)->flows) - n);
@@ -234,13 +217,13 @@ static void expect_ended(struct fixture *f, unsigned n)
 /* Nothing happens by itself: a relay that asks for what it cannot use would never sleep. */
 static void expect_rest(struct fixture *f)
 {
-	int64_t began = now_ms();
+	int64_t began = hand_clock_real_ms();
 
 	for (int i = 0; i < 3; i++) /* what is under way */
 		loop_turn(f->l, 20);
 	for (int i = 0; i < 5; i++)
 		loop_turn(f->l, 40);
-	assert_true(now_ms() - began > 150);
+	assert_true(hand_clock_real_ms() - began > 150);
 }
 
 /* --- streams --- */
@@ -313,20 +296,24 @@ static void stream_receive(struct stream *s)
 
 static void streams_run(struct fixture *f, struct stream *s, unsigned n)
 {
-	int64_t until = now_ms() + 3 * PATIENCE_MS;
+	int64_t until = hand_clock_real_ms() + HAND_CLOCK_LIMIT_MS;
 	unsigned running = n;
 
-	while (running && now_ms() < until) {
+	while (running) {
 		running = 0;
 		for (unsigned i = 0; i < n; i++) {
+			size_t before = s[i].received;
+
 			if (s[i].sent < s[i].total || !s[i].closed)
 				stream_send(&s[i]);
 			stream_receive(&s[i]);
 			running += !s[i].ended;
+			if (s[i].received > before) /* slow, perhaps, but it goes on */
+				until = hand_clock_real_ms() + HAND_CLOCK_LIMIT_MS;
 		}
 		assert_int_equal(loop_turn(f->l, 0), 0);
+		assert_true(hand_clock_real_ms() < until);
 	}
-	assert_int_equal(running, 0);
 }
 
 static void both_ways(struct fixture *f, int buffer, size_t total, size_t chunk, unsigned pause)
@@ -719,25 +706,35 @@ static void test_a_slow_reader_stops_the_sender(void **state)
 
 /* --- time, bounds --- */
 
+static void pass(struct fixture *f, int64_t ms)
+{
+	for (; ms > 0; ms -= 50) {
+		hand_clock_move_ms(50);
+		assert_int_equal(loop_turn(f->l, 0), 0);
+	}
+}
+
 static void test_idle_flows_are_closed(void **state)
 {
 	struct fixture *f = *state;
 	struct ends e, busy;
-	int64_t began = now_ms();
+	int64_t began = clock_ms();
 
 	assert_int_equal(start(f, &e, 0, (struct relay_flow_config){.idle_ms = 700}), 0);
 	assert_int_equal(start(f, &busy, 0, (struct relay_flow_config){.idle_ms = 700}), 0);
-	while (f->ended < 1 && now_ms() - began < PATIENCE_MS) {
+	while (f->ended < 1 && clock_ms() - began < 20000) {
 		say(busy.client, "x");
 		expect_text(f, busy.egress, "x");
-		loop_turn(f->l, 50);
+		pass(f, 50);
 	}
-	assert_in_range(now_ms() - began, 700, 2500);
+	assert_in_range(clock_ms() - began, 700, 2500);
 	expect_end(f, e.client);
 	expect_end(f, e.egress);
 	assert_int_equal(count_get(&relay_counters(f->r)->idled), 1);
+	while (f->ended < 2 && clock_ms() - began < 20000)
+		pass(f, 50);
 	expect_ended(f, 2); /* now the other, too */
-	assert_in_range(now_ms() - began, 1400, 5000);
+	assert_in_range(clock_ms() - began, 1400, 5000);
 	close(e.client);
 	close(e.egress);
 	close(busy.client);
@@ -748,13 +745,11 @@ static void test_a_flow_that_lives_is_kept_alive(void **state)
 {
 	struct fixture *f = *state;
 	struct ends e;
-	int64_t until = now_ms() + 5500;
 	int on = 0, idle_s = 0;
 	socklen_t len = sizeof on;
 
 	start_plain(f, &e, 0);
-	while (now_ms() < until)
-		loop_turn(f->l, 100);
+	pass(f, 5500);
 	getsockopt(e.relay_client, SOL_SOCKET, SO_KEEPALIVE, &on, &len);
 	assert_int_equal(on, 1);
 	on = 0;
@@ -771,7 +766,6 @@ static void test_no_pipe_is_held_by_idle_flows(void **state)
 	struct fixture *f = *state;
 	struct ends e;
 	char *data = calloc(1, 1 << 20);
-	int64_t until;
 
 	start_plain(f, &e, 0);
 	for (size_t got = 0, sent = 0; got < 8 << 20;) {
@@ -785,8 +779,7 @@ static void test_no_pipe_is_held_by_idle_flows(void **state)
 			break;
 	}
 	assert_true(pipes_now() > 0);
-	for (until = now_ms() + 1800; now_ms() < until;)
-		loop_turn(f->l, 100);
+	pass(f, 1800);
 	assert_int_equal(f->ended, 0);
 	assert_int_equal(pipes_now(), 0);
 	free(data);

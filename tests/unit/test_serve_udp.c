@@ -52,10 +52,7 @@ static void stop(struct world *w)
 {
 	serve_udp_stop(w->udp4);
 	serve_udp_stop(w->udp6);
-	for (unsigned i = 0; !serve_udp_idle(w->udp4) || !serve_udp_idle(w->udp6); i++) {
-		assert_in_range(i, 0, 1000);
-		stage_turns(w->s, 1);
-	}
+	HAND_UNTIL(serve_udp_idle(w->udp4) && serve_udp_idle(w->udp6), stage_turns(w->s, 1));
 }
 
 static int close_world(void **state)
@@ -105,7 +102,7 @@ static void expect_answer(struct world *w, int fd, unsigned id)
 {
 	uint8_t msg[4096];
 
-	assert_true(stage_turn_until_readable(w->s, fd, 2000));
+	assert_true(stage_turn_until_readable(w->s, fd, HAND_CLOCK_LIMIT_MS));
 	assert_int_equal(recv(fd, msg, sizeof msg, 0), QUERY);
 	assert_int_equal(msg[0] << 8 | msg[1], id);
 }
