@@ -46,6 +46,8 @@ static const char *meaning(const struct nl_set *h, int state)
 		       "for ever";
 	case -ENFILE:
 		return "it is full";
+	case -ESRCH:
+		return "the chain of its verdict is not there";
 	default:
 		return strerror(-state);
 	}
