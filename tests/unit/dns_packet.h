@@ -104,6 +104,25 @@ static inline void put_opt(
 	put_bytes(p, options, size);
 }
 
+/* A parsed query for name; opt_ttl < 0: without OPT. */
+static inline struct dns_query query_for(
+	const char *name, unsigned type, unsigned flags, int64_t opt_ttl)
+{
+	bool other_edns = opt_ttl > 0 && (opt_ttl & 0xff0000); /* is answered at once */
+	struct packet p;
+	struct dns_query q;
+	enum dns_rcode rcode;
+
+	put_header(&p, 0xbeef, flags, COUNTS(1, 0, 0, opt_ttl >= 0));
+	put_question(&p, name, type, DNS_CLASS_IN);
+	if (opt_ttl >= 0)
+		put_opt(&p, 1232, (uint32_t)opt_ttl, "", 0);
+	memset(&q, 0xee, sizeof q);
+	assert_int_equal(dns_query_parse(p.b, p.len, &q, &rcode),
+		other_edns ? DNS_PARSE_ANSWER : DNS_PARSE_QUERY);
+	return q;
+}
+
 /* An exact copy on the heap, so that ASan sees a byte read too far. */
 static inline uint8_t *exact(const void *bytes, size_t size)
 {

@@ -1,6 +1,5 @@
 #include "egress_stage.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 
@@ -166,18 +165,6 @@ static bool stage_forbidden(void *arg, const struct ip_port *to)
 
 /* --- the stage --- */
 
-unsigned fds_open(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static int setup_with(void **state, unsigned missing)
 {
 	struct stage *st = calloc(1, sizeof *st);
@@ -192,7 +179,7 @@ static int setup_with(void **state, unsigned missing)
 		return -1;
 	for (size_t i = 0; i < 4; i++)
 		server_init(&st->servers[i]);
-	st->fds = fds_open();
+	st->fds = descriptors_open();
 	if (loop_new(&st->loop))
 		return -1;
 	loop_force_missing(st->loop, missing);
@@ -234,7 +221,7 @@ int stage_teardown(void **state)
 		free(st->egresses[i].of);
 	loop_free(st->loop);
 	free(st);
-	return fds_open() == fds ? 0 : -1; /* none is lost */
+	return descriptors_open() == fds ? 0 : -1; /* none is lost */
 }
 
 struct conf_egress *stage_egress(

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "gateway/egress/egress_internal.h"
+#include "tests/unit/descriptors.h"
 #include "tests/unit/hand_clock.h"
 
 /* Steps of a script: what is expected to come, and what is then sent. */
@@ -79,7 +80,6 @@ struct conf_egress *stage_egress(
 void stage_set(struct stage *st); /* makes or remakes the set of what was configured */
 void server_open(struct server *s, const char *address, const struct play *play);
 void server_open_at(struct server *s, const struct ip_port *at, const struct play *play);
-unsigned fds_open(void);
 void server_close(struct server *s);	       /* its port refuses from now on */
 void stage_serve(struct stage *st);	       /* a turn, in no time */
 void stage_turn(struct stage *st, int64_t ms); /* … in which so much passes */

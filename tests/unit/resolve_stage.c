@@ -6,25 +6,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "tests/unit/descriptors.h"
+
 #define HASH_KEY UINT64_C(0x243f6a8885a308d3)
-
-static unsigned count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 void groups_renew(struct stage *s)
 {
@@ -89,7 +78,7 @@ struct stage *stage_open_at(const char *at, size_t n, enum conf_transport transp
 	struct resolver_config config = {.hash_key = HASH_KEY};
 
 	assert_non_null(s);
-	s->fds = count_fds();
+	s->fds = descriptors_open();
 	s->n = n;
 	s->question.type = DNS_A;
 	for (size_t i = 0; i < n; i++)
@@ -148,7 +137,7 @@ void stage_close(struct stage *s)
 	loop_free(s->loop);
 	for (size_t i = 0; i < s->n; i++)
 		upstream_free(s->up[i]);
-	assert_int_equal(count_fds(), s->fds);
+	assert_int_equal(descriptors_open(), s->fds);
 	free(s);
 }
 

@@ -3,26 +3,10 @@
 #define OPT_SIZE 11
 #define EDE_SIZE 6
 
-/* A parsed query for name; opt_ttl < 0: without OPT. */
-static struct dns_query ask(const char *name, unsigned type, unsigned flags, int64_t opt_ttl)
-{
-	struct packet p;
-	struct dns_query q;
-	enum dns_rcode rcode;
-
-	put_header(&p, 0xbeef, flags, COUNTS(1, 0, 0, opt_ttl >= 0));
-	put_question(&p, name, type, DNS_CLASS_IN);
-	if (opt_ttl >= 0)
-		put_opt(&p, 1232, (uint32_t)opt_ttl, "", 0);
-	memset(&q, 0xee, sizeof q);
-	dns_query_parse(p.b, p.len, &q, &rcode);
-	return q;
-}
-
 static void address_answer_bytes(void **state)
 {
 	static const uint8_t v6[16] = {0xfd, 0, 1, 0x98, [15] = 7};
-	struct dns_query q = ask("A.tesT", DNS_A, DNS_RD | DNS_CD | DNS_AD, -1);
+	struct dns_query q = query_for("A.tesT", DNS_A, DNS_RD | DNS_CD | DNS_AD, -1);
 	uint8_t buf[512];
 	struct dns_writer w;
 	struct packet want;
@@ -39,7 +23,7 @@ static void address_answer_bytes(void **state)
 	assert_int_equal(len, want.len);
 	assert_memory_equal(buf, want.b, len);
 
-	q = ask("A.tesT", DNS_AAAA, 0, 0x8000 | 0x1234);
+	q = query_for("A.tesT", DNS_AAAA, 0, 0x8000 | 0x1234);
 	dns_answer_begin(&w, buf, sizeof buf, &q, DNS_NOERROR, DNS_AA);
 	dns_answer_address(&w, v6, 16, 3600);
 	len = dns_answer_end(&w, DNS_EDE_FORGED);
@@ -54,7 +38,7 @@ static void address_answer_bytes(void **state)
 
 static void ptr_and_soa(void **state)
 {
-	struct dns_query q = ask("5.0.18.198.in-addr.arpa", DNS_PTR, DNS_RD, 0);
+	struct dns_query q = query_for("5.0.18.198.in-addr.arpa", DNS_PTR, DNS_RD, 0);
 	struct dns_name target = name_of("a.test");
 	uint8_t buf[512];
 	struct dns_writer w;
@@ -93,8 +77,8 @@ static void ptr_and_soa(void **state)
 /* An extended error and an OPT only for who sent one. */
 static void opt_only_if_asked(void **state)
 {
-	struct dns_query plain = ask("a.test", DNS_A, DNS_RD, -1),
-			 edns = ask("a.test", DNS_A, DNS_RD, 0);
+	struct dns_query plain = query_for("a.test", DNS_A, DNS_RD, -1),
+			 edns = query_for("a.test", DNS_A, DNS_RD, 0);
 	uint8_t buf[512];
 
 	(void)state;
@@ -117,7 +101,7 @@ static void opt_only_if_asked(void **state)
 
 static void extended_rcode(void **state)
 {
-	struct dns_query q = ask("a.test", DNS_A, DNS_RD, 1 << 16 | 0x8000);
+	struct dns_query q = query_for("a.test", DNS_A, DNS_RD, 1 << 16 | 0x8000);
 	uint8_t buf[512];
 	size_t len = dns_answer_empty(buf, sizeof buf, &q, DNS_BADVERS, 0, DNS_EDE_NONE);
 
@@ -165,7 +149,7 @@ static void without_question(void **state)
 
 static void ttl_bounds(void **state)
 {
-	struct dns_query q = ask("a.test", DNS_A, DNS_RD, -1);
+	struct dns_query q = query_for("a.test", DNS_A, DNS_RD, -1);
 	uint8_t buf[512];
 	struct dns_writer w;
 
@@ -180,7 +164,7 @@ static void ttl_bounds(void **state)
 static size_t many(
 	size_t limit, unsigned n, int64_t opt_ttl, unsigned *ret_flags, unsigned *ret_answers)
 {
-	struct dns_query q = ask("a.test", DNS_A, DNS_RD, opt_ttl);
+	struct dns_query q = query_for("a.test", DNS_A, DNS_RD, opt_ttl);
 	uint8_t *buf = malloc(limit);
 	struct dns_writer w;
 	size_t len;
@@ -235,7 +219,7 @@ static void longest_name_fits(void **state)
 	memset(text, 'M', sizeof text);
 	text[63] = text[127] = text[191] = '.';
 	text[192 + 61] = 0;
-	q = ask(text, DNS_A, DNS_RD, 0);
+	q = query_for(text, DNS_A, DNS_RD, 0);
 	len = dns_answer_empty(buf, sizeof buf, &q, DNS_NXDOMAIN, 60, DNS_EDE_BLOCKED);
 	assert_false(get16(buf + 2) & DNS_TC);
 	assert_int_equal(get16(buf + 8), 1);

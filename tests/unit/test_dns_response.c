@@ -6,21 +6,6 @@
 #define ID	 0x4242
 #define UPSTREAM (DNS_QR | DNS_AA | DNS_RA | DNS_AD)
 
-static struct dns_query ask(const char *name, unsigned type, unsigned flags, int64_t opt_ttl)
-{
-	struct packet p;
-	struct dns_query q;
-	enum dns_rcode rcode;
-
-	put_header(&p, 0xbeef, flags, COUNTS(1, 0, 0, opt_ttl >= 0));
-	put_question(&p, name, type, DNS_CLASS_IN);
-	if (opt_ttl >= 0)
-		put_opt(&p, 1232, (uint32_t)opt_ttl, "", 0);
-	memset(&q, 0xee, sizeof q);
-	assert_int_equal(dns_query_parse(p.b, p.len, &q, &rcode), DNS_PARSE_QUERY);
-	return q;
-}
-
 /* --- the question --- */
 
 static void question_bytes(void **state)
@@ -542,7 +527,7 @@ static void assert_same(const struct packet *got, const struct packet *want)
  * client's. */
 static void relay_is_byte_true(void **state)
 {
-	struct dns_query q = ask("a.TEST", DNS_A, DNS_RD | DNS_CD, -1);
+	struct dns_query q = query_for("a.TEST", DNS_A, DNS_RD | DNS_CD, -1);
 	struct packet p, want, got;
 
 	(void)state;
@@ -591,7 +576,7 @@ static void relay_flags(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		struct dns_query q = ask("a.test", DNS_A, cases[i].query, cases[i].opt);
+		struct dns_query q = query_for("a.test", DNS_A, cases[i].query, cases[i].opt);
 		struct packet p, got;
 
 		begin(&p, cases[i].upstream, COUNTS(1, 0, 0, 0));
@@ -609,7 +594,7 @@ static void relay_drops_opt(void **state)
 
 	(void)state;
 	for (int64_t opt = -1; opt <= 0x8000; opt += 0x8001) {
-		struct dns_query q = ask("A.test", DNS_A, DNS_RD, opt);
+		struct dns_query q = query_for("A.test", DNS_A, DNS_RD, opt);
 		size_t kept;
 
 		for (int place = 0; place < 3; place++) {
@@ -639,7 +624,7 @@ static void relay_drops_opt(void **state)
  * so do those after it. A pointer to before the OPT is no obstacle. */
 static void relay_cuts_what_cannot_move(void **state)
 {
-	struct dns_query q = ask("A.test", DNS_A, DNS_RD, -1);
+	struct dns_query q = query_for("A.test", DNS_A, DNS_RD, -1);
 	struct packet p, got;
 	char owner[16];
 	size_t opt, name;
@@ -690,8 +675,8 @@ static void relay_cuts_what_cannot_move(void **state)
 
 static void relay_truncates(void **state)
 {
-	struct dns_query plain = ask("A.test", DNS_A, DNS_RD, -1),
-			 edns = ask("A.test", DNS_A, DNS_RD, 0);
+	struct dns_query plain = query_for("A.test", DNS_A, DNS_RD, -1),
+			 edns = query_for("A.test", DNS_A, DNS_RD, 0);
 	struct packet p, got;
 
 	(void)state;
@@ -728,8 +713,8 @@ static void relay_truncates(void **state)
 
 static void relay_with_ede(void **state)
 {
-	struct dns_query plain = ask("A.test", DNS_A, DNS_RD, -1),
-			 edns = ask("A.test", DNS_A, DNS_RD, 0x8000);
+	struct dns_query plain = query_for("A.test", DNS_A, DNS_RD, -1),
+			 edns = query_for("A.test", DNS_A, DNS_RD, 0x8000);
 	struct packet p, got;
 
 	(void)state;
@@ -749,8 +734,8 @@ static void relay_with_ede(void **state)
 /* What cannot become an answer to q becomes SERVFAIL. */
 static void relay_of_something_else(void **state)
 {
-	struct dns_query q = ask("A.test", DNS_A, DNS_RD, 0),
-			 other = ask("b.test", DNS_A, DNS_RD, 0);
+	struct dns_query q = query_for("A.test", DNS_A, DNS_RD, 0),
+			 other = query_for("b.test", DNS_A, DNS_RD, 0);
 	struct packet p, got;
 
 	(void)state;

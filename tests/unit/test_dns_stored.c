@@ -531,20 +531,6 @@ static void hints_dropped(void **state)
 
 /* --- what is served of it --- */
 
-static struct dns_query ask(const char *name, unsigned type, unsigned flags, int64_t opt_ttl)
-{
-	struct packet p;
-	struct dns_query q;
-	enum dns_rcode rcode;
-
-	put_header(&p, 0xbeef, flags, COUNTS(1, 0, 0, opt_ttl >= 0));
-	put_question(&p, name, type, DNS_CLASS_IN);
-	if (opt_ttl >= 0)
-		put_opt(&p, 1232, (uint32_t)opt_ttl, "", 0);
-	assert_int_equal(dns_query_parse(p.b, p.len, &q, &rcode), DNS_PARSE_QUERY);
-	return q;
-}
-
 static void ages(void **state)
 {
 	struct dns_stored_info info;
@@ -591,7 +577,7 @@ static void answers_as_the_relay_does(void **state)
 	put_a(&p, "ns@14", 60, 2);
 	p = store(&p, &usual, &info);
 	for (unsigned i = 0; i < 32; i++) {
-		struct dns_query q = ask("A.tEst", DNS_A,
+		struct dns_query q = query_for("A.tEst", DNS_A,
 			(i & 1 ? DNS_RD : 0) | (i & 2 ? DNS_AD : 0) | (i & 4 ? DNS_CD : 0),
 			i & 8 ? (int64_t)(i & 2) << 14 : -1);
 		enum dns_ede ede = i & 16 ? DNS_EDE_STALE : DNS_EDE_NONE;
@@ -623,7 +609,7 @@ static void answers_no_other_question(void **state)
 	begin(&p, ANSWER, COUNTS(1, 0, 0, 0), DNS_A);
 	p = store(&p, &usual, &info);
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-		struct dns_query q = ask(others[i].name, others[i].type, 0, -1);
+		struct dns_query q = query_for(others[i].name, others[i].type, 0, -1);
 		uint8_t buf[512];
 
 		memcpy(buf, p.b, p.len);
@@ -631,7 +617,7 @@ static void answers_no_other_question(void **state)
 		assert_memory_equal(buf, p.b, p.len);
 	}
 	for (size_t len = 0; len < p.len; len++) {
-		struct dns_query q = ask("a.test", DNS_A, 0, -1);
+		struct dns_query q = query_for("a.test", DNS_A, 0, -1);
 		uint8_t buf[512] = {0};
 
 		memcpy(buf, p.b, len);

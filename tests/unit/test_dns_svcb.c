@@ -12,19 +12,6 @@ static const struct dns_svcb_rewrite both = {
 	.ttl_max_s = 60,
 };
 
-static struct dns_query question(const char *name, unsigned type)
-{
-	struct packet p;
-	struct dns_query q;
-	enum dns_rcode rcode;
-
-	put_header(&p, 0xbeef, DNS_RD, COUNTS(1, 0, 0, 1));
-	put_question(&p, name, type, 1);
-	put_opt(&p, 1232, 0x8000, "", 0);
-	assert_int_equal(dns_query_parse(p.b, p.len, &q, &rcode), DNS_PARSE_QUERY);
-	return q;
-}
-
 /* --- building --- */
 
 static struct packet rdata;
@@ -65,7 +52,7 @@ static size_t out_len;
 static unsigned rewrite_to(
 	const char *name, unsigned type, const struct dns_svcb_rewrite *how, size_t limit)
 {
-	struct dns_query q = question(name, type);
+	struct dns_query q = query_for(name, type, DNS_RD, 0x8000);
 	uint8_t *msg = exact(response.b, response.len);
 	struct dns_writer w;
 	unsigned n;

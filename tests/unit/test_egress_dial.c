@@ -591,7 +591,7 @@ static void cancel_at_any_moment(void **state)
 	for (unsigned turns = 0; turns < 12; turns++) {
 		struct call c;
 
-		fds = fds_open();
+		fds = descriptors_open();
 		call_start(st, &c, 0, "a.test", 443);
 		for (unsigned i = 0; i < turns; i++)
 			stage_turn(st, 1);
@@ -605,7 +605,7 @@ static void cancel_at_any_moment(void **state)
 			assert_int_equal(c.ends, 0);
 		}
 		server_close(&st->servers[0]);
-		assert_true(fds_open() <= fds);
+		assert_true(descriptors_open() <= fds);
 		assert_int_equal(st->dialer->dials_now, 0);
 		server_open(&st->servers[0], "127.0.0.1", plain_socks5);
 		st->egresses[0].server.at = st->servers[0].at;

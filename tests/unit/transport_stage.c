@@ -6,12 +6,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "tests/unit/descriptors.h"
 
 static void put16(uint8_t *p, unsigned v)
 {
@@ -425,18 +426,6 @@ unsigned conns_now(const struct stage *s)
 
 /* --- life --- */
 
-static unsigned count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
 void stage_server(struct stage *s)
 {
 	struct transport_way way = {.via = s->via, .ca = s->ca};
@@ -453,7 +442,7 @@ struct stage *stage_open(enum conf_transport transport)
 	struct transports_config config = {0};
 
 	assert_non_null(s);
-	s->fds = count_fds();
+	s->fds = descriptors_open();
 	s->peer = peer_new();
 	s->conf = (struct conf_server){
 		.transport = transport,
@@ -515,6 +504,6 @@ void stage_close(struct stage *s)
 	transport_server_unref(s->server);
 	loop_free(s->loop);
 	peer_free(s->peer);
-	assert_int_equal(count_fds(), s->fds);
+	assert_int_equal(descriptors_open(), s->fds);
 	free(s);
 }
