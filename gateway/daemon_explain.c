@@ -154,8 +154,29 @@ static int leak_group(const struct explaining *x, int group)
 	return where;
 }
 
+/* The answer that is kept is checked when it is given; the name need not be learned. */
+static void explain_check(const struct explaining *x, const uint8_t *msg)
+{
+	const struct policy_rule *rule = x->ret->rule;
+	struct ip_addr v[QUERY_ADDRESSES_MAX];
+	size_t n = query_addresses(
+		msg, x->ret->cache.len, query_filter(rule, x->d->ways), v, QUERY_ADDRESSES_MAX);
+	const struct policy_check *check;
+	char text[300];
+	const char *list;
+
+	check = policy_check_find(x->d->gen->policy, rule, x->q, v, n, &list);
+	if (!check)
+		return;
+	(void)snprintf(text, sizeof text,
+		"check: by the addresses of the answer that is kept (list %.63s), rule %.63s "
+		"answers instead",
+		list, check->rule->name);
+	note(x, text);
+}
+
 /* As most clients ask: without DO and CD. */
-static void find_cached(const struct explaining *x, int group)
+static void find_cached(const struct explaining *x, int group, bool is_learned)
 {
 	const struct policy_rule *rule = x->ret->rule;
 	const struct resolve_question q = {.group = group,
@@ -171,9 +192,11 @@ static void find_cached(const struct explaining *x, int group)
 
 	cache_peek(
 		x->d->cache, &key, (uint32_t)(clock_ms() / 1000), msg, sizeof msg, &x->ret->cache);
+	if (!is_learned && x->ret->cache.state == CACHE_FRESH)
+		explain_check(x, msg);
 }
 
-static void explain_upstream(const struct explaining *x)
+static void explain_upstream(const struct explaining *x, bool is_learned)
 {
 	const struct policy_rule *rule = x->ret->rule;
 	bool is_fake = rule->answer == CONF_ANSWER_FAKE && !x->ret->never_fake;
@@ -184,7 +207,7 @@ static void explain_upstream(const struct explaining *x)
 	group = leak_group(x, group);
 	x->ret->upstream = daemon_group_name(x->d, group);
 	if (group >= 0 && rule->cache)
-		find_cached(x, group);
+		find_cached(x, group, is_learned);
 }
 
 static void explain_rules(const struct explaining *x)
@@ -204,7 +227,7 @@ static void explain_rules(const struct explaining *x)
 		ret->never_fake = true;
 		note(x, "never fake: a DHCP lease has the name");
 	}
-	explain_upstream(x);
+	explain_upstream(x, decision.learned);
 	explain_cname(x);
 	explain_filter(x);
 }

@@ -7,8 +7,8 @@
 
 struct collected {
 	struct ip_addr *v;
-	size_t n;
-	size_t filtered; /* addresses of this size do not count; 0: all do */
+	size_t n, max;
+	enum conf_filter filter;
 };
 
 static void collect(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
@@ -16,17 +16,14 @@ static void collect(void *arg, const uint8_t *address, size_t size, uint32_t ttl
 	struct collected *c = arg;
 
 	(void)ttl_s;
-	if (size != c->filtered && c->n < CHECK_ADDRESSES_MAX)
-		c->v[c->n++] = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address);
+	if (c->n < c->max && c->filter != (size == 4 ? CONF_FILTER_IPV4 : CONF_FILTER_IPV6))
+		c->v[c->n++] = ip_addr_of(address, size);
 }
 
-size_t check_addresses(
-	struct query_engine *e, enum conf_filter filter, const uint8_t *msg, size_t len)
+size_t query_addresses(
+	const uint8_t *msg, size_t len, enum conf_filter filter, struct ip_addr *ret, size_t max)
 {
-	struct collected c = {.v = e->addresses,
-		.filtered = filter == CONF_FILTER_IPV4	 ? 4
-			    : filter == CONF_FILTER_IPV6 ? 16
-							 : 0};
+	struct collected c = {.v = ret, .max = max, .filter = filter};
 
 	dns_response_addresses(msg, len, collect, &c);
 	return c.n;
@@ -57,7 +54,7 @@ static bool leads_elsewhere(const struct query *q, const struct policy_rule *rul
 
 	if (rule->n_checks == 0 || q->checked)
 		return false;
-	n = check_addresses(q->engine, q->filter, msg, len);
+	n = query_addresses(msg, len, q->filter, q->engine->addresses, QUERY_ADDRESSES_MAX);
 	if (n == 0)
 		return false;
 	question = query_policy_question(q, &who);

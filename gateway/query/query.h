@@ -97,6 +97,11 @@ size_t query_handle(struct query_engine *e, const struct query_origin *origin, c
 /* The family that a rule leaves out of its answers, by the ways that its egress has now: none, ipv4
  * or ipv6. Any thread. */
 enum conf_filter query_filter(const struct policy_rule *rule, const struct ways *ways);
+/* The addresses of a real answer that checks look at: no client gets those of the family that is
+ * left out. Returns how many. Any thread. */
+#define QUERY_ADDRESSES_MAX 1024 /* no datagram holds as many */
+size_t query_addresses(
+	const uint8_t *msg, size_t len, enum conf_filter filter, struct ip_addr *ret, size_t max);
 /* The group that resolves what a rule's egress carries; -1: none. */
 int query_upstream(const struct policy_rule *rule);
 

@@ -9,9 +9,6 @@
 
 #include <string.h>
 
-/* Of an answer that are checked; no datagram holds as many. */
-#define CHECK_ADDRESSES_MAX 1024
-
 struct query_engine {
 	struct query_engine_config c;
 	struct generation *gen;
@@ -26,7 +23,7 @@ struct query_engine {
 	uint8_t scratch[2][DNS_MESSAGE_MAX];	       /* of chase.c */
 	uint8_t cached[DNS_MESSAGE_MAX];	       /* of real.c */
 	struct warm *warm;			       /* NULL: nothing to warm up */
-	struct ip_addr addresses[CHECK_ADDRESSES_MAX]; /* of check.c and verify.c */
+	struct ip_addr addresses[QUERY_ADDRESSES_MAX]; /* of check.c and verify.c */
 	uint8_t rerouted[DNS_MESSAGE_MAX];	       /* of check.c */
 	struct verify *verifying;		       /* NULL: nothing was verified yet */
 };
@@ -122,10 +119,6 @@ size_t check_cached(
 	const struct query *q, const struct policy_rule *rule, const uint8_t *msg, size_t len);
 /* The same for p->rule. True: p has ended. */
 bool check_parked(struct parked *p, const uint8_t *msg, size_t len);
-/* The addresses of an answer into e->addresses, but for those of the family that is filtered: no
- * client gets them. Returns how many. */
-size_t check_addresses(
-	struct query_engine *e, enum conf_filter filter, const uint8_t *msg, size_t len);
 
 /* verify.c: does what the check has learned about q's name still hold? In the background. */
 void verify_begin(const struct query *q, const struct policy_check *check);

@@ -61,7 +61,9 @@ static void answered(struct resolve_request *rq, const uint8_t *msg, size_t len,
 {
 	struct verify *v = container_of(rq, struct verify, request);
 	bool silent = error || rq->stale || dns_message_rcode(msg) == DNS_SERVFAIL;
-	size_t n = silent ? 0 : check_addresses(v->engine, v->filter, msg, len);
+	size_t n = silent ? 0
+			  : query_addresses(
+				    msg, len, v->filter, v->engine->addresses, QUERY_ADDRESSES_MAX);
 
 	if (n > 0 && still_holds(v, n)) {
 		end(v);

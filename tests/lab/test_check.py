@@ -186,7 +186,11 @@ def test_answers_of_the_cache_are_checked_too(gw, home, abroad):
     for _ in range(5):
         assert addresses(gw.ask("again.flow.test")) == [TRUE]
     assert asked_at(home, "again.flow.test") == asked_at(abroad, "again.flow.test") == ["A"]
-    assert gw.result("explain", name="again.flow.test")["rule"] == "flow"
+    told = gw.result("explain", name="again.flow.test")
+    assert told["rule"] == "flow"
+    assert "check: by the addresses of the answer that is kept (list cn-ip), rule far answers instead" in told["notes"]
+    gw.ask("inside.flow.test")
+    assert not gw.result("explain", name="inside.flow.test")["notes"]
 
 
 @pytest.mark.parametrize("answers, match, went", [
