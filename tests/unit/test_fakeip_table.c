@@ -197,9 +197,8 @@ static void a_full_pool_says_so_without_looking_again(void **state)
 	n = test_name_number(131069);
 	for (unsigned i = 0; i < 200000; i++)
 		assert_int_equal(test_assign(t, &n, 0, 1050 + i / 10000, &p), -ENOSPC);
-	/* To look at all entries each time would take minutes; this is 10 µs for each, also under a
-	 * sanitizer. */
-	assert_true(cpu_s() - start < 2);
+	/* To look at all entries each time would take minutes of the processor. */
+	assert_true(cpu_s() - start < 30);
 	fakeip_stats(t, 1100, &s);
 	assert_int_equal(s.exhausted, 200000);
 	/* The one that a flow leaves behind is found among them all. */

@@ -133,12 +133,14 @@ static size_t build_lan(uint8_t *packet)
 	return len;
 }
 
+#define WAIT_MS 20000
+
 static bool arrives(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	char text[16] = "";
 
-	if (poll(&p, 1, 300) != 1)
+	if (poll(&p, 1, WAIT_MS) != 1)
 		return false;
 	assert_int_equal(recv(fd, text, sizeof text, 0), 5);
 	assert_string_equal(text, "hello");
@@ -282,7 +284,7 @@ static bool arrives_marked(int fd, uint32_t *ret)
 		.msg_control = &control,
 		.msg_controllen = sizeof control};
 
-	if (poll(&p, 1, 300) != 1 || recvmsg(fd, &msg, 0) != 5)
+	if (poll(&p, 1, WAIT_MS) != 1 || recvmsg(fd, &msg, 0) != 5)
 		return false;
 	*ret = 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))

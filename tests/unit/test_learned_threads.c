@@ -179,11 +179,13 @@ static void *learn_more(void *arg)
 
 static void *touch_it(void *arg)
 {
+	unsigned k = 0;
+
 	(void)arg;
-	for (unsigned k = 0; !over; k++) {
-		(void)chmod(stage->path, k % 2 ? 0600 : 0640);
+	do { /* once, at least, however late this begins */
+		(void)chmod(stage->path, k++ % 2 ? 0600 : 0640);
 		(void)usleep(300);
-	}
+	} while (!over);
 	return NULL;
 }
 

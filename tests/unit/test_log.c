@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "gateway/base/log.h"
+#include "tests/unit/hand_clock.h"
 
 static int saved, from;
 
@@ -98,7 +99,9 @@ static void a_gate_opens_once_for_all_threads(void **state)
 	assert_int_equal(passed, 1);
 	assert_true(log_gate_open(&quick, 20));
 	assert_false(log_gate_open(&quick, 20));
-	usleep(25000);
+	hand_clock_move_ms(19);
+	assert_false(log_gate_open(&quick, 20));
+	hand_clock_move_ms(1);
 	assert_true(log_gate_open(&quick, 20));
 }
 

@@ -101,11 +101,13 @@ static void test_stop_from_another_thread(void **state)
 	assert_int_equal(loop_new(&h.loop), 0);
 	before = loop_last_turn_ms(h.loop);
 	assert_int_equal(pthread_create(&runner, NULL, run, &h), 0);
-	pause_ms(20);
+	do { /* until it runs */
+		pause_ms(1);
+		loop_wake(h.loop);
+	} while (loop_last_turn_ms(h.loop) == before);
 	loop_stop(h.loop);
 	pthread_join(runner, NULL);
 	assert_int_equal(h.result, 0);
-	assert_true(loop_last_turn_ms(h.loop) > before);
 	loop_free(h.loop);
 }
 
@@ -274,7 +276,7 @@ static void cancel_under_flood(unsigned missing)
 	loop_force_missing(l, missing);
 	assert_int_equal(loop_buffers_new(l, 1024, 32, &b), 0);
 	assert_int_equal(pthread_create(&sender, NULL, flood, &f), 0);
-	for (int round = 0; round < 600; round++) {
+	for (int round = 0; round < 600 || packets <= 100; round++) {
 		struct counter c[2] = {0};
 
 		assert_int_equal(start_kind(round % 3, l, &c[0].op, s, b), 0);
@@ -283,7 +285,7 @@ static void cancel_under_flood(unsigned missing)
 			assert_int_equal(loop_turn(l, 1), 0);
 		loop_op_cancel(&c[0].op);
 		loop_op_cancel(&c[1].op);
-		for (int i = 0; i < 500 && c[0].ends + c[1].ends < 2; i++)
+		for (int i = 0; i < 6000 && c[0].ends + c[1].ends < 2; i++)
 			assert_int_equal(loop_turn(l, 10), 0);
 		assert_int_equal(c[0].ends, 1);
 		assert_int_equal(c[1].ends, 1);
@@ -291,7 +293,6 @@ static void cancel_under_flood(unsigned missing)
 	}
 	f.stop = true;
 	pthread_join(sender, NULL);
-	assert_true(packets > 100);
 	loop_buffers_free(b);
 	loop_free(l);
 	close(s);
