@@ -222,6 +222,22 @@ static void add_later(
 		set_keep_lost(h->set, key, k->form.key_size, set_form_kept(&k->form), until_ms);
 }
 
+void set_want(struct nl_set *h, const struct writer_element *e, const struct ip_addr *client)
+{
+	const struct kept_form *k = atomic_load(&h->form);
+	int64_t now_ms = clock_ms();
+	uint8_t key[SET_KEY_MAX];
+
+	if (!k && !h->set->is_ipset)
+		add_later(h, e, client);
+	if (!k || !set_form_key(&k->form, &e->addr, client, key) ||
+		(e->timeout_s && !k->form.has_timeout))
+		return;
+	shadow_want(&h->set->shadow, key, k->form.key_size, set_form_kept(&k->form),
+		until_of(e->timeout_s, now_ms), now_ms);
+	sets_fill_soon(h->set);
+}
+
 static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_addr *client,
 	struct lane_element *ret)
 {

@@ -129,6 +129,8 @@ int set_add(struct lane *lane, struct writer_element *e, const struct ip_addr *c
  * there again. */
 void set_keep_lost(struct kernel_set *set, const uint8_t *key, uint8_t key_size,
 	const uint8_t *value, int64_t until_ms);
+/* An element that no job puts in is lost from the beginning. Any thread. */
+void set_want(struct nl_set *h, const struct writer_element *e, const struct ip_addr *client);
 /* What sets of the lane have lost is put in again, some at a time; looks at the sets that have to
  * be looked at. True: there is more to do. */
 bool sets_fill(struct sets *s, struct lane *lane);

@@ -125,6 +125,11 @@ static bool is_element(const struct shadow *s, size_t key_size, const void *valu
 	return is_key(s, key_size) && (value || !s->table.value_size);
 }
 
+static bool has_value(const struct shadow_table *t, struct shadow_slot slot, const void *value)
+{
+	return !value || memcmp(shadow_slot_value(t, slot), value, t->value_size) == 0;
+}
+
 bool shadow_holds(
 	struct shadow *s, const void *key, size_t size, const void *value, int64_t need_ms)
 {
@@ -139,8 +144,7 @@ bool shadow_holds(
 	lock(s);
 	if (is_element(s, size, value) && (slot = shadow_table_find(t, hash, key)).at)
 		held = shadow_slot_what(t, slot) == SHADOW_HELD &&
-		       shadow_slot_until_ms(slot) >= need_ms &&
-		       (!value || memcmp(shadow_slot_value(t, slot), value, t->value_size) == 0);
+		       shadow_slot_until_ms(slot) >= need_ms && has_value(t, slot, value);
 	unlock(s);
 	return held;
 }
@@ -206,6 +210,27 @@ void shadow_put(struct shadow *s, const void *key, size_t size, const void *valu
 	}
 	if (ret_fresh)
 		*ret_fresh = fresh;
+}
+
+void shadow_want(struct shadow *s, const void *key, size_t size, const void *value,
+	int64_t until_ms, int64_t now_ms)
+{
+	struct shadow_state state = {.what = SHADOW_LOST};
+	struct shadow_slot slot;
+	uint64_t hash;
+
+	if (size > SHADOW_KEY_MAX)
+		return;
+	hash = shadow_hash(&s->table, key, size);
+	state.until = shadow_until(until_ms) & ((1ULL << SHADOW_UNTIL_BITS) - 1);
+	lock(s);
+	if (is_element(s, size, value)) {
+		slot = shadow_table_find(&s->table, hash, key);
+		if (!slot.at || shadow_slot_what(&s->table, slot) == SHADOW_DEAD ||
+			shadow_slot_until_ms(slot) < until_ms || !has_value(&s->table, slot, value))
+			(void)put(&s->table, hash, key, value, state, now_ms);
+	}
+	unlock(s);
 }
 
 /* --- lost --- */

@@ -49,6 +49,10 @@ uint32_t shadow_mark(struct shadow *s);
  * each answer asks the kernel. */
 void shadow_put(struct shadow *s, const void *key, size_t size, const void *value, int64_t until_ms,
 	bool foreign, uint32_t mark, int64_t now_ms, bool *ret_fresh);
+/* It is to be there until until_ms, and nobody puts it in: as if it was lost. What is there, or
+ * lost, with that time stays as it is. */
+void shadow_want(struct shadow *s, const void *key, size_t size, const void *value,
+	int64_t until_ms, int64_t now_ms);
 /* The kernel has lost this one, somebody else may have put it in since. True: it is live, so there
  * is something to put in again. */
 bool shadow_lose(struct shadow *s, const void *key, size_t size, int64_t now_ms);

@@ -197,6 +197,15 @@ bool writer_holds(struct writer *w, const struct writer_element *e, const struct
 	return e->op == WRITER_REAL_SET && own_set_holds(w, e, now_ms);
 }
 
+bool writer_want(struct writer *w, const struct writer_element *e, const struct ip_addr *client)
+{
+	(void)w;
+	if (e->op != WRITER_SET_ADD)
+		return false;
+	set_want(e->set, e, client);
+	return true;
+}
+
 void writer_stats(struct writer *w, struct writer_stats *ret)
 {
 	ret->batches = count_get(&w->n_batches);

@@ -101,6 +101,11 @@ struct writer_element {
 bool writer_holds(struct writer *w, const struct writer_element *e, const struct ip_addr *client,
 	int64_t now_ms);
 
+/* SET_ADD of an answer that leaves at once, without a job: the address goes in together with what
+ * the set has lost, as soon as the kernel lets it; nobody is told. False: not a user's set's. Any
+ * thread, without waiting for the kernel. */
+bool writer_want(struct writer *w, const struct writer_element *e, const struct ip_addr *client);
+
 #define WRITER_JOB_ELEMENTS 64
 #define WRITER_LANES	    3
 struct writer_client;

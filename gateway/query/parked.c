@@ -47,9 +47,9 @@ struct parked *parked_get(struct parked_slab *s, const struct ip_addr *client)
 	p->client = who;
 	p->request = (struct resolve_request){0};
 	p->push_timer = (struct loop_timer){0};
-	p->pushing = p->replied = p->servfail = false;
+	p->pushing = p->replied = p->push_again = false;
 	p->push_timeout_ms = 0;
-	p->forget = 0;
+	p->forget = p->strict = 0;
 	p->pushed = 0;
 	p->response = p->answer = NULL;
 	p->response_len = p->answer_len = p->answer_size = 0;

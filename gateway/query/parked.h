@@ -31,9 +31,10 @@ struct parked {
 	bool carry;	 /* the addresses go into our own sets, too */
 	bool checked;	 /* see struct query */
 	bool pushing, replied;
-	bool servfail;		  /* if the push fails */
+	bool push_again;	  /* the time of the push began anew */
 	unsigned push_timeout_ms; /* the longest of the rules that push */
 	uint64_t forget;	  /* elements of the job whose client's old flows are forgotten */
+	uint64_t strict;	  /* elements of the job without which the answer is SERVFAIL */
 	size_t pushed; /* elements of the answer that the writer was handed, or that it has */
 	/* Upstream's response, kept while elements of it are pushed; and the answer made of it.
 	 * Either is in the object if it fits there, else allocated. */

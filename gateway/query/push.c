@@ -9,6 +9,8 @@
 
 /* A TTL is told in whole seconds, rounded up; the time in a set is not. */
 #define ROUNDING_S 2
+/* A timer that fires so long after it was due: the thread was held up itself. */
+#define HELD_UP_MS 5
 
 /* --- times --- */
 
@@ -47,7 +49,7 @@ struct walk {
 	 * there is any. */
 	struct parked *to;
 	size_t seen, skip;
-	bool any;
+	bool any, strict; /* strict: of a rule that says servfail */
 };
 
 /* Whatever upstream says: traffic to these never leaves, and what we carry for a name must not be
@@ -83,6 +85,16 @@ static unsigned egress_number(const struct walk *w)
 	return egress ? egress->index : UINT_MAX;
 }
 
+static bool is_async(const struct policy_rule *rule, const struct writer_element *element)
+{
+	return rule->push == CONF_PUSH_ASYNC && element->op == WRITER_SET_ADD;
+}
+
+static bool is_strict(const struct policy_rule *rule, const struct writer_element *element)
+{
+	return rule->on_error == CONF_ON_ERROR_SERVFAIL && !is_async(rule, element);
+}
+
 static void wait_for(
 	struct walk *w, const struct policy_rule *rule, const struct writer_element *element)
 {
@@ -90,8 +102,8 @@ static void wait_for(
 
 	if (rule->conntrack_forget)
 		p->forget |= 1ULL << p->job.n;
-	if (rule->on_error == CONF_ON_ERROR_SERVFAIL)
-		p->servfail = true;
+	if (is_strict(rule, element))
+		p->strict |= 1ULL << p->job.n;
 	if (rule->push_timeout_ms > p->push_timeout_ms)
 		p->push_timeout_ms = rule->push_timeout_ms;
 	p->job.elements[p->job.n++] = *element;
@@ -103,10 +115,11 @@ static void found(
 	if (w->seen++ < w->skip || writer_holds(w->engine->c.writer, element, w->client, w->now_ms))
 		return;
 	w->any = true;
+	w->strict |= is_strict(rule, element);
 	if (!w->to || w->to->job.n == WRITER_JOB_ELEMENTS)
 		return;
 	w->to->pushed = w->seen;
-	if (rule->push == CONF_PUSH_ASYNC && element->op == WRITER_SET_ADD)
+	if (is_async(rule, element))
 		later_add(w->to, rule, element);
 	else
 		wait_for(w, rule, element);
@@ -132,8 +145,7 @@ static void walk_address(void *arg, const uint8_t *address, size_t size, uint32_
 {
 	struct walk *w = arg;
 	const struct policy_rule *rule = w->rule;
-	struct writer_element element = {
-		.addr = size == 4 ? ip_addr_v4(address) : ip_addr_v6(address)};
+	struct writer_element element = {.addr = ip_addr_of(address, size)};
 
 	for (uint64_t also = w->also; also; also &= also - 1)
 		walk_sets(w, policy_also(w->gen->policy, (unsigned)__builtin_ctzll(also)), &element,
@@ -178,24 +190,70 @@ bool push_wanted(const struct parked *p)
 
 /* --- waiting for the kernel --- */
 
-static void push_failed(struct parked *p)
+static struct walk walk_of(struct parked *p, struct parked *to)
+{
+	struct query_engine *e = p->engine;
+
+	return (struct walk){.engine = e,
+		.gen = p->gen,
+		.rule = p->rule,
+		.also = p->also,
+		.carry = p->carry,
+		.client = &p->origin.client.addr,
+		.now_ms = loop_now_ms(e->c.loop),
+		.to = to,
+		.skip = p->pushed};
+}
+
+/* An element of the job is not where a rule that says servfail wants it. (That of another rule may
+ * be what failed.) */
+static bool job_lacks(const struct parked *p)
+{
+	const struct query_engine *e = p->engine;
+
+	for (uint64_t left = p->strict; left; left &= left - 1)
+		if (!writer_holds(e->c.writer, &p->job.elements[__builtin_ctzll(left)],
+			    &p->origin.client.addr, loop_now_ms(e->c.loop)))
+			return true;
+	return false;
+}
+
+/* The same of the whole answer, also of what is not yet in a job. */
+static bool answer_lacks(struct parked *p)
+{
+	struct walk w = walk_of(p, NULL);
+
+	if (job_lacks(p))
+		return true;
+	dns_response_addresses(p->response, p->response_len, walk_address, &w);
+	return w.strict;
+}
+
+static void push_failed(struct parked *p, bool servfail)
 {
 	count_add(&p->engine->counters.push_errors, 1);
-	if (p->servfail)
+	if (servfail)
 		real_reply_failed(p, DNS_EDE_OTHER);
 	else
 		real_reply(p, p->response, p->response_len);
 }
 
 /* Somebody else's large transaction holds the kernel's lock, and the writer with it: the client
- * does not wait. */
+ * does not wait. But time in which this thread did not run is not the writer's, which perhaps has
+ * not run either. */
 static void push_late(struct loop_timer *t)
 {
 	struct parked *p = container_of(t, struct parked, push_timer);
+	struct loop *loop = p->engine->c.loop;
 
+	if (!p->push_again && loop_now_ms(loop) >= t->due_ms + HELD_UP_MS) {
+		p->push_again = true;
+		(void)loop_timer_set(loop, t, loop_now_ms(loop) + p->push_timeout_ms);
+		return;
+	}
 	count_add(&p->engine->counters.push_late, 1);
 	p->engine->n_late++;
-	push_failed(p);
+	push_failed(p, answer_lacks(p));
 }
 
 /* What went another way before is routed anew. */
@@ -214,21 +272,12 @@ static void pushed(struct writer_job *job);
 /* What of the answer is still to be put in goes into the job, as much of it as has room. */
 static bool gather(struct parked *p)
 {
-	struct query_engine *e = p->engine;
-	struct walk w = {.engine = e,
-		.gen = p->gen,
-		.rule = p->rule,
-		.also = p->also,
-		.carry = p->carry,
-		.client = &p->origin.client.addr,
-		.now_ms = loop_now_ms(e->c.loop),
-		.to = p,
-		.skip = p->pushed};
+	struct walk w = walk_of(p, p);
 
 	p->job.n = 0;
-	p->forget = 0;
+	p->forget = p->strict = 0;
 	dns_response_addresses(p->response, p->response_len, walk_address, &w);
-	later_commit(e);
+	later_commit(p->engine);
 	return p->job.n > 0;
 }
 
@@ -256,8 +305,10 @@ static void pushed(struct writer_job *job)
 	} else if (p->replied) {
 		p->engine->n_late--;
 		query_end(p);
-	} else if (job->result == -ETIMEDOUT || (job->result < 0 && p->servfail)) {
-		push_failed(p);
+	} else if (job->result == -ETIMEDOUT) {
+		push_failed(p, answer_lacks(p));
+	} else if (job->result < 0 && job_lacks(p)) {
+		push_failed(p, true);
 	} else {
 		count_add(&p->engine->counters.push_errors, job->result < 0);
 		if (!push_start(p))
@@ -266,13 +317,25 @@ static void pushed(struct writer_job *job)
 }
 
 /* Each that the kernel holds up keeps its place among the parked: the writer has its job. So many
- * of them, and nobody waits any more until some are back: the other places are for questions. */
+ * of them, and nobody waits any more until some are back: the other places are for questions. What
+ * the sets lack is put in when the kernel lets it, without a job; nobody's old flows are forgotten
+ * then. */
 static bool is_stuck(struct parked *p)
 {
-	if (p->engine->n_late < PUSH_LATE_MAX)
+	struct query_engine *e = p->engine;
+	bool servfail;
+
+	if (e->n_late < PUSH_LATE_MAX)
 		return false;
-	count_add(&p->engine->counters.push_late, 1);
-	push_failed(p);
+	servfail = answer_lacks(p);
+	do {
+		for (unsigned i = 0; i < p->job.n; i++)
+			if (!writer_want(e->c.writer, &p->job.elements[i], &p->origin.client.addr))
+				later_add(p, p->rule, &p->job.elements[i]);
+		later_commit(e);
+	} while (gather(p));
+	count_add(&e->counters.push_late, 1);
+	push_failed(p, servfail);
 	return true;
 }
 

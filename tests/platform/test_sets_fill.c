@@ -375,6 +375,57 @@ static void missing_when_it_was_needed(void **state)
 	assert_shows("nft list map inet u m", ": 0x00000010");
 }
 
+static struct nl_set *want(struct nl_set *set, const char *addr, uint32_t timeout_s)
+{
+	struct ip_addr a = address(addr);
+	struct writer_element e = element(set, &a, timeout_s);
+
+	assert_true(writer_want(lab.writer, &e, &nobody));
+	return set;
+}
+
+static void assert_held_soon(struct nl_set *set, const char *addr)
+{
+	for (int i = 0; i < 10000 && !holds(set, addr); i++)
+		usleep(1000);
+	assert_true(holds(set, addr));
+}
+
+/* No job brings it: the lane puts it in with what was lost. */
+static void wanted(void **state)
+{
+	struct conf_set map = {.name = (char *)"m", .value = (char *)"0x10"};
+	struct nl_set *s, *i, *m, *n, *b;
+
+	(void)state;
+	must("nft 'add set inet u s { type ipv4_addr; flags timeout; }; add set inet u i { type "
+	     "ipv4_addr; flags interval,timeout; }; add map inet u m { type ipv4_addr : mark; "
+	     "flags timeout; }'; ipset create b hash:ip timeout 0");
+	s = want(nft_set("s", NULL), "192.0.2.1", 600);
+	i = want(nft_set("i", NULL), "192.0.2.2", 600);
+	m = want(handle(map), "192.0.2.3", 600);
+	b = want(
+		handle((struct conf_set){.is_ipset = true, .name = (char *)"b"}), "192.0.2.4", 600);
+	n = want(handle((struct conf_set){.name = (char *)"n", .family = IP_V4}), "192.0.2.5", 600);
+	assert_held_soon(s, "192.0.2.1");
+	assert_held_soon(i, "192.0.2.2");
+	assert_held_soon(m, "192.0.2.3");
+	assert_held_soon(b, "192.0.2.4");
+	assert_true(has("s", "192.0.2.1") && has("i", "192.0.2.2"));
+	assert_shows("nft list map inet u m", ": 0x00000010");
+	assert_true(works("ipset test b 192.0.2.4"));
+	/* What has less than it needs is renewed. */
+	add(s, "192.0.2.6", 30);
+	want(s, "192.0.2.6", 600);
+	for (int k = 0; k < 10000 && works("nft list set inet u s | grep -q 'timeout 30s'"); k++)
+		usleep(1000);
+	assert_hides("nft list set inet u s", "timeout 30s");
+	must("nft 'add set inet u n { type ipv4_addr; flags timeout; }'");
+	news();
+	assert_held_soon(n, "192.0.2.5");
+	assert_true(has("n", "192.0.2.5"));
+}
+
 /* In an interval set each touches the next: none is taken for a part of somebody's range. */
 static void neighbours_are_no_range(void **state)
 {
@@ -585,7 +636,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {TEST(flushed), TEST(made_anew),
 		TEST(one_element_deleted), TEST(life_goes_on), TEST(others_elements_are_left_alone),
 		TEST(what_was_there_comes_back), TEST(users_elements_come_back),
-		TEST(missing_when_it_was_needed), TEST(neighbours_are_no_range),
+		TEST(missing_when_it_was_needed), TEST(wanted), TEST(neighbours_are_no_range),
 		TEST(news_were_lost), TEST(templates_and_maps), TEST(all_lanes),
 		TEST(ipset_flushed), TEST(who_is_not_used_is_left_alone),
 		TEST(places_are_used_again), TEST(bitmap_refuses_what_is_outside)};

@@ -253,6 +253,16 @@ bool writer_holds(struct writer *w, const struct writer_element *e, const struct
 	return stage->held && stage->held(stage, e);
 }
 
+bool writer_want(struct writer *w, const struct writer_element *e, const struct ip_addr *client)
+{
+	(void)w;
+	(void)client;
+	if (e->op != WRITER_SET_ADD)
+		return false;
+	stage->n_wanted++;
+	return true;
+}
+
 void forgetter_submit(
 	struct forgetter *f, const struct ip_addr *client, const struct ip_addr *address)
 {

@@ -59,6 +59,7 @@ struct stage {
 	uint32_t last_need_s;
 	unsigned n_forgotten;
 	unsigned n_jobs;
+	unsigned n_wanted; /* elements without a job */
 
 	/* What the hooks were told. */
 	unsigned n_faked, n_told;

@@ -26,6 +26,9 @@ static const char yaml[] =
 	"}\n"
 	"  - { name: strict, domain: [strict.test], answer: real, upstream: two,\n"
 	"      nftset: '4#inet#t#s4', set_ttl: 90s, on_error: servfail }\n"
+	"  - { name: lax, also: yes, domain: [mixed.test], nftset: '4#inet#t#lax' }\n"
+	"  - { name: mixed, domain: [mixed.test], answer: real, upstream: two,\n"
+	"      nftset: '4#inet#t#s4', on_error: servfail }\n"
 	"  - { name: both, also: yes, domain: [async.test], nftset: '4#inet#t#s4' }\n"
 	"  - { name: async, domain: [async.test], answer: real, upstream: two,\n"
 	"      nftset: '4#inet#t#later', push: async }\n"
@@ -558,6 +561,73 @@ static void on_error_decides(void **state)
 	assert_int_equal(COUNTER(s, failed), 1);
 }
 
+static bool held_in_s4(const struct stage *s, const struct writer_element *e)
+{
+	(void)s;
+	return strcmp(stage_set_name(e->set), "s4") == 0;
+}
+
+static bool held_in_lax(const struct stage *s, const struct writer_element *e)
+{
+	(void)s;
+	return strcmp(stage_set_name(e->set), "lax") == 0;
+}
+
+/* What has been put in when the push fails, or is late. */
+static void put_in_part(struct stage *s, bool late,
+	bool (*held)(const struct stage *s, const struct writer_element *e))
+{
+	s->held = NULL;
+	ask_parked(s, "www.mixed.test", DNS_A);
+	answer_addresses(s, "www.mixed.test", 2, 60);
+	assert_int_equal(s->job->n, 4);
+	s->held = held;
+	if (late)
+		stage_pass(s, 50);
+	stage_written(s, late ? 0 : -ENOENT);
+}
+
+static void only_the_sets_of_who_says_servfail_make_it(void **state)
+{
+	struct stage *s = *state;
+
+	for (int late = 0; late < 2; late++) {
+		put_in_part(s, late, held_in_s4);
+		assert_int_equal(look_reply(s).rcode, 0);
+		assert_int_equal(look_reply(s).answers, 2);
+		put_in_part(s, late, held_in_lax);
+		assert_int_equal(look_reply(s).rcode, DNS_SERVFAIL);
+	}
+	assert_int_equal(s->reply.n, 4);
+	assert_int_equal(COUNTER(s, push_errors), 4);
+	assert_int_equal(COUNTER(s, failed), 2);
+	assert_true(query_engine_idle(s->engine));
+}
+
+static bool held_but_the_last(const struct stage *s, const struct writer_element *e)
+{
+	(void)s;
+	return get32(e->addr.b) != 0xc0000200 + WRITER_JOB_ELEMENTS / 2;
+}
+
+/* The part of it that has no job yet counts, too. */
+static void a_late_answer_lacks_what_was_not_handed_over(void **state)
+{
+	struct stage *s = *state;
+
+	make_query("www.mixed.test", DNS_A, 0);
+	assert_int_equal(hand_over(s, "10.1.1.1", true), QUERY_PARKED);
+	answer_addresses(s, "www.mixed.test", WRITER_JOB_ELEMENTS / 2 + 1, 60);
+	assert_int_equal(s->job->n, WRITER_JOB_ELEMENTS);
+	s->held = held_but_the_last;
+	stage_pass(s, 50);
+	assert_int_equal(look_reply(s).rcode, DNS_SERVFAIL);
+	stage_written(s, 0);
+	assert_int_equal(s->job->n, 2);
+	stage_written(s, 0);
+	assert_true(query_engine_idle(s->engine));
+}
+
 static void a_silent_kernel_is_waited_for_once(void **state)
 {
 	struct stage *s = *state;
@@ -605,6 +675,31 @@ static void a_stuck_writer_does_not_hold_the_answer(void **state)
 	assert_int_equal(s->n_timers, 0);
 }
 
+/* A thread that was held up has not given the writer its time: once. */
+static void time_in_which_we_did_not_run_is_not_the_writers(void **state)
+{
+	struct stage *s = *state;
+
+	ask_parked(s, "www.set.test", DNS_A);
+	answer_addresses(s, "www.set.test", 1, 60);
+	stage_pass(s, 400);
+	assert_int_equal(s->reply.n, 0);
+	stage_written(s, 0);
+	assert_int_equal(look_reply(s).answers, 1);
+	assert_int_equal(COUNTER(s, push_late), 0);
+
+	ask_parked(s, "www.set.test", DNS_A);
+	answer_addresses(s, "www.set.test", 1, 60);
+	stage_pass(s, 400);
+	stage_pass(s, 49);
+	assert_int_equal(s->reply.n, 1);
+	stage_pass(s, 400);
+	assert_int_equal(s->reply.n, 2);
+	assert_int_equal(COUNTER(s, push_late), 1);
+	stage_written(s, 0);
+	assert_true(query_engine_idle(s->engine));
+}
+
 /* What it has of answers that left without it is bounded, so that questions still find a place. */
 static void nobody_waits_for_a_writer_that_is_stuck(void **state)
 {
@@ -625,9 +720,17 @@ static void nobody_waits_for_a_writer_that_is_stuck(void **state)
 	assert_int_equal(look_reply(s).answers, 1);
 	assert_int_equal(s->reply.n, n + 1);
 	assert_int_equal(COUNTER(s, push_late), n + 1);
+	assert_int_equal(s->n_wanted, 1);
 	ask_parked(s, "www.strict.test", DNS_A);
 	answer_addresses(s, "www.strict.test", 1, 60);
 	assert_int_equal(look_reply(s).rcode, DNS_SERVFAIL);
+	assert_int_equal(s->n_wanted, 2);
+	/* All of it, also what does not fit into a job. */
+	make_query("www.set.test", DNS_A, 0);
+	assert_int_equal(hand_over(s, "10.1.1.1", true), QUERY_PARKED);
+	answer_addresses(s, "www.set.test", 150, 60);
+	assert_int_equal(look_reply(s).answers, 150);
+	assert_int_equal(s->n_wanted, 152);
 	/* One is back, so the next answer may wait again. */
 	for (unsigned i = 0; i < n; i++) {
 		s->job = jobs[i];
@@ -790,7 +893,10 @@ int main(void)
 		TEST(some_elements_are_waited_for),
 		TEST(on_error_decides),
 		TEST(a_silent_kernel_is_waited_for_once),
+		TEST(only_the_sets_of_who_says_servfail_make_it),
+		TEST(a_late_answer_lacks_what_was_not_handed_over),
 		TEST(a_stuck_writer_does_not_hold_the_answer),
+		TEST(time_in_which_we_did_not_run_is_not_the_writers),
 		TEST(nobody_waits_for_a_writer_that_is_stuck),
 		TEST(a_loop_is_stopped_at_the_third_sighting),
 		TEST(parking_is_bounded),

@@ -433,7 +433,7 @@ static void a_late_writer_tells_once(void **state)
 
 	ask_parked(s, "www.prox.test", DNS_A);
 	answer_addresses(s, "www.prox.test", 1, 60);
-	stage_pass(s, 60);
+	stage_pass(s, 50);
 	assert_int_equal(s->reply.n, 1);
 	assert_int_equal(s->n_told, 1);
 	assert_memory_equal(s->told, response.b, response.len);

@@ -170,6 +170,49 @@ static void what_is_lost_is_told_until_it_is_put(void **state)
 	shadow_fini(&s);
 }
 
+static void want(struct shadow *s, uint32_t key, int64_t until_ms, int64_t now_ms)
+{
+	shadow_want(s, &key, 4, NULL, until_ms, now_ms);
+}
+
+static void what_is_wanted_is_lost_until_it_is_put(void **state)
+{
+	struct shadow s;
+	uint32_t keys[4];
+
+	(void)state;
+	begin(&s, 4, 0);
+	want(&s, 1, 5000, 1000);
+	assert_false(holds(&s, 1, 1000));
+	assert_int_equal(lost(&s, 1000, keys, 4), 1);
+	want(&s, 1, 4000, 1000); /* shortens nothing */
+	assert_int_equal(lost(&s, 4500, keys, 4), 1);
+	put(&s, 1, 5000, 1000);
+	assert_true(holds(&s, 1, 5000));
+	/* It is there for long enough, or not. */
+	want(&s, 1, 5000, 1000);
+	assert_int_equal(lost(&s, 1000, keys, 4), 0);
+	want(&s, 1, 6000, 1000);
+	assert_int_equal(lost(&s, 5500, keys, 4), 1);
+	/* Somebody's was there, and has gone with all. */
+	shadow_put(&s, "\2\0\0", 4, NULL, 9000, true, shadow_mark(&s), 1000, NULL);
+	shadow_lose_all(&s);
+	want(&s, 2, 5000, 1000);
+	assert_int_equal(lost(&s, 1000, keys, 4), 2);
+	assert_int_equal(count(&s).lost, 2);
+	shadow_want(&s, "\3\0\0\0\0", 5, NULL, 5000, 1000); /* of no element of the set */
+	assert_int_equal(count(&s).lost, 2);
+	shadow_fini(&s);
+	/* Of a map with the value that is wanted now. */
+	begin(&s, 4, 1);
+	shadow_put(&s, "\1\0\0", 4, "a", 5000, false, shadow_mark(&s), 1000, NULL);
+	shadow_want(&s, "\1\0\0", 4, "a", 5000, 1000);
+	assert_int_equal(count(&s).lost, 0);
+	shadow_want(&s, "\1\0\0", 4, "b", 5000, 1000);
+	assert_int_equal(count(&s).lost, 1);
+	shadow_fini(&s);
+}
+
 static void foreign_ones_are_forgotten(void **state)
 {
 	struct shadow s;
@@ -644,6 +687,7 @@ int main(void)
 		cmocka_unit_test(a_maps_value_counts),
 		cmocka_unit_test(another_shape_forgets),
 		cmocka_unit_test(what_is_lost_is_told_until_it_is_put),
+		cmocka_unit_test(what_is_wanted_is_lost_until_it_is_put),
 		cmocka_unit_test(foreign_ones_are_forgotten),
 		cmocka_unit_test(what_was_lost_since_the_mark_is_not_held),
 		cmocka_unit_test(no_loss_of_all_is_forgotten),
