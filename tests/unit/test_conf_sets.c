@@ -240,7 +240,7 @@ static void wrong_items(void **state)
 		{RULE("nftset: [4#inet#s, ip6#s]"),
 			"6:47: rules[0].nftset[0]: '4#inet#s' has a family and a set, but no "
 			"table" NFTSETS "6:57: rules[0].nftset[1]: 'ip6#s' has a family and a set, "
-					"but no table" NFTSETS},
+			"but no table" NFTSETS},
 		{RULE("nftmap: {set: t#m}"),
 			"6:52: rules[0].nftmap.set: 't#m' has no value" NFTMAPS},
 	};
