@@ -10,7 +10,7 @@ import time
 import pytest
 
 from asking import ask_all
-from lab import addresses, ede, rcode, wait_for
+from lab import addresses, ede, rcode, ttls, wait_for
 from sets import (LEAST_S, TIMEOUT4, Others, Reader, address_of, ask_numbers, blocks, end_forked, forked, numbered, rule,
                   rules, state, table, text_of)
 from waiting import moment
@@ -325,6 +325,59 @@ def test_rules_that_go_on_add_their_sets(started, lab, reader):
         ask(gw, 2)  # the winner has no sets
         assert lives(2) == {"every": 3600}
     assert pushes(gw)["waited"] == 2 and pushes(gw)["held"] == 2
+
+
+def test_only_the_sets_of_who_says_servfail_make_it(started, lab, reader):
+    """Another rule's set fails: the answer leaves; its own does not."""
+    table(lab, {"there": TIMEOUT4})
+    gw = started({"rules": [
+        {"name": "also-lax", "also": True, "domain": ["lax.real.test"], "nftset": "4#inet#user#nowhere"},
+        {"name": "also-strict", "also": True, "domain": ["strict.real.test"], "nftset": "4#inet#user#nowhere",
+         "on_error": "servfail"},
+        rule("lax", nftset="4#inet#user#there", on_error="servfail", push_timeout="5s"),
+        rule("strict", nftset="4#inet#user#there", push_timeout="5s"),
+        {"name": "rest", "answer": "fake", "egress": "direct"}]})
+    for _ in range(2):  # the second from the cache
+        ask(gw, 1, "lax.real.test")
+        assert reader.has("there", text_of(1))
+        assert rcode(gw.ask(name(2, "strict.real.test"))) == "SERVFAIL"
+
+
+# --- one configuration after the other ---
+
+def test_an_answer_counts_for_the_sets_of_the_configuration_that_decided_it(started, lab, reader, upstreams):
+    """Each names another set; its TTL tells which of them an answer is of."""
+    table(lab, {"a": LARGE4, "b": LARGE4})
+    configs = []
+    for which, ttl in (("a", 10_000), ("b", 20_000)):
+        config = rules(f"4#inet#user#{which}", push_timeout="5s", on_error="servfail")
+        config["rules"][0]["ttl"] = {"min": ttl, "max": ttl}
+        configs.append({**config, **upstreams})
+    gw = started(configs[0])
+    ended = threading.Event()
+
+    def reload():
+        try:
+            for turn in range(60):
+                gw.rewrite(configs[turn % 2])
+                gw.result("reload")
+        finally:
+            ended.set()
+    thread = threading.Thread(target=reload)
+    thread.start()
+    asked, without, seen = 0, [], set()
+    while not ended.is_set() or asked < 100:
+        for number in (asked, asked // 2):  # the second from the cache, of either configuration
+            ttl, = ttls(gw.ask(name(number)))
+            which = "a" if ttl <= 10_000 else "b"
+            seen.add(which)
+            if not reader.has(which, text_of(number)):
+                without.append((number, which))
+        asked += 1
+    thread.join()
+    print(asked, "names")
+    assert not without, without[:10]
+    assert seen == {"a", "b"} and pushes(gw)["late"] == 0
 
 
 # --- 200 of them ---
