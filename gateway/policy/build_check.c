@@ -2,7 +2,10 @@
 #include "gateway/policy/build.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/learned/learned.h"
@@ -35,6 +38,34 @@ static bool was_checked(const struct config *config, const struct conf_check *ch
 	return false;
 }
 
+static bool is_there(const char *path)
+{
+	struct stat st;
+
+	return stat(path[0] ? path : "/", &st) == 0;
+}
+
+/* learned_file.c makes one folder, not the one around it. */
+static void folder_check(
+	struct build *b, const struct conf_rule *rule, const struct conf_check *check)
+{
+	char *folder = strdup(check->learn), text[LIST_COMPLAIN_MAX];
+	bool can_be = !folder;
+
+	for (unsigned i = 0; i < 2 && !can_be; i++) {
+		*strrchr(folder, '/') = 0;
+		can_be = is_there(folder) || !strchr(folder, '/');
+	}
+	free(folder);
+	if (can_be)
+		return;
+	(void)snprintf(text, sizeof text,
+		"%s:%u:%u: warning: rules.%s.check.learn: %s: there is no folder for it, and of "
+		"folders only the last one is made",
+		b->config->path, check->line, check->column, rule->name, check->learn);
+	build_report(b, false, text);
+}
+
 /* A file that cannot be used is told and leaves the check without a table. */
 static int learned_open_for(struct build *b, const struct conf_rule *rule,
 	const struct conf_check *from, struct learned **ret)
@@ -48,8 +79,10 @@ static int learned_open_for(struct build *b, const struct conf_rule *rule,
 	if (b->c->learned)
 		err = learned_files_get(
 			b->c->learned, from->learn, &config, clock_wall_s(), complain, &r, ret);
-	else if (!was_checked(b->config, from))
+	else if (!was_checked(b->config, from)) {
 		err = learned_check(from->learn, complain, &r);
+		folder_check(b, rule, from);
+	}
 	if (err && err != -ENOMEM && !r.told)
 		build_complain(b, from->line, from->column,
 			"rules.%s.check.learn: %s: %s; allowed: a file that can be read, or none "

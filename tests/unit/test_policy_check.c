@@ -469,6 +469,25 @@ static void test_files_are_only_read_for_check(void **state)
 	assert_int_not_equal(access(path_in("gone.learned"), F_OK), 0);
 }
 
+static void test_a_folder_that_nobody_makes(void **state)
+{
+	static const char *const paths[] = {"made/f", "not/made/f"};
+	char yaml[512];
+	struct policy *p;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		(void)snprintf(yaml, sizeof yaml,
+			"  - { name: mine, domain: [a.test], answer: real, upstream: one,\n"
+			"      check: { answers: in, of: near, rule: far, learn: %s } }\n"
+			"  - { name: far, domain: [.], answer: fake, egress: proxy }\n",
+			paths[i]);
+		assert_int_equal(try_build(yaml, NULL, NULL, &p), 0);
+		assert_int_equal(strstr(told, "warning: rules.mine.check.learn: ") != NULL, i == 1);
+		policy_unref(p);
+	}
+}
+
 /* Told once, whoever reads it, and no policy comes of it. */
 static void test_a_file_that_is_a_folder(void **state)
 {
@@ -672,6 +691,7 @@ int main(void)
 		TEST(test_a_table_of_two_rules),
 		TEST(test_reload_keeps_tables),
 		TEST(test_files_are_only_read_for_check),
+		TEST(test_a_folder_that_nobody_makes),
 		TEST(test_a_file_that_is_a_folder),
 		TEST(test_lists_without_addresses),
 		TEST(test_traffic),
