@@ -21,9 +21,11 @@ static void print_counters(struct json_object *s)
 {
 	struct json_object *q = screen_get(s, "queries");
 
-	printf("queries    total %s  fake %s  real %s  block %s  local %s  failed %s\n",
+	printf("queries    total %s  fake %s  real %s  block %s  local %s  failed %s  rerouted "
+	       "%s\n",
 		screen_text(q, "total"), screen_text(q, "fake"), screen_text(q, "real"),
-		screen_text(q, "block"), screen_text(q, "local"), screen_text(q, "failed"));
+		screen_text(q, "block"), screen_text(q, "local"), screen_text(q, "failed"),
+		screen_text(q, "rerouted"));
 	printf("stopped    loops %s  leaks %s  stray %s  outside %s  unmapped %s  push errors %s\n",
 		screen_text(s, "loops_stopped"), screen_text(s, "leaks_stopped"),
 		screen_text(s, "stray"), screen_text(s, "outside"), screen_text(s, "unmapped"),

@@ -28,7 +28,7 @@ struct daemon_status {
 	const char *intercept; /* what is in force: "tun", "tproxy", "off" */
 	uint32_t mark_value, mark_mask, mark_tun, mark_tproxy;
 	struct {
-		uint64_t total, fake, real, block, local, failed;
+		uint64_t total, fake, real, block, local, failed, rerouted;
 	} queries;
 	struct fakeip_stats fakeip;
 	char pool4[64], pool6[64]; /* "off" */

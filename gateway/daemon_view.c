@@ -46,6 +46,7 @@ static void add_worker(const struct worker *w, struct daemon_status *ret)
 	ret->queries.block += count_get(&q->block);
 	ret->queries.local += count_get(&q->local);
 	ret->queries.failed += count_get(&q->failed);
+	ret->queries.rerouted += count_get(&q->rerouted);
 	ret->loops_stopped += count_get(&q->loops);
 	ret->push_errors += count_get(&q->push_errors);
 	ret->pushes.waited += count_get(&q->pushes);

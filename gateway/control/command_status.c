@@ -54,6 +54,7 @@ static struct json_object *queries_json(const struct daemon_status *s)
 	reply_add_number(j, "block", s->queries.block);
 	reply_add_number(j, "local", s->queries.local);
 	reply_add_number(j, "failed", s->queries.failed);
+	reply_add_number(j, "rerouted", s->queries.rerouted);
 	return j;
 }
 

@@ -62,6 +62,7 @@ static bool leads_elsewhere(const struct query *q, const struct policy_rule *rul
 	if (!check)
 		return false;
 	learn(q, check, list, n);
+	count_add(&q->engine->counters.rerouted, 1);
 	*ret_decision = policy_check_decide(policy, check, &question);
 	return true;
 }

@@ -36,6 +36,7 @@ struct query_counters { /* each worker its own; read by the main thread */
 	/* How each query ended; total also counts those answered with FORMERR and the like, and
 	 * those that are still parked. */
 	_Atomic uint64_t total, fake, real, block, local, failed;
+	_Atomic uint64_t rerouted; /* by a check; counted as they ended, too */
 	_Atomic uint64_t loops, exhausted, parked_full;
 	/* Answers: that waited for the kernel (for each job), that had nothing to wait for, whose
 	 * job failed or was late (late ones also by themselves). `push: async`: elements handed on,

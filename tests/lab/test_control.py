@@ -61,7 +61,7 @@ def test_status(gw, lab):
     assert status["pid"] == gw.pid and status["state"] == "running" and status["workers"] == 2
     assert 0 <= status["uptime_s"] < 30
     assert status["version"] == subprocess.run([PROGRAM, "version"], capture_output=True, text=True).stdout.split()[-1]
-    assert status["queries"] == {"total": 6, "fake": 3, "real": 2, "block": 1, "local": 0, "failed": 0}
+    assert status["queries"] == {"total": 6, "fake": 3, "real": 2, "block": 1, "local": 0, "failed": 0, "rerouted": 0}
     assert status["marks"]["own"] == "0x10000000/0x10000000"
     pool = status["fakeip"]
     assert pool["pool4"] == "198.18.0.0/15" and pool["pool6"] == "fd00:198:18::/64"

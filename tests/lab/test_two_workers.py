@@ -108,7 +108,7 @@ def test_real_answers_and_sets_of_all_workers(gateway, lab, sockets, intercept):
             assert got["none.real.test."] == [] and is_fake(got["fake.test."])
         queries = gw.status()["queries"]
         assert queries == {"total": 4 * N_SOCKETS, "fake": N_SOCKETS, "real": 3 * N_SOCKETS, "block": 0, "local": 0,
-                           "failed": 0}
+                           "failed": 0, "rerouted": 0}
         assert sum(u["queries"] for u in gw.status()["upstreams"]) <= 3 * N_SOCKETS
         listing = lab.nft_json("list", "set", "inet", "user", "v4")
         elements = [item["set"]["elem"] for item in listing if "set" in item][0]

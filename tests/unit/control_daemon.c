@@ -56,7 +56,8 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 		.mark_mask = 0x10000000,
 		.mark_tun = 0x20000000,
 		.mark_tproxy = 0x40000000,
-		.queries = {.total = 9, .fake = 4, .real = 3, .block = 1, .local = 1},
+		.queries =
+			{.total = 9, .fake = 4, .real = 3, .block = 1, .local = 1, .rerouted = 2},
 		.fakeip = {.size = 1000000,
 			.used = d->n_mappings,
 			.flushed = 2,

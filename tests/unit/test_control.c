@@ -257,6 +257,7 @@ static void status_tells_all(void **state)
 	assert_string_equal(text_at(r, "result.marks.tun"), "0x20000000/0x20000000");
 	assert_int_equal(number_at(r, "result.queries.total"), 9);
 	assert_int_equal(number_at(r, "result.queries.failed"), 0);
+	assert_int_equal(number_at(r, "result.queries.rerouted"), 2);
 	assert_string_equal(text_at(r, "result.fakeip.pool4"), "198.18.0.0/15");
 	assert_int_equal(number_at(r, "result.fakeip.used"), 12);
 	assert_int_equal(number_at(r, "result.fakeip.free"), 1000000 - 12);

@@ -174,6 +174,7 @@ static void an_answer_that_stays(void **state)
 	assert_int_equal(look_reply(s).rcode, DNS_NXDOMAIN);
 	assert_int_equal(s->n_asked, 2);
 	assert_int_equal(COUNTER(s, real), 2);
+	assert_int_equal(COUNTER(s, rerouted), 0);
 }
 
 /* The first answer goes nowhere, and the fake one leaves after its mapping's record. */
@@ -191,6 +192,7 @@ static void to_a_fake_address(void **state)
 	assert_int_equal(COUNTER(s, fake), 1);
 	assert_int_equal(COUNTER(s, real), 0);
 	assert_int_equal(COUNTER(s, total), 1);
+	assert_int_equal(COUNTER(s, rerouted), 1);
 	/* The same address the next time, and nothing is learned unless it is said. */
 	reroute(s, "www.home.test");
 	assert_fake(look_reply(s));
@@ -211,6 +213,7 @@ static void to_a_fake_address_from_the_cache(void **state)
 	assert_int_equal(s->appends, 0);
 	query_engine_commit(s->engine);
 	assert_int_equal(s->appends, 1);
+	assert_int_equal(COUNTER(s, rerouted), 1);
 	make_address("www.home.test", NEAR);
 	keep(s);
 	assert_int_equal(ask(s, "www.home.test", DNS_A), QUERY_PARKED);
