@@ -4,7 +4,8 @@
  * One table for each file, shared by reference over reloads. Any thread looks up and learns; a name
  * that nothing was learned about costs no lock. Each new name is one write(2) of a line before
  * learned_add() returns, no fsync; the file is written anew (temporary file, rename) before it has
- * more than twice `capacity` lines, and when names were taken out. A file that cannot be written is
+ * more than twice `capacity` lines, and when names were taken out. learned_add() does not wait for
+ * the disk with a small one, which the next learned_tend() does. A file that cannot be written is
  * told in learned_info and tried again: names then live in memory. Never more names than
  * `capacity`: the one that was asked longest ago goes first.
  *

@@ -18,6 +18,7 @@
 
 #define FILE_MODE   0600
 #define RETRY_S	    5
+#define SYNC_LINES  1024  /* a worker writes fewer anew without waiting for the disk */
 #define TIMES_S	    86400 /* times in the file are as old as that after a crash, */
 #define TIMES_SHARE 4	  /* or as this part of max_age */
 #define AGED_SHARE                                                                                 \
@@ -49,6 +50,7 @@ struct fresh { /* the file that takes the old one's place */
 	int fd;
 	char *path, *target; /* target: behind links */
 	size_t lines;
+	bool unsynced;
 };
 
 /* So that the link stays, and what it names is written. */
@@ -144,8 +146,9 @@ static int put_all(struct fresh *f, const struct head *head, const struct copies
 }
 
 /* Everything up to the last step; threads go on learning meanwhile. head does not change but by
- * learned_tend(), whose thread this is, or under the lock that the caller has. */
-static int fresh_make(struct learned *l, struct fresh *f)
+ * learned_tend(), whose thread this is, or under the lock that the caller has. Up to unsynced lines
+ * are left to learned_tend() to be synced. */
+static int fresh_make(struct learned *l, struct fresh *f, size_t unsynced)
 {
 	struct copies c;
 	int err = fresh_open(l, f);
@@ -157,7 +160,8 @@ static int fresh_make(struct learned *l, struct fresh *f)
 		return err;
 	err = put_all(f, &l->head, &c);
 	learned_copies_fini(&c);
-	return err || fsync(f->fd) == 0 ? err : -errno;
+	f->unsynced = f->lines <= unsynced;
+	return err || f->unsynced || fsync(f->fd) == 0 ? err : -errno;
 }
 
 static void all_written(struct learned *l)
@@ -186,6 +190,7 @@ static int fresh_become(struct learned *l, struct fresh *f)
 	l->lines = f->lines + l->late_lines;
 	l->ended = true;
 	l->torn = false;
+	l->unsynced = f->unsynced;
 	l->error = 0;
 	l->compactions++;
 	all_written(l);
@@ -206,14 +211,14 @@ static void note_failed(struct learned *l, int err)
 }
 
 /* Under the file's lock from beginning to end: others wait. */
-static int write_now(struct learned *l)
+static int write_now(struct learned *l, size_t unsynced)
 {
 	struct fresh f;
 	int err;
 
 	clear_reasons(l); /* what comes from here on is not in the copy */
 	l->late_len = l->late_lines = 0;
-	err = fresh_make(l, &f);
+	err = fresh_make(l, &f, unsynced);
 	if (!err)
 		err = fresh_become(l, &f);
 	fresh_fini(&f, !err);
@@ -232,7 +237,7 @@ static int write_beside(struct learned *l)
 	l->late_len = l->late_lines = 0;
 	pthread_mutex_unlock(&l->file_lock);
 	clear_reasons(l);
-	err = fresh_make(l, &f);
+	err = fresh_make(l, &f, 0);
 	pthread_mutex_lock(&l->file_lock);
 	if (!err)
 		err = fresh_become(l, &f);
@@ -327,7 +332,8 @@ static int append_bounded(struct learned *l, const char *line, size_t len)
 		keep_late(l, line, len);
 	if (!is_full(l))
 		return append(l, line, len);
-	return l->error ? l->error : write_now(l); /* learned_tend() tries again; with this name */
+	/* learned_tend() tries again; with this name */
+	return l->error ? l->error : write_now(l, SYNC_LINES);
 }
 
 int learned_file_append(struct learned *l, const struct dns_name *name, int64_t now_s)
@@ -511,6 +517,29 @@ static bool write_is_due(struct learned *l, int64_t now_s)
 	       (l->times_changed && is_over(l->wrote_s, times_s < 60 ? 60 : times_s, now_s));
 }
 
+/* What was written in a hurry. */
+static void sync_if_due(struct learned *l)
+{
+	char *target;
+	bool due;
+	int fd;
+
+	pthread_mutex_lock(&l->file_lock);
+	due = l->unsynced;
+	l->unsynced = false;
+	pthread_mutex_unlock(&l->file_lock);
+	target = due ? target_of(l->path) : NULL;
+	if (!target)
+		return;
+	fd = open(target, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd >= 0) {
+		(void)fsync(fd);
+		(void)close(fd);
+	}
+	file_sync_folder(target);
+	free(target);
+}
+
 int learned_tend(struct learned *l, int64_t now_s, learned_complain *complain, void *arg)
 {
 	int taken = look(l, now_s, complain, arg), error;
@@ -521,6 +550,7 @@ int learned_tend(struct learned *l, int64_t now_s, learned_complain *complain, v
 		if (write_beside(l) == 0)
 			l->wrote_s = now_s;
 	}
+	sync_if_due(l);
 	pthread_mutex_lock(&l->file_lock);
 	error = l->error;
 	pthread_mutex_unlock(&l->file_lock);
@@ -538,5 +568,7 @@ void learned_file_last(struct learned *l)
 	if (l->unreadable || !learned_stamp_equal(&now, &l->known))
 		return;
 	if (l->removed || l->aged || l->times_changed || l->unwritten)
-		(void)write_now(l);
+		(void)write_now(l, 0);
+	else
+		sync_if_due(l);
 }

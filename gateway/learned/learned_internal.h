@@ -127,6 +127,7 @@ struct learned {
 	struct head head;
 	size_t lines;
 	bool ended, torn;
+	bool unsynced;	 /* a power cut might leave neither this nor the file before */
 	bool unreadable; /* what somebody made of it: left alone until it changes */
 	int error;
 	uint64_t compactions;

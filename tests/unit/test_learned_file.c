@@ -6,6 +6,15 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+static unsigned syncs;
+
+/* The C library's, for the code under test. */
+int fsync(int fd)
+{
+	syncs++;
+	return fdatasync(fd);
+}
+
 /* --- reading --- */
 
 static void names_come_back(void **state)
@@ -333,6 +342,51 @@ static void it_is_bounded_and_kept_in_order(void **state)
 }
 
 /* So that a crash does not make names old that are asked each day. */
+/* With a small capacity each new name writes all anew: a worker must not wait for a disk then. */
+static void a_small_one_is_synced_later(void **state)
+{
+	struct stage *s = *state;
+	struct learned *l = open_with(s, 1, 0, 0, T0);
+	char name[32];
+
+	syncs = 0;
+	for (unsigned i = 0; i < 100; i++) {
+		(void)snprintf(name, sizeof name, "n%u.test", i);
+		assert_int_equal(add(l, name, T0), 1);
+		assert_in_range(info_of(l).lines, 1, 2);
+	}
+	assert_true(info_of(l).compactions >= 49);
+	assert_int_equal(syncs, 0);
+	assert_int_equal(tend(l, s, T0 + 1), 0);
+	assert_true(syncs > 0);
+	syncs = 0;
+	assert_int_equal(tend(l, s, T0 + 2), 0);
+	assert_int_equal(syncs, 0);
+	assert_int_equal(add(l, "x.test", T0 + 2), 1);
+	assert_int_equal(add(l, "y.test", T0 + 2), 1);
+	assert_int_equal(syncs, 0);
+	learned_unref(l);
+	assert_true(syncs > 0);
+}
+
+static void a_large_one_is_synced_at_once(void **state)
+{
+	enum { N = 1025 };
+	struct stage *s = *state;
+	struct learned *l = open_with(s, N, 0, 0, T0);
+
+	syncs = 0;
+	for (unsigned i = 0; i <= 2 * N; i++) {
+		struct dns_name n = name_number(i);
+
+		assert_int_equal(syncs, 0);
+		assert_int_equal(learned_add(l, &n, NULL, T0), 1);
+	}
+	assert_int_equal(info_of(l).compactions, 1);
+	assert_true(syncs > 0);
+	learned_unref(l);
+}
+
 static void times_are_written_once_a_day(void **state)
 {
 	struct stage *s = *state;
@@ -641,6 +695,8 @@ int main(void)
 		learned_case(its_folder_is_made),
 		learned_case(a_line_begins_on_a_line_of_its_own),
 		learned_case(it_is_bounded_and_kept_in_order),
+		learned_case(a_small_one_is_synced_later),
+		learned_case(a_large_one_is_synced_at_once),
 		learned_case(times_are_written_once_a_day),
 		learned_case(a_link_stays_and_modes_are_kept),
 		learned_case(a_file_of_another_stays_open_to_him),
