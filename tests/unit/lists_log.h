@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "gateway/lists/lists.h"
+#include "tests/unit/folder.h"
 
 struct log {
 	char entries[65536]; /* "LINE:KIND VALUE", one a line; parts other than LIST_HOLDS marked */
@@ -131,49 +132,6 @@ static inline void log_skips(enum list_format format, const char *good, const ch
 	assert_int_equal(counts.skipped, 1);
 	assert_int_equal(counts.lines, 3);
 	assert_int_equal(counts.entries, 2);
-}
-
-/* --- files in a folder of the test's own --- */
-
-static inline const char *log_folder(void)
-{
-	static char folder[] = "/tmp/tungate-list-XXXXXX";
-	static bool made;
-
-	if (!made)
-		assert_non_null(mkdtemp(folder));
-	made = true;
-	return folder;
-}
-
-static inline int log_folder_remove(void **state)
-{
-	char command[256];
-
-	(void)state;
-	(void)snprintf(command, sizeof command, "rm -r '%s'", log_folder());
-	return system(command) == 0 ? 0 : -1;
-}
-
-static inline const char *log_path(const char *file)
-{
-	static char path[4][256];
-	static unsigned next;
-
-	next = (next + 1) % 4;
-	(void)snprintf(path[next], sizeof path[next], "%s/%s", log_folder(), file);
-	return path[next];
-}
-
-static inline const char *log_file_write(const char *file, const void *bytes, size_t n)
-{
-	const char *path = log_path(file);
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	assert_int_equal(fwrite(bytes, 1, n, f), n);
-	assert_int_equal(fclose(f), 0);
-	return path;
 }
 
 static inline int log_read_path(struct log *log, enum list_format format, const char *path,

@@ -7,53 +7,28 @@
 #include <string.h>
 #include <unistd.h>
 
-char stage_told[16384];
-static char folder[64];
+#include "tests/unit/folder.h"
 
-int stage_setup(void **state)
-{
-	(void)state;
-	strcpy(folder, "/tmp/tungate-records-XXXXXX");
-	return mkdtemp(folder) ? 0 : -1;
-}
+char stage_told[16384];
 
 int stage_teardown(void **state)
 {
-	DIR *dir = opendir(folder);
-	struct dirent *entry;
-
-	(void)state;
-	while (dir && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			(void)unlinkat(dirfd(dir), entry->d_name, 0);
-	if (dir)
-		closedir(dir);
-	return rmdir(folder);
+	return folder_clear(state);
 }
 
 const char *stage_path(const char *file)
 {
-	static char paths[8][256];
-	static unsigned next;
-	char *path = paths[next++ % 8];
-
-	(void)snprintf(path, sizeof paths[0], "%s/%s", folder, file);
-	return path;
+	return folder_path(file);
 }
 
 void stage_write_bytes(const char *file, const void *bytes, size_t len)
 {
-	FILE *f = fopen(stage_path(file), "w");
-
-	assert_non_null(f);
-	assert_int_equal(fwrite(bytes, 1, len, f), len);
-	assert_int_equal(fclose(f), 0);
+	(void)folder_write_bytes(file, bytes, len);
 }
 
 const char *stage_write(const char *file, const char *text)
 {
-	stage_write_bytes(file, text, strlen(text));
-	return stage_path(file);
+	return folder_write(file, text);
 }
 
 char *stage_slurp(const char *file)
@@ -81,8 +56,8 @@ struct conf_records stage_conf(void)
 
 static void tell(void *arg, bool is_error, const char *text)
 {
-	size_t n = strlen(stage_told), in = strlen(folder);
-	const char *at = strstr(text, folder);
+	size_t n = strlen(stage_told), in = strlen(folder());
+	const char *at = strstr(text, folder());
 
 	assert_ptr_equal(arg, stage_told);
 	assert_int_equal(is_error, strstr(text, ": warning: ") == NULL);

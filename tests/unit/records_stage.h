@@ -13,7 +13,6 @@
 
 extern char stage_told[16384]; /* a line each, without the folder */
 
-int stage_setup(void **state);
 int stage_teardown(void **state);
 
 const char *stage_path(const char *file); /* lives for the next 7 calls */

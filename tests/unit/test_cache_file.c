@@ -1,4 +1,5 @@
 #include "tests/unit/cache_stage.h"
+#include "tests/unit/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,25 +15,22 @@ static const struct cache_config usual = {
 /* Another process has another key, and its own clock. */
 static const struct cache_config later = {.entries = 5000, .serve_stale_s = 3600, .hash_key = 42};
 
-static char folder[] = "/tmp/tungate-cache-XXXXXX", path[64], new_path[64];
+static char path[64], new_path[64];
 static struct cache_found found;
 static uint8_t buf[70000];
 
-static int folder_make(void **state)
+static int paths_make(void **state)
 {
 	(void)state;
-	if (!mkdtemp(folder))
-		return -1;
-	(void)snprintf(path, sizeof path, "%s/cache", folder);
-	(void)snprintf(new_path, sizeof new_path, "%s/cache.new", folder);
+	(void)snprintf(path, sizeof path, "%s/cache", folder());
+	(void)snprintf(new_path, sizeof new_path, "%s/cache.new", folder());
 	return 0;
 }
 
-static int folder_remove(void **state)
+static int paths_remove(void **state)
 {
-	(void)state;
 	(void)unlink(path);
-	return rmdir(folder);
+	return folder_remove(state);
 }
 
 /* A look as with the other process' key. */
@@ -516,5 +514,5 @@ int main(void)
 		cmocka_unit_test(what_was_asked_for_is_still_preferred),
 	};
 
-	return cmocka_run_group_tests(tests, folder_make, folder_remove);
+	return cmocka_run_group_tests(tests, paths_make, paths_remove);
 }

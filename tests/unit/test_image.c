@@ -19,53 +19,9 @@
 
 #include "gateway/match/image_internal.h"
 #include "tests/unit/image_copy.h"
+#include "tests/unit/folder.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
-
-/* A directory of the test's own. */
-static char folder[64];
-
-static int folder_make(void **state)
-{
-	(void)state;
-	(void)snprintf(folder, sizeof folder, "/tmp/tungate-image-XXXXXX");
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static unsigned folder_count(bool remove_all)
-{
-	DIR *dir = opendir(folder);
-	struct dirent *entry;
-	char path[512];
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		n++;
-		(void)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-		if (remove_all && unlink(path))
-			(void)rmdir(path);
-	}
-	(void)closedir(dir);
-	return n;
-}
-
-static int folder_remove(void **state)
-{
-	(void)state;
-	(void)folder_count(true);
-	return rmdir(folder);
-}
-
-static const char *path_of(const char *name)
-{
-	static char path[512];
-
-	(void)snprintf(path, sizeof path, "%s/%s", folder, name);
-	return path;
-}
 
 static struct dns_name name_of(const char *text)
 {
@@ -138,10 +94,10 @@ static uint8_t *make(size_t *ret_len)
 	uint8_t *bytes;
 
 	build(MATCHER_IMAGE_KEY, 3, &image);
-	assert_int_equal(image_write(path_of("small"), image.matcher, image.addresses), 0);
+	assert_int_equal(image_write(folder_path("small"), image.matcher, image.addresses), 0);
 	image_fini(&image);
-	bytes = load(path_of("small"), ret_len);
-	assert_int_equal(unlink(path_of("small")), 0);
+	bytes = load(folder_path("small"), ret_len);
+	assert_int_equal(unlink(folder_path("small")), 0);
 	return bytes;
 }
 
@@ -208,9 +164,9 @@ static void test_round_trip(void **state)
 	assert_int_equal(image_copy(bytes, len, &image, &why), 0);
 	check_all(&image);
 	/* The same bytes when it is written again. */
-	assert_int_equal(image_write(path_of("again"), image.matcher, image.addresses), 0);
+	assert_int_equal(image_write(folder_path("again"), image.matcher, image.addresses), 0);
 	assert_int_equal(folder_count(false), 1);
-	again = load(path_of("again"), &again_len);
+	again = load(folder_path("again"), &again_len);
 	assert_int_equal(again_len, len);
 	assert_memory_equal(again, bytes, len);
 	/* And joined with nothing. */
@@ -240,9 +196,9 @@ static void test_empty(void **state)
 	assert_int_equal(matcher_builder_finish(b, &image.matcher), 0);
 	assert_int_equal(addresses_builder_new(&a), 0);
 	assert_int_equal(addresses_builder_finish(a, NULL, &image.addresses), 0);
-	assert_int_equal(image_write(path_of("empty"), image.matcher, image.addresses), 0);
+	assert_int_equal(image_write(folder_path("empty"), image.matcher, image.addresses), 0);
 	image_fini(&image);
-	bytes = load(path_of("empty"), &len);
+	bytes = load(folder_path("empty"), &len);
 	assert_int_equal(image_copy(bytes, len, &image, &why), 0);
 	assert_int_equal(held_address(image.addresses, "10.0.0.1"), 0);
 	assert_int_equal(matcher_names(image.matcher), 0);
@@ -256,12 +212,12 @@ static void test_another_key(void **state)
 
 	(void)state;
 	build(MATCHER_IMAGE_KEY + 1, 3, &image);
-	assert_int_equal(image_write(path_of("key"), image.matcher, image.addresses), -EINVAL);
+	assert_int_equal(image_write(folder_path("key"), image.matcher, image.addresses), -EINVAL);
 	image_fini(&image);
 	build(MATCHER_IMAGE_KEY, IMAGE_PARTS_MAX + 1, &image);
-	assert_int_equal(image_write(path_of("key"), image.matcher, image.addresses), -EINVAL);
+	assert_int_equal(image_write(folder_path("key"), image.matcher, image.addresses), -EINVAL);
 	image_fini(&image);
-	assert_int_equal(access(path_of("key"), F_OK), -1);
+	assert_int_equal(access(folder_path("key"), F_OK), -1);
 }
 
 /* Reads a copy of exactly this size. */
@@ -457,28 +413,30 @@ static void test_write_fails(void **state)
 	(void)state;
 	(void)folder_count(true);
 	build(MATCHER_IMAGE_KEY, 3, &image);
-	assert_int_equal(image_write(path_of("no/such"), image.matcher, image.addresses), -ENOENT);
+	assert_int_equal(
+		image_write(folder_path("no/such"), image.matcher, image.addresses), -ENOENT);
 	memset(text, 'x', sizeof text);
 	text[sizeof text - 1] = 0;
 	assert_int_equal(image_write(text, image.matcher, image.addresses), -ENAMETOOLONG);
 	assert_int_equal(folder_count(false), 0);
 
-	assert_int_equal(mkdir(path_of("taken"), 0777), 0);
-	assert_int_equal(image_write(path_of("taken"), image.matcher, image.addresses), -EISDIR);
+	assert_int_equal(mkdir(folder_path("taken"), 0777), 0);
+	assert_int_equal(
+		image_write(folder_path("taken"), image.matcher, image.addresses), -EISDIR);
 	assert_int_equal(folder_count(true), 1);
 
 	/* As of a full disk. */
-	assert_int_equal(image_write(path_of("kept"), image.matcher, image.addresses), 0);
-	old = load(path_of("kept"), &old_len);
+	assert_int_equal(image_write(folder_path("kept"), image.matcher, image.addresses), 0);
+	old = load(folder_path("kept"), &old_len);
 	(void)signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
 	small = limit;
 	small.rlim_cur = old_len / 2;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	assert_int_equal(image_write(path_of("kept"), image.matcher, image.addresses), -EFBIG);
+	assert_int_equal(image_write(folder_path("kept"), image.matcher, image.addresses), -EFBIG);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	assert_int_equal(folder_count(false), 1);
-	bytes = load(path_of("kept"), &len);
+	bytes = load(folder_path("kept"), &len);
 	assert_int_equal(len, old_len);
 	assert_memory_equal(bytes, old, len);
 	free(bytes);
@@ -495,20 +453,22 @@ static void test_write_where_no_file_is(void **state)
 	(void)state;
 	(void)folder_count(true);
 	build(MATCHER_IMAGE_KEY, 3, &image);
-	assert_int_equal(mkfifo(path_of("pipe"), 0600), 0);
-	assert_int_equal(image_write(path_of("pipe"), image.matcher, image.addresses), -ENOTSUP);
-	assert_int_equal(symlink("pipe", path_of("to-pipe")), 0);
-	assert_int_equal(image_write(path_of("to-pipe"), image.matcher, image.addresses), -ENOTSUP);
-	assert_int_equal(stat(path_of("pipe"), &st), 0);
+	assert_int_equal(mkfifo(folder_path("pipe"), 0600), 0);
+	assert_int_equal(
+		image_write(folder_path("pipe"), image.matcher, image.addresses), -ENOTSUP);
+	assert_int_equal(symlink("pipe", folder_path("to-pipe")), 0);
+	assert_int_equal(
+		image_write(folder_path("to-pipe"), image.matcher, image.addresses), -ENOTSUP);
+	assert_int_equal(stat(folder_path("pipe"), &st), 0);
 	assert_true(S_ISFIFO(st.st_mode));
 	/* A link stays one, and what it points to is new. */
-	assert_int_equal(symlink("linked", path_of("to-file")), 0);
-	assert_int_equal(image_write(path_of("linked"), image.matcher, image.addresses), 0);
-	assert_int_equal(truncate(path_of("linked"), 1), 0);
-	assert_int_equal(image_write(path_of("to-file"), image.matcher, image.addresses), 0);
-	assert_int_equal(lstat(path_of("to-file"), &st), 0);
+	assert_int_equal(symlink("linked", folder_path("to-file")), 0);
+	assert_int_equal(image_write(folder_path("linked"), image.matcher, image.addresses), 0);
+	assert_int_equal(truncate(folder_path("linked"), 1), 0);
+	assert_int_equal(image_write(folder_path("to-file"), image.matcher, image.addresses), 0);
+	assert_int_equal(lstat(folder_path("to-file"), &st), 0);
 	assert_true(S_ISLNK(st.st_mode));
-	assert_int_equal(stat(path_of("linked"), &st), 0);
+	assert_int_equal(stat(folder_path("linked"), &st), 0);
 	assert_true(st.st_size > IMAGE_HEADER_SIZE);
 	assert_int_equal(folder_count(true), 4);
 	image_fini(&image);
@@ -538,8 +498,8 @@ static void test_many(void **state)
 		assert_int_equal(matcher_builder_add(b, i % 5, i % MATCHER_NAME_KINDS, &name), 0);
 	}
 	assert_int_equal(matcher_builder_finish(b, &image.matcher), 0);
-	assert_int_equal(image_write(path_of("many"), image.matcher, image.addresses), 0);
-	bytes = load(path_of("many"), &len);
+	assert_int_equal(image_write(folder_path("many"), image.matcher, image.addresses), 0);
+	bytes = load(folder_path("many"), &len);
 	assert_true(len <= 9 * N + 1024);
 	assert_int_equal(image_copy(bytes, len, &again, &why), 0);
 	free(bytes);
@@ -578,5 +538,5 @@ int main(void)
 		cmocka_unit_test(test_many),
 	};
 
-	return cmocka_run_group_tests(tests, folder_make, folder_remove);
+	return cmocka_run_group_tests(tests, NULL, folder_clear);
 }

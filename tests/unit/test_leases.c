@@ -14,53 +14,20 @@
 #include <unistd.h>
 
 #include "gateway/policy/leases.h"
+#include "tests/unit/folder.h"
 
 #define NOW_S 1700000000
 
-static char folder[] = "/tmp/tungate-leases-XXXXXX";
 static char told[8192];
-
-static int folder_make(void **state)
-{
-	(void)state;
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int folder_remove(void **state)
-{
-	(void)state;
-	return rmdir(folder);
-}
-
-static char *path_in(const char *file)
-{
-	static char paths[4][256];
-	static unsigned next;
-	char *path = paths[next++ % 4];
-
-	(void)snprintf(path, sizeof paths[0], "%s/%s", folder, file);
-	return path;
-}
-
-static char *file_write(const char *file, const char *text)
-{
-	char *path = path_in(file);
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
-	return path;
-}
 
 static void tell(void *arg, bool is_error, const char *text)
 {
 	size_t n = strlen(told);
-	size_t in = strlen(folder);
+	size_t in = strlen(folder());
 
 	assert_ptr_equal(arg, told);
 	assert_false(is_error);
-	assert_memory_equal(text, folder, in);
+	assert_memory_equal(text, folder(), in);
 	(void)snprintf(told + n, sizeof told - n, "%s\n", text + in + (text[in] == '/'));
 }
 
@@ -81,7 +48,7 @@ static struct leases *read_files(char **paths, size_t n, const char *domain)
 
 static struct leases *read_text(const char *text, const char *domain)
 {
-	char *path = file_write("l", text);
+	char *path = folder_write("l", text);
 	struct leases *l = read_files(&path, 1, domain);
 
 	assert_int_equal(unlink(path), 0);
@@ -327,14 +294,14 @@ static void test_bad_lines(void **state)
 
 static void test_lying_files(void **state)
 {
-	char *paths[3] = {folder, NULL, NULL}, *text;
+	char *paths[3] = {folder(), NULL, NULL}, *text;
 	struct leases *l;
 	size_t n = 0;
 
 	(void)state;
 	/* Not there: nothing was given out yet. The others are read all the same. */
-	paths[1] = path_in("missing");
-	paths[2] = file_write("l", "0 m 192.168.1.2 nas *\n");
+	paths[1] = folder_path("missing");
+	paths[2] = folder_write("l", "0 m 192.168.1.2 nas *\n");
 	l = read_files(paths, 3, "lan");
 	assert_int_equal(leases_count(l), 1);
 	assert_non_null(strstr(told, "Is a directory; allowed: a readable file"));
@@ -367,17 +334,17 @@ static void test_lying_files(void **state)
 
 static void test_changed(void **state)
 {
-	char *path = path_in("l");
+	char *path = folder_path("l");
 	struct leases *l = read_files(&path, 1, "lan"), *again;
 
 	(void)state;
 	assert_false(leases_changed(l));
-	(void)file_write("l", "0 m 192.168.1.2 nas *\n");
+	(void)folder_write("l", "0 m 192.168.1.2 nas *\n");
 	assert_true(leases_changed(l));
 	again = read_files(&path, 1, "lan");
 	assert_false(leases_changed(again));
 	assert_true(leases_changed(l));
-	(void)file_write("l", "0 m 192.168.1.2 nas *\n0 m 192.168.1.3 box *\n");
+	(void)folder_write("l", "0 m 192.168.1.2 nas *\n0 m 192.168.1.3 box *\n");
 	assert_true(leases_changed(again));
 	leases_unref(again);
 	again = read_files(&path, 1, "lan");
@@ -406,5 +373,5 @@ int main(void)
 		cmocka_unit_test(test_changed),
 	};
 
-	return cmocka_run_group_tests(tests, folder_make, folder_remove);
+	return cmocka_run_group_tests(tests, NULL, folder_remove);
 }

@@ -207,7 +207,7 @@ static void test_errors_end_the_reading(void **state)
 static void test_files_and_complaints(void **state)
 {
 	static struct log log;
-	const char *path = log_file_write("l.txt", "a.test\n", 7);
+	const char *path = folder_write_bytes("l.txt", "a.test\n", 7);
 	const struct list_source source = {.path = path, .key = "lists.l", .format = LIST_PLAIN};
 	const struct list_sink tell = log_sink(&log);
 	struct list_sink sink;
@@ -232,7 +232,7 @@ static void test_files_and_complaints(void **state)
 static char *compile(enum list_format format, const char *text, size_t *ret_n)
 {
 	static struct log log;
-	const char *path = log_path("compiled");
+	const char *path = folder_path("compiled");
 	struct built b;
 	char *bytes;
 
@@ -338,7 +338,7 @@ static void test_compiled_counts(void **state)
 	enum list_format format;
 	size_t n;
 	char *image = compile(LIST_PLAIN, "a.test\nb.test\n10.0.0.0/8\nkeyword:x\n", &n);
-	const char *path = log_file_write("image", image, n);
+	const char *path = folder_write_bytes("image", image, n);
 
 	(void)state;
 	assert_int_equal(log_read_path(&log, LIST_AUTO, path, &counts, &format), 0);
@@ -363,5 +363,5 @@ int main(void)
 		cmocka_unit_test(test_compiled_counts),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, log_folder_remove);
+	return cmocka_run_group_tests(tests, NULL, folder_clear);
 }

@@ -17,7 +17,7 @@ struct rules {
 };
 
 /* Beside the project's folder, of which this file is in tests/unit. */
-static const char *folder(void)
+static const char *rules_folder(void)
 {
 	static char path[512];
 	const char *data = getenv("TUNGATE_DATA");
@@ -71,7 +71,7 @@ static void rules_read(struct rules *ret, const char *file)
 	const struct list_sink sink = {.arg = ret, .entry = rule_add};
 
 	*ret = (struct rules){0};
-	(void)snprintf(path, sizeof path, "%s/AWAvenue-Ads-Rule-%s", folder(), file);
+	(void)snprintf(path, sizeof path, "%s/AWAvenue-Ads-Rule-%s", rules_folder(), file);
 	if (list_read(&source, &sink, &ret->counts, &ret->format))
 		fail_msg("%s cannot be read", path);
 	assert_int_equal(ret->counts.skipped, 0);
@@ -92,7 +92,7 @@ static unsigned lines_of(const char *file, const char *comments)
 	unsigned n = 0;
 	FILE *f;
 
-	(void)snprintf(path, sizeof path, "%s/AWAvenue-Ads-Rule-%s", folder(), file);
+	(void)snprintf(path, sizeof path, "%s/AWAvenue-Ads-Rule-%s", rules_folder(), file);
 	f = fopen(path, "r");
 	assert_non_null(f);
 	while (fgets(line, sizeof line, f)) {
@@ -148,9 +148,9 @@ static void rules_rename(struct rules *s, const char *kind, const char *to)
 
 static bool is_absent(void)
 {
-	if (access(folder(), R_OK) == 0)
+	if (access(rules_folder(), R_OK) == 0)
 		return false;
-	print_message("skipped: no ../shared/data (%s)\n", folder());
+	print_message("skipped: no ../shared/data (%s)\n", rules_folder());
 	return true;
 }
 

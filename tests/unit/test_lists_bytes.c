@@ -33,7 +33,7 @@ static size_t gzipped(const char *text, uint8_t *ret)
 static int read_packed(struct log *log, const uint8_t *bytes, size_t n)
 {
 	struct log again = {.stop = 0};
-	const char *path = log_file_write("packed", bytes, n);
+	const char *path = folder_write_bytes("packed", bytes, n);
 	int err = log_read(log, LIST_PLAIN, (const char *)bytes, n, NULL);
 
 	assert_int_equal(log_read_path(&again, LIST_PLAIN, path, NULL, NULL), err);
@@ -69,7 +69,7 @@ static void test_gzip_is_found_out_before_the_format(void **state)
 {
 	uint8_t *packed = malloc(ROOM);
 	size_t n = gzipped("0.0.0.0 a.test\n", packed);
-	const char *path = log_file_write("hosts.gz", packed, n);
+	const char *path = folder_write_bytes("hosts.gz", packed, n);
 	struct log log = {.stop = 0};
 	enum list_format format;
 
@@ -108,7 +108,7 @@ static void test_gzip_damaged(void **state)
 	packed[n - 8] ^= 1;
 	packed[n] = 'x'; /* something behind it */
 	assert_int_equal(read_packed(&log, packed, n + 1), -EBADMSG);
-	assert_int_equal(list_detect(log_path("packed"), &(enum list_format){0}), -EBADMSG);
+	assert_int_equal(list_detect(folder_path("packed"), &(enum list_format){0}), -EBADMSG);
 	assert_int_equal(read_packed(&log, packed, n), 0);
 	free(packed);
 	free(text);
@@ -300,7 +300,7 @@ static void test_zlib(void **state)
 
 static void test_text_load(void **state)
 {
-	const char *path = log_file_write("text", "0123456789", 10);
+	const char *path = folder_write_bytes("text", "0123456789", 10);
 	char *text = NULL;
 	size_t len;
 
@@ -310,9 +310,9 @@ static void test_text_load(void **state)
 	assert_string_equal(text, "0123456789");
 	free(text);
 	assert_int_equal(list_text_load(path, 9, &text, &len), -EFBIG);
-	assert_int_equal(list_text_load(log_folder(), 9, &text, &len), -EISDIR);
-	assert_int_equal(list_text_load(log_path("none"), 9, &text, &len), -ENOENT);
-	path = log_file_write("empty", "", 0);
+	assert_int_equal(list_text_load(folder(), 9, &text, &len), -EISDIR);
+	assert_int_equal(list_text_load(folder_path("none"), 9, &text, &len), -ENOENT);
+	path = folder_write_bytes("empty", "", 0);
 	assert_int_equal(list_text_load(path, 10, &text, &len), 0);
 	assert_int_equal(len, 0);
 	assert_string_equal(text, "");
@@ -322,7 +322,7 @@ static void test_text_load(void **state)
 /* A file of 1 GiB that takes no room on the disk; its first bytes are one long line. */
 static void test_file_that_is_too_big(void **state)
 {
-	const char *path = log_path("big");
+	const char *path = folder_path("big");
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	struct list_bytes *in = NULL;
 	static char piece[ROOM];
@@ -356,5 +356,5 @@ int main(void)
 		cmocka_unit_test(test_file_that_is_too_big),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, log_folder_remove);
+	return cmocka_run_group_tests(tests, NULL, folder_clear);
 }

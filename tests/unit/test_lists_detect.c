@@ -167,9 +167,9 @@ static void test_errors(void **state)
 	enum list_format format;
 
 	(void)state;
-	assert_int_equal(list_detect(log_path("none"), &format), -ENOENT);
-	assert_int_equal(list_detect(log_folder(), &format), -EISDIR);
-	assert_int_equal(list_detect(log_file_write("a", "||a^\n", 5), &format), 0);
+	assert_int_equal(list_detect(folder_path("none"), &format), -ENOENT);
+	assert_int_equal(list_detect(folder(), &format), -EISDIR);
+	assert_int_equal(list_detect(folder_write_bytes("a", "||a^\n", 5), &format), 0);
 	assert_int_equal(format, LIST_ADBLOCK);
 }
 
@@ -261,5 +261,5 @@ int main(void)
 		cmocka_unit_test(test_real_files),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, log_folder_remove);
+	return cmocka_run_group_tests(tests, NULL, folder_clear);
 }

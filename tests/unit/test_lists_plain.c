@@ -219,7 +219,7 @@ static void test_file(void **state)
 	struct list_counts counts;
 	struct list_stamp first, second, third;
 	enum list_format format;
-	const char *path = log_file_write("plain.txt", text, 18);
+	const char *path = folder_write_bytes("plain.txt", text, 18);
 
 	(void)state;
 	assert_int_equal(log_read_path(&log, LIST_AUTO, path, &counts, &format), 0);
@@ -231,7 +231,7 @@ static void test_file(void **state)
 	assert_int_equal(list_stamp_read(path, &first), 0);
 	assert_int_equal(list_stamp_read(path, &second), 0);
 	assert_true(list_stamp_equal(&first, &second));
-	(void)log_file_write("plain.txt", text, sizeof text - 1);
+	(void)folder_write_bytes("plain.txt", text, sizeof text - 1);
 	assert_int_equal(list_stamp_read(path, &third), 0);
 	assert_false(list_stamp_equal(&first, &third));
 	assert_int_equal(unlink(path), 0);
@@ -255,14 +255,14 @@ static void test_no_files(void **state)
 	const char *path;
 
 	(void)state;
-	assert_int_equal(no_file(log_path("missing")), -ENOENT);
-	assert_int_equal(no_file(log_folder()), -EISDIR);
+	assert_int_equal(no_file(folder_path("missing")), -ENOENT);
+	assert_int_equal(no_file(folder()), -EISDIR);
 	assert_int_equal(no_file("/dev/zero"), -EINVAL);
-	path = log_path("fifo");
+	path = folder_path("fifo");
 	assert_int_equal(mkfifo(path, 0600), 0);
 	assert_int_equal(no_file(path), -EINVAL);
 	assert_int_equal(unlink(path), 0);
-	path = log_path("loop");
+	path = folder_path("loop");
 	assert_int_equal(symlink(path, path), 0);
 	assert_int_equal(no_file(path), -ELOOP);
 	assert_int_equal(unlink(path), 0);
@@ -296,5 +296,5 @@ int main(void)
 		cmocka_unit_test(test_binary_file),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, log_folder_remove);
+	return cmocka_run_group_tests(tests, NULL, folder_clear);
 }

@@ -89,12 +89,12 @@ static void test_skips(void **state)
 
 static void file(const char *name, const char *text)
 {
-	(void)log_file_write(name, text, strlen(text));
+	(void)folder_write_bytes(name, text, strlen(text));
 }
 
 static int read_file(struct log *log, const char *name, struct list_counts *counts)
 {
-	return log_read_path(log, LIST_V2FLY, log_path(name), counts, NULL);
+	return log_read_path(log, LIST_V2FLY, folder_path(name), counts, NULL);
 }
 
 static void test_include(void **state)
@@ -130,7 +130,7 @@ static void test_include_case(void **state)
 	file("not-there", "c.test\n");
 	assert_int_equal(read_file(&log, "upper", NULL), 0);
 	assert_string_equal(log.entries, "1:suffix a.test\n1:suffix b.test\n1:suffix c.test\n");
-	assert_int_equal(unlink(log_path("not-there")), 0);
+	assert_int_equal(unlink(folder_path("not-there")), 0);
 	assert_int_equal(read_file(&log, "upper", NULL), -EBADMSG);
 	assert_non_null(strstr(log.told, "/Not-There: No such file or directory\n"));
 }
@@ -194,13 +194,13 @@ static void test_include_circles(void **state)
 	file("self", "a.test\n  include:self @cn\n");
 	(void)snprintf(told, sizeof told,
 		"%s:2:3: lists.l: includes %s, which includes this file: a circle\n",
-		log_path("self"), log_path("self"));
+		folder_path("self"), folder_path("self"));
 	include_fails("self", told);
 	file("round1", "include:round2\n");
 	file("round2", "include:round3\n");
 	file("round3", "include:round1\n");
 	(void)snprintf(told, sizeof told, "%s:1:1: lists.l: includes %s, which includes",
-		log_path("round3"), log_path("round1"));
+		folder_path("round3"), folder_path("round1"));
 	include_fails("round1", told);
 }
 
@@ -212,14 +212,14 @@ static void test_include_of_nothing(void **state)
 	(void)state;
 	file("lost", "a.test\ninclude:gone\nb.test\n");
 	(void)snprintf(told, sizeof told,
-		"%s:2:1: lists.l: includes %s: No such file or directory\n", log_path("lost"),
-		log_path("gone"));
+		"%s:2:1: lists.l: includes %s: No such file or directory\n", folder_path("lost"),
+		folder_path("gone"));
 	include_fails("lost", told);
 	/* Who watches files sees it come into being. */
 	assert_int_equal(read_file(&log, "lost", NULL), -EBADMSG);
 	assert_int_equal(log.n_files, 2);
 	assert_non_null(strstr(log.files, "/gone\n"));
-	assert_int_equal(mkdir(log_path("folder"), 0700), 0);
+	assert_int_equal(mkdir(folder_path("folder"), 0700), 0);
 	file("lost", "include:folder\n");
 	include_fails("lost", "folder: Is a directory\n");
 }
@@ -267,10 +267,10 @@ static void test_error_in_an_included_file(void **state)
 	file("outer", "a.test\ninclude:bad\n");
 	file("bad", "b.test\nx y\nx y\n");
 	(void)snprintf(told, sizeof told,
-		"%s:1:1: lists.l: 2 of 3 lines cannot be read; allowed: ", log_path("bad"));
+		"%s:1:1: lists.l: 2 of 3 lines cannot be read; allowed: ", folder_path("bad"));
 	include_fails("outer", told);
-	(void)log_file_write("bad", "b.test\n\0", 8);
-	(void)snprintf(told, sizeof told, "%s:2:1: lists.l: a NUL byte", log_path("bad"));
+	(void)folder_write_bytes("bad", "b.test\n\0", 8);
+	(void)snprintf(told, sizeof told, "%s:2:1: lists.l: a NUL byte", folder_path("bad"));
 	include_fails("outer", told);
 }
 
@@ -293,5 +293,5 @@ int main(void)
 		cmocka_unit_test(test_error_in_an_included_file),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, log_folder_remove);
+	return cmocka_run_group_tests(tests, NULL, folder_clear);
 }

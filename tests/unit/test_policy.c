@@ -17,6 +17,7 @@
 #include "gateway/dns/message.h"
 #include "gateway/match/matcher.h"
 #include "gateway/policy/policy_internal.h"
+#include "tests/unit/folder.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 /* Strings that live as long as the block around them. */
@@ -552,33 +553,9 @@ static void test_shared(void **state)
 
 /* --- lists --- */
 
-static char folder[] = "/tmp/tungate-policy-XXXXXX";
-
-static int folder_make(void **state)
-{
-	(void)state;
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int folder_remove(void **state)
-{
-	(void)state;
-	return rmdir(folder);
-}
-
 static char *path_in(char path[256], const char *file)
 {
-	(void)snprintf(path, 256, "%s/%s", folder, file);
-	return path;
-}
-
-static void file_write(const char *path, const char *text)
-{
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
+	return strcpy(path, folder_path(file));
 }
 
 /* Two lists, one of two files, and rules that take them. */
@@ -603,9 +580,9 @@ static void lists_fixture_init(struct lists_fixture *f)
 	f->cn_paths[1].line = 7;
 	f->cn_paths[1].column = 9;
 	f->ads_paths[0].path = path_in(f->ads, "ads.txt");
-	file_write(f->cn1, "# names\ncn\nexample.com # a comment\n");
-	file_write(f->cn2, "example.org\nWWW.Example.COM\r\ncn\n");
-	file_write(f->ads, "ads.example.com\n");
+	folder_write("cn1.txt", "# names\ncn\nexample.com # a comment\n");
+	folder_write("cn2.txt", "example.org\nWWW.Example.COM\r\ncn\n");
+	folder_write("ads.txt", "ads.example.com\n");
 	f->lists[0] = (struct conf_list){
 		.name = "cn", .files = f->cn_paths, .n_files = 2, .line = 7, .column = 9};
 	f->lists[1] = (struct conf_list){
@@ -672,7 +649,7 @@ static void test_list_faults(void **state)
 	(void)state;
 	lists_fixture_init(&f);
 	/* A bad line is a warning. */
-	file_write(f.ads, "ads.example.com\nads example.com\n");
+	folder_write("ads.txt", "ads.example.com\nads example.com\n");
 	assert_int_equal(try_build(&f.config, &p), 0);
 	assert_int_equal(told_errors, 0);
 	(void)snprintf(expected, sizeof expected,
@@ -685,7 +662,7 @@ static void test_list_faults(void **state)
 	policy_unref(p);
 
 	/* All faults of all files are told, at the place where each can be mended. */
-	file_write(f.ads, "ads.example.com\nx y\ny z\n");
+	folder_write("ads.txt", "ads.example.com\nx y\ny z\n");
 	assert_int_equal(unlink(f.cn1), 0);
 	assert_int_equal(unlink(f.cn2), 0);
 	assert_int_equal(mkdir(f.cn2, 0700), 0);
@@ -762,9 +739,9 @@ static void unless_fixture_init(struct unless_fixture *f)
 	f->cn_paths[0].path = path_in(f->cn, "cn-ip.txt");
 	f->ads_paths[0].path = path_in(f->ads, "ads-ip.txt");
 	f->mine_paths[0].path = path_in(f->mine, "mine.txt");
-	file_write(f->cn, "1.0.0.0/8\n2400::/16\n1.2.0.0/16\n1.0.0.0/8\nkept.cn\n");
-	file_write(f->ads, "1.2.3.4\n::ffff:9.9.9.9\n");
-	file_write(f->mine, "bank.test\n9.9.9.0/24\n");
+	folder_write("cn-ip.txt", "1.0.0.0/8\n2400::/16\n1.2.0.0/16\n1.0.0.0/8\nkept.cn\n");
+	folder_write("ads-ip.txt", "1.2.3.4\n::ffff:9.9.9.9\n");
+	folder_write("mine.txt", "bank.test\n9.9.9.0/24\n");
 	f->lists[0] = (struct conf_list){.name = "cn-ip", .files = f->cn_paths, .n_files = 1};
 	f->lists[1] = (struct conf_list){.name = "ads-ip", .files = f->ads_paths, .n_files = 1};
 	f->lists[2] = (struct conf_list){.name = "mine", .files = f->mine_paths, .n_files = 1};
@@ -1004,7 +981,7 @@ static void test_explain_lists(void **state)
 		"+ lists: domain: b.test is at or above the name\n");
 
 	/* A changed or missing file has no lines any more; the decision stays. */
-	file_write(f.cn1, "example.com\n");
+	folder_write("cn1.txt", "example.com\n");
 	assert_string_equal(explain(p, "b.cn", DNS_A, NULL),
 		"cn cn2.txt:3: cn\n"
 		"- guest: no list of the rule holds the name\n"
@@ -1083,5 +1060,5 @@ int main(void)
 		cmocka_unit_test(test_explain_fake),
 	};
 
-	return cmocka_run_group_tests(tests, folder_make, folder_remove);
+	return cmocka_run_group_tests(tests, NULL, folder_remove);
 }

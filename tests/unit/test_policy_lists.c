@@ -17,10 +17,10 @@
 #include "gateway/lists/lists.h"
 #include "gateway/match/image.h"
 #include "gateway/policy/policy.h"
+#include "tests/unit/folder.h"
 
 #define LISTS 3
 
-static char folder[] = "/tmp/tungate-policy-lists-XXXXXX";
 static char told[8192];
 static unsigned told_errors;
 /* Written when something is told: a file that changes while it is read. */
@@ -62,7 +62,7 @@ static void stage_init(struct stage *s)
 
 	memset(s, 0, sizeof *s);
 	for (int i = 0; i < LISTS; i++) {
-		(void)snprintf(s->paths[i], sizeof s->paths[i], "%s/%s.txt", folder, names[i]);
+		(void)snprintf(s->paths[i], sizeof s->paths[i], "%s/%s.txt", folder(), names[i]);
 		s->files[i].path = s->paths[i];
 		s->lists[i] =
 			(struct conf_list){.name = names[i], .files = &s->files[i], .n_files = 1};
@@ -294,7 +294,7 @@ static void test_include_that_is_missed(void **state)
 	assert_string_equal(winner(&s, "a.test"), "a");
 	assert_false(changed(&s));
 
-	(void)snprintf(path, sizeof path, "%s/other", folder);
+	(void)snprintf(path, sizeof path, "%s/other", folder());
 	file_write(path, "other.test\n", 11);
 	assert_true(changed(&s));
 	follow(&s);
@@ -461,18 +461,6 @@ static void test_where_a_name_may_be_asked(void **state)
 	stage_fini(&s);
 }
 
-static int make_folder(void **state)
-{
-	(void)state;
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return rmdir(folder);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -487,5 +475,5 @@ int main(void)
 		cmocka_unit_test(test_where_a_name_may_be_asked),
 	};
 
-	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+	return cmocka_run_group_tests(tests, NULL, folder_remove);
 }

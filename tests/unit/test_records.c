@@ -388,5 +388,5 @@ int main(void)
 		cmocka_unit_test(many),
 	};
 
-	return cmocka_run_group_tests(tests, stage_setup, stage_teardown);
+	return cmocka_run_group_tests(tests, NULL, stage_teardown);
 }

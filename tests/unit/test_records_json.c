@@ -343,5 +343,5 @@ int main(void)
 		cmocka_unit_test(inline_records),
 	};
 
-	return cmocka_run_group_tests(tests, stage_setup, stage_teardown);
+	return cmocka_run_group_tests(tests, NULL, stage_teardown);
 }

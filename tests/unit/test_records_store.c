@@ -294,5 +294,5 @@ int main(void)
 	};
 
 	(void)signal(SIGXFSZ, SIG_IGN);
-	return cmocka_run_group_tests(tests, stage_setup, stage_teardown);
+	return cmocka_run_group_tests(tests, NULL, stage_teardown);
 }
