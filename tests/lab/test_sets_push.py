@@ -205,6 +205,27 @@ def test_the_rest_of_a_late_answer_follows(started, lab, reader):
     wait_for(lambda: all(reader.count(which) == n for which in names), "all come in without being asked for again", 5)
 
 
+def test_none_of_many_late_answers_is_lost(started, lab, reader):
+    """More than wait at once: their elements come in all the same, without being asked for again."""
+    gw = started({**rules(SET4, push_timeout="1ms"), "cache": {"size": 100_000}})
+    n = most = 0
+    with Others(lab, 400_000) as others, lab.connect("8.8.8.8") as sock:
+        while most < 2000 and n < 60_000:
+            loading = threading.Thread(target=others.load, daemon=True)
+            loading.start()
+            before = pushes(gw)["late"]
+            while n < 60_000 and (loading.is_alive() or pushes(gw)["late"] == before):
+                assert all(ask_all(sock, [(name(n + i), "A") for i in range(500)], window=500, again=True))
+                n += 500
+            loading.join()
+            most = max(most, pushes(gw)["late"] - before)
+            others.flush()
+    print(f"{most} of {n} late behind one transaction")
+    assert most >= 2000, "the kernel was never busy"
+    wait_for(lambda: reader.count("v4") == n, "all come in", 20)
+    assert pushes(gw)["dropped"] == 0 and pushes(gw)["waited"] < n
+
+
 def test_what_was_put_in_late_is_ours_all_the_same(started, lab, reader):
     """The kernel holds a commit up, told sets are filled again over what is there; all comes back when it is lost."""
     gw = started(rules(SET4))
