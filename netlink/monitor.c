@@ -1,3 +1,4 @@
+/* The two sockets, how they are read, and what messages of rtnetlink mean. */
 #include "netlink/monitor.h"
 #include "netlink/monitor_internal.h"
 #include "netlink/rt.h"
@@ -15,7 +16,7 @@
 enum {
 	PIECES = 8,	     /* that one read takes */
 	PIECE_BYTES = 32768, /* nf_tables: two pages at most; a link may tell much */
-	READS_MAX = 16,	     /* of one descriptor in one call; it stays readable if there is more */
+	READS_MAX = 16,	     /* of one descriptor in one call; news->more tells of the rest */
 	/* Only what waits takes memory (60,000 removals fit). Nothing of nf_tables waits but what
 	 * others remove or build, and a flush tells every element. */
 	QUEUE_NFT_BYTES = 4 << 20,

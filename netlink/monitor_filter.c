@@ -1,3 +1,4 @@
+/* What reaches us at all: programs of classic BPF that the kernel runs for each datagram. */
 #include "netlink/monitor_internal.h"
 #include "netlink/rt.h"
 
@@ -70,43 +71,54 @@ static void put_step(struct program *p)
 /* What one transaction changed comes as messages of one sender, as many at once as a page holds.
  * Ours, thousands in a second, are known by it. Of others' a load of elements, which may be
  * millions, is dropped where nothing else stands among it: so each message is looked at. */
+static void write_nft(struct program *p, const uint32_t *own, size_t n, size_t steps)
+{
+	p->n = 0;
+	put(p, (struct sock_filter)BPF_STMT(
+		       BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid)));
+	for (size_t i = 0; i < n; i++) {
+		put(p, (struct sock_filter)BPF_JUMP(
+			       BPF_JMP | BPF_JEQ | BPF_K, htonl(own[i]), 0, 1));
+		put(p, DROP);
+	}
+	put(p, (struct sock_filter)BPF_STMT(
+		       BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)));
+	put(p, unless_type(NFT_TYPE(NFT_MSG_NEWGEN), 1));
+	put(p, DROP);
+	put(p, (struct sock_filter)BPF_STMT(BPF_LDX | BPF_W | BPF_IMM, 0));
+	/* The kernel's check goes by lines: what a step loads must be stored above. */
+	put(p, (struct sock_filter)BPF_STMT(BPF_ST, 0));
+	for (size_t i = 0; i < steps; i++)
+		put_step(p);
+	put(p, PASS);
+}
+
+/* The old one's room is needed, perhaps. */
+static int attach_instead(int fd, struct program *p)
+{
+	int r = attach(fd, p->code, p->n);
+
+	if (r != -ENOMEM)
+		return r;
+	(void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){0}, sizeof(int));
+	return attach(fd, p->code, p->n);
+}
+
 int monitor_filter_nft(int fd, const uint32_t *own, size_t n)
 {
-	int r = -ENOMEM;
+	struct program p;
+	int r;
 
 	if (n > MONITOR_OWN_MAX)
 		return -EINVAL;
 	/* Before Linux 6.7 a socket has 20 kB of room for programs, the old one's included, unless
 	 * told otherwise. What is not looked at is passed on. */
-	for (size_t steps = STEPS_MAX; r == -ENOMEM; steps /= 2) {
-		struct program p = {.n = 0};
-
-		put(&p, (struct sock_filter)BPF_STMT(
-				BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid)));
-		for (size_t i = 0; i < n; i++) {
-			put(&p, (struct sock_filter)BPF_JUMP(
-					BPF_JMP | BPF_JEQ | BPF_K, htonl(own[i]), 0, 1));
-			put(&p, DROP);
-		}
-		put(&p, (struct sock_filter)BPF_STMT(
-				BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)));
-		put(&p, unless_type(NFT_TYPE(NFT_MSG_NEWGEN), 1));
-		put(&p, DROP);
-		put(&p, (struct sock_filter)BPF_STMT(BPF_LDX | BPF_W | BPF_IMM, 0));
-		/* The kernel's check goes by lines: what a step loads must be stored above. */
-		put(&p, (struct sock_filter)BPF_STMT(BPF_ST, 0));
-		for (size_t i = 0; i < steps; i++)
-			put_step(&p);
-		put(&p, PASS);
-		r = attach(fd, p.code, p.n);
-		if (r == -ENOMEM) {
-			(void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){0}, sizeof(int));
-			r = attach(fd, p.code, p.n);
-		}
-		if (steps == 0)
-			break;
+	for (size_t steps = STEPS_MAX;; steps /= 2) {
+		write_nft(&p, own, n, steps);
+		r = attach_instead(fd, &p);
+		if (r != -ENOMEM || steps == 0)
+			return r;
 	}
-	return r;
 }
 
 /* Of the routes the removal of ours counts, and of others' the short ones: a router with a full

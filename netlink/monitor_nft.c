@@ -1,3 +1,4 @@
+/* What one message of nf_tables means. Pure. */
 #include "netlink/monitor_internal.h"
 #include "netlink/table.h"
 
