@@ -2,10 +2,10 @@
  * of the addresses of servers that have names, which lies beside the table of fake addresses. */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/file.h"
 #include "gateway/base/log.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,14 +41,18 @@ static int64_t wall_s(void)
 /* It may be somebody else's, and ours takes its place soon. */
 static void keep_foreign(const char *path)
 {
-	char aside[4096];
-	int n = snprintf(aside, sizeof aside, "%s.foreign", path);
+	static const char *const what = "is damaged, or was not written by this program";
+	char *kept;
+	int error = file_keep_aside(path, &kept);
 
-	log_warn("cache.store %s is damaged, or was not written by this program; kept as "
-		 "%s.foreign, started anew",
-		path, path);
-	if (n > 0 && (size_t)n < sizeof aside && rename(path, aside))
-		log_warn("%s: %s", aside, strerror(errno));
+	if (error) {
+		log_warn("cache.store %s %s; it cannot be kept aside (%s), and is written over",
+			path, what,
+			error == -EEXIST ? "nine others are already" : strerror(-error));
+		return;
+	}
+	log_warn("cache.store %s %s; kept as %s, started anew", path, what, kept);
+	free(kept);
 }
 
 static const char *trouble(int error)

@@ -78,10 +78,10 @@ static void tell_store(struct daemon *d, int error, const struct fakeip_load_res
 {
 	const char *path = d->config->fakeip.store;
 
-	if (loaded->foreign)
-		log_warn("fakeip.store %s was not ours or of another version; kept as %s.foreign, "
-			 "started anew",
-			path, path);
+	if (loaded->foreign && store_kept(d->store))
+		log_warn("fakeip.store %s was not ours or of another version; kept as %s, started "
+			 "anew",
+			path, store_kept(d->store));
 	else if (loaded->moved)
 		log_warn("fakeip.store %s was written for other pools: %u mappings fit and are "
 			 "kept, %u are dropped",

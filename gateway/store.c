@@ -2,12 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "gateway/base/file.h"
@@ -15,7 +13,6 @@
 #define STORE_MAX_BYTES (512u << 20) /* a log that is larger is not ours */
 #define OPEN_TRIES	4	     /* while another process puts a new file in place */
 #define STEPS_MAX	64	     /* of a snapshot in one tick: 4 MiB */
-#define KEPT_MAX	9	     /* PATH.foreign, PATH.foreign.2, … */
 
 /* Whose the file at `path` is. */
 enum owner {
@@ -26,9 +23,9 @@ enum owner {
 
 struct store {
 	struct fakeip_table *table;
-	char *path, *new_path;
-	int fd, new_fd, old_fd; /* -1: none; old_fd: what a snapshot took the place of */
-	int error;		/* nothing can be written to fd */
+	char *path, *new_path, *kept; /* kept: what was there before, NULL: nothing */
+	int fd, new_fd, old_fd;	      /* -1: none; old_fd: what a snapshot took the place of */
+	int error;		      /* nothing can be written to fd */
 	enum owner owner;
 	bool name_is_new;		    /* the folder is to be synced too */
 	uint32_t sync_s, synced_s, retry_s; /* retry_s: not before it */
@@ -122,29 +119,17 @@ static int read_all(int fd, uint8_t **ret, size_t *ret_len)
 	return 0;
 }
 
-/* By system call: not every C library has renameat2(). */
-static int rename_beside(const char *from, const char *to)
+/* Out of our way. */
+static int keep_foreign(struct store *s)
 {
-	return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) ? -errno : 0;
-}
+	char *kept;
+	int error = file_keep_aside(s->path, &kept);
 
-/* Out of our way, and over nothing that was kept before. */
-static int keep_foreign(const char *path)
-{
-	char kept[PATH_MAX];
-
-	for (unsigned i = 1; i <= KEPT_MAX; i++) {
-		int n = i == 1 ? snprintf(kept, sizeof kept, "%s.foreign", path)
-			       : snprintf(kept, sizeof kept, "%s.foreign.%u", path, i);
-		int error;
-
-		if (n >= (int)sizeof kept)
-			return -ENAMETOOLONG;
-		error = rename_beside(path, kept);
-		if (error != -EEXIST)
-			return error;
-	}
-	return -EEXIST;
+	if (error)
+		return error;
+	free(s->kept);
+	s->kept = kept;
+	return 0;
 }
 
 /* --- what the table asks for --- */
@@ -197,7 +182,7 @@ static int start_anew(struct store *s)
 	int error, fd;
 
 	s->owner = OWNER_FOREIGN;
-	error = keep_foreign(s->path);
+	error = keep_foreign(s);
 	if (error)
 		return error;
 	s->owner = OWNER_UNKNOWN;
@@ -272,13 +257,13 @@ static int new_become(void *arg)
 	int error = 0;
 
 	if (s->owner == OWNER_FOREIGN) {
-		error = keep_foreign(s->path);
+		error = keep_foreign(s);
 		if (error)
 			return error;
 		s->owner = OWNER_UNKNOWN;
 	}
 	if (s->owner != OWNER_US)
-		error = rename_beside(s->new_path, s->path);
+		error = file_move(s->new_path, s->path);
 	else if (rename(s->new_path, s->path))
 		error = -errno;
 	if (error)
@@ -418,6 +403,11 @@ const char *store_path(const struct store *s)
 	return s->path;
 }
 
+const char *store_kept(const struct store *s)
+{
+	return s->kept;
+}
+
 void store_close(struct store *s)
 {
 	if (!s)
@@ -429,6 +419,7 @@ void store_close(struct store *s)
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s->new_path);
+	free(s->kept);
 	free(s->path);
 	free(s);
 }

@@ -26,6 +26,8 @@ int store_open(const char *path, struct fakeip_table *table, uint32_t now_s, str
 void store_close(struct store *s);
 /* As it was opened, whatever the configuration says by now. */
 const char *store_path(const struct store *s);
+/* Where a file that was not ours is kept now; NULL: there was none, or it still has our name. */
+const char *store_kept(const struct store *s);
 
 /* fakeip.sync: written records reach the disk at most so late. */
 void store_set_sync(struct store *s, uint32_t sync_s);

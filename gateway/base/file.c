@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#define KEPT_MAX 9
 
 int file_write_all(int fd, const void *bytes, size_t len)
 {
@@ -32,6 +35,37 @@ int file_check(const char *path)
 	if (stat(path, &st) || S_ISREG(st.st_mode))
 		return 0;
 	return S_ISDIR(st.st_mode) ? -EISDIR : -ENOTSUP;
+}
+
+/* By system call: not every C library has renameat2(). */
+int file_move(const char *from, const char *to)
+{
+	return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) ? -errno : 0;
+}
+
+static char *name_aside(const char *path, unsigned number)
+{
+	char *name;
+	int n = number == 1 ? asprintf(&name, "%s.foreign", path)
+			    : asprintf(&name, "%s.foreign.%u", path, number);
+
+	return n < 0 ? NULL : name;
+}
+
+int file_keep_aside(const char *path, char **ret)
+{
+	int err = -EEXIST;
+
+	for (unsigned i = 1; i <= KEPT_MAX && err == -EEXIST; i++) {
+		char *name = name_aside(path, i);
+
+		err = name ? file_move(path, name) : -ENOMEM;
+		if (!err)
+			*ret = name;
+		else
+			free(name);
+	}
+	return err;
 }
 
 int file_become(int fd, const char *new_path, const char *path, const void *bytes, size_t len)

@@ -309,6 +309,16 @@ def test_foreign_files_are_kept(gateway, up, path, data):
     kept_aside(gateway(storing(up, path)), path, data)
 
 
+def test_a_second_foreign_file_is_kept_beside_the_first(gateway, up, path):
+    for number, name in enumerate(["answers.foreign", "answers.foreign.2"]):
+        path.write_bytes(b"dear diary %d\n" % number)
+        gw = gateway(storing(up, path))
+        assert gw.log_lines("warn", "cache.store", f"kept as {path.with_name(name)}, started anew"), gw.log()
+        gw.stop()
+    assert path.with_name("answers.foreign").read_bytes() == b"dear diary 0\n"
+    assert path.with_name("answers.foreign.2").read_bytes() == b"dear diary 1\n"
+
+
 DAMAGES = {
     "first": lambda d: d[:14] + bytes([d[14] ^ 1]) + d[15:],
     "middle": lambda d: d[:len(d) // 2] + bytes([d[len(d) // 2] ^ 0x10]) + d[len(d) // 2 + 1:],

@@ -1,6 +1,7 @@
 tungate_test(test_addr tg_base)
 tungate_test(test_arena tg_base)
 tungate_test(test_descriptors tg_base)
+tungate_test(test_file tg_base)
 tungate_test(test_log tg_base)
 target_sources(test_log PRIVATE ${CMAKE_CURRENT_LIST_DIR}/hand_clock.c)
 tungate_test(test_siphash tg_base)

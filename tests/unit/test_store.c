@@ -324,6 +324,7 @@ static void a_foreign_file_is_kept(void **state)
 		assert_int_equal(open_store(w, w->path), 0);
 		assert_true(w->loaded.foreign);
 		assert_file(beside(w, suffix), text, sizeof text - i);
+		assert_string_equal(store_kept(w->store), beside(w, suffix));
 		assert_int_equal(size_of(w->path), EMPTY);
 		/* From here on it is a store like any other. */
 		index = assign(w, 5);
@@ -331,6 +332,7 @@ static void a_foreign_file_is_kept(void **state)
 		begin_again(w);
 		assert_int_equal(open_store(w, w->path), 0);
 		assert_false(w->loaded.foreign);
+		assert_null(store_kept(w->store));
 		assert_int_equal(assign(w, 5), index);
 		begin_again(w);
 	}
