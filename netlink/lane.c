@@ -185,6 +185,8 @@ static int outcome(struct lane *l, struct lane_element *x, int64_t since_ms)
 		return result;
 	if (committed)
 		sets_note(x->e->set, result);
+	if (committed && result == -ESRCH)
+		atomic_store(&x->e->set->refused_ms, clock_ms());
 	if (committed && result == -ENOENT)
 		remember_lost(l, x, since_ms);
 	if (result < 0)

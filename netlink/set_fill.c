@@ -12,6 +12,7 @@
 #define SLACK_MS	 1000 /* of lives that are compared */
 #define SAMPLE_ELEMENTS	 2    /* of an ipset that are asked for in one look */
 #define IPSET_TEXT_MAX	 256
+#define HELD_OFF_MS	 1000 /* for a verdict that was refused */
 
 static int add_failed(struct nl_set *h, int error)
 {
@@ -45,6 +46,8 @@ static int add_ipset(struct lane *lane, struct writer_element *e, const struct i
 	struct nl_set *h = e->set;
 	struct kernel_set *set = h->set;
 	const struct kept_form *k = atomic_load(&h->form);
+	uint32_t timeout_s =
+		e->timeout_s < IPSET_TIMEOUT_MAX_S ? e->timeout_s : IPSET_TIMEOUT_MAX_S;
 	uint8_t key[SET_KEY_MAX];
 	char text[IPSET_TEXT_MAX];
 	int64_t now_ms = clock_ms();
@@ -63,11 +66,11 @@ static int add_ipset(struct lane *lane, struct writer_element *e, const struct i
 	if (e->timeout_s && !k->form.has_timeout)
 		return add_failed(h, -EOPNOTSUPP);
 	mark = shadow_mark(&set->shadow);
-	r = put_ipset(set, text, e->timeout_s);
+	r = put_ipset(set, text, timeout_s);
 	sets_note(h, r);
 	if (r == 0)
-		shadow_put(&set->shadow, key, k->form.key_size, NULL,
-			until_of(e->timeout_s, now_ms), false, mark, now_ms, &e->fresh);
+		shadow_put(&set->shadow, key, k->form.key_size, NULL, until_of(timeout_s, now_ms),
+			false, mark, now_ms, &e->fresh);
 	return r;
 }
 
@@ -80,10 +83,9 @@ static bool text_of(const struct kernel_set *set, const struct shadow_element *e
 
 	if (!form)
 		return false;
-	addr = form->family == IP_V4 ? ip_addr_v4(e->key) : ip_addr_v6(e->key);
+	addr = ip_addr_of(e->key, form->family == IP_V4 ? 4 : 16);
 	if (form->client_at > 0)
-		client = form->family == IP_V4 ? ip_addr_v4(e->key + form->client_at)
-					       : ip_addr_v6(e->key + form->client_at);
+		client = ip_addr_of(e->key + form->client_at, form->family == IP_V4 ? 4 : 16);
 	return set_form_text(&h->conf, &addr, &client, text, IPSET_TEXT_MAX);
 }
 
@@ -238,6 +240,14 @@ void set_want(struct nl_set *h, const struct writer_element *e, const struct ip_
 	sets_fill_soon(h->set);
 }
 
+/* The kernel takes long to refuse a verdict whose chain is not there, and all that is in the batch
+ * waits: so it is tried now and then. */
+static bool is_held_off(const struct nl_set *h)
+{
+	return atomic_load(&h->state) == -ESRCH &&
+	       clock_ms() - atomic_load(&h->refused_ms) < HELD_OFF_MS;
+}
+
 static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_addr *client,
 	struct lane_element *ret)
 {
@@ -260,6 +270,8 @@ static int add_nft(struct lane *lane, struct writer_element *e, const struct ip_
 		return 0;
 	if (e->timeout_s && !k->form.has_timeout)
 		return add_failed(h, -EOPNOTSUPP);
+	if (is_held_off(h))
+		return -ESRCH;
 	element_of(&k->form, &element);
 	if (k->form.has_timeout)
 		element.timeout_ms = (uint64_t)e->timeout_s * 1000;
@@ -306,13 +318,14 @@ static void put_again(struct kernel_set *set, const struct commit_item *item,
 		now_ms, NULL);
 }
 
-/* The handle's that put such an element in. NULL: none is left. */
+/* The form by which a rule of today puts such an element in. NULL: none does any more. */
 static const struct set_form *form_with(const struct kernel_set *set, const uint8_t *value)
 {
 	for (const struct nl_set *h = atomic_load(&set->handles); h; h = h->next) {
 		const struct kept_form *k = atomic_load(&h->form);
 
-		if (k && memcmp(k->form.value, value, k->form.kept_size) == 0)
+		if (k && atomic_load(&h->users) &&
+			memcmp(k->form.value, value, k->form.kept_size) == 0)
 			return &k->form;
 	}
 	return NULL;

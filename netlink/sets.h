@@ -67,6 +67,7 @@ struct nl_set {
 	_Atomic unsigned users;		      /* 0: its kernel set may have other ones */
 	_Atomic int state;		      /* 0, or the errno that its elements get */
 	_Atomic uint64_t errors;
+	_Atomic int64_t refused_ms; /* when an element of its own was; see is_held_off() */
 	/* Behind the lock. */
 	int64_t told_ms;
 	bool refuses; /* single elements, its kind is right */

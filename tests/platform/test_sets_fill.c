@@ -505,6 +505,54 @@ static void templates_and_maps(void **state)
 	assert_shows("nft list map inet u m", ": 0x00000020");
 }
 
+/* A rule that wrote another value is gone: what it put in does not come back. */
+static void values_of_rules_that_are_gone(void **state)
+{
+	struct conf_set conf = {.name = (char *)"m", .value = (char *)"0x10"};
+	struct nl_set *gone, *map;
+
+	(void)state;
+	must("nft 'add map inet u m { type ipv4_addr : mark; flags timeout; }'");
+	gone = handle(conf);
+	conf.value = (char *)"0x20";
+	map = handle(conf);
+	add(gone, "192.0.2.1", 600);
+	add(map, "192.0.2.2", 600);
+	writer_set_unref(gone);
+	must("nft flush map inet u m");
+	news();
+	assert_held_soon(map, "192.0.2.2");
+	usleep(10000);
+	assert_hides("nft list map inet u m", "0x00000010");
+	assert_int_equal(lab.n_told, 0); /* the map is well */
+}
+
+/* A refused batch takes the kernel long, so there is not one for each answer. */
+static void a_verdict_without_its_chain(void **state)
+{
+	struct conf_set conf = {.name = (char *)"v", .value = (char *)"jump x"};
+	struct ip_addr a = address("192.0.2.1");
+	struct writer_job job = {.n = 1, .asker = nobody};
+	struct writer_stats before, after;
+	struct nl_set *map;
+
+	(void)state;
+	must("nft 'add map inet u v { type ipv4_addr : verdict; flags timeout; }'");
+	map = handle(conf);
+	job.elements[0] = element(map, &a, 600);
+	assert_int_equal(submit(&job), -ESRCH);
+	writer_stats(lab.writer, &before);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(submit(&job), -ESRCH);
+	writer_stats(lab.writer, &after);
+	assert_true(after.batches - before.batches < 10);
+	assert_int_equal(lab.n_told, 1);
+	must("nft add chain inet u x");
+	for (int i = 0; i < 1000 && submit(&job) != 0; i++)
+		usleep(10000);
+	assert_true(holds(map, "192.0.2.1"));
+}
+
 /* One job, elements of all lanes: it is done when all have them. */
 static void all_lanes(void **state)
 {
@@ -637,9 +685,10 @@ int main(void)
 		TEST(one_element_deleted), TEST(life_goes_on), TEST(others_elements_are_left_alone),
 		TEST(what_was_there_comes_back), TEST(users_elements_come_back),
 		TEST(missing_when_it_was_needed), TEST(wanted), TEST(neighbours_are_no_range),
-		TEST(news_were_lost), TEST(templates_and_maps), TEST(all_lanes),
-		TEST(ipset_flushed), TEST(who_is_not_used_is_left_alone),
-		TEST(places_are_used_again), TEST(bitmap_refuses_what_is_outside)};
+		TEST(news_were_lost), TEST(templates_and_maps), TEST(values_of_rules_that_are_gone),
+		TEST(a_verdict_without_its_chain), TEST(all_lanes), TEST(ipset_flushed),
+		TEST(who_is_not_used_is_left_alone), TEST(places_are_used_again),
+		TEST(bitmap_refuses_what_is_outside)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
