@@ -29,7 +29,34 @@ socks pass {{ from: 0/0 to: 0/0 command: {commands} }}
 """
 
 
-class FarEnd:
+class FarProcess:
+    """What leads a group of processes, `process`, in a namespace of `lab`, which has it among its far ends."""
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def _signal(self, number):
+        if self.alive():  # once it is reaped its number may be another's
+            os.killpg(self.process.pid, number)
+
+    def freeze(self):
+        """Its kernel goes on taking connections, but nobody says a word on them."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._signal(signal.SIGCONT)
+
+    def _kill(self):
+        """False: it had ended before; its port may be another's."""
+        if self not in self.lab.far_ends:
+            return False
+        self.lab.far_ends.remove(self)
+        self._signal(signal.SIGKILL)
+        self.process.wait(PATIENCE_S)
+        return True
+
+
+class FarEnd(FarProcess):
     """A proxy that listens on IPv4 and IPv6; what it forks ends with it."""
 
     def __init__(self, lab, part, name, port, command, log=None):
@@ -46,31 +73,13 @@ class FarEnd:
     def listens(self):
         return self.lab.run(self.part, "ss", "-Hltn", f"sport = :{self.port}").stdout.count("\n") > 0
 
-    def alive(self):
-        return self.process.poll() is None
-
     def log(self):
         return self._log.read_text(errors="replace")
 
-    def _signal(self, number):
-        if self.process.poll() is None:  # once it is reaped its number may be another's
-            os.killpg(self.process.pid, number)
-
-    def freeze(self):
-        """Its kernel goes on taking connections, but nobody says a word on them."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self):
-        self._signal(signal.SIGCONT)
-
     def end(self):
         """It is gone with all its connections when this returns."""
-        if self not in self.lab.far_ends:
-            return  # it had ended; its port may be another's
-        self.lab.far_ends.remove(self)
-        self._signal(signal.SIGKILL)
-        self.process.wait(PATIENCE_S)
-        wait_for(lambda: not self.listens(), f"port {self.port} is free")
+        if self._kill():
+            wait_for(lambda: not self.listens(), f"port {self.port} is free")
 
 
 class FarEnds:

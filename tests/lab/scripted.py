@@ -79,6 +79,7 @@ import subprocess
 import sys
 
 import scripted_certificates
+from far_ends import FarProcess
 from waiting import PATIENCE_S, wait_for
 
 PROGRAM = pathlib.Path(__file__).with_name("scripted_server.py")
@@ -132,7 +133,7 @@ class Made:
         signal.pidfd_send_signal(self._fd, signal.SIGKILL)
 
 
-class Scripted:
+class Scripted(FarProcess):
     def __init__(self, lab, zone=None, address="10.99.0.54", names=("dns.test",), ports=None, part="wan", more=()):
         """more: addresses that it listens on, too."""
         self.lab, self.part, self.address, self.names = lab, part, address, list(names)
@@ -176,28 +177,12 @@ class Scripted:
         except (FileNotFoundError, ConnectionRefusedError):
             return False
 
-    def alive(self):
-        return self.process.poll() is None
-
     def log(self):
         return (self.dir / "output").read_text(errors="replace")
 
-    def _signal(self, number):
-        if self.alive():
-            os.killpg(self.process.pid, number)
-
-    def freeze(self):
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self):
-        self._signal(signal.SIGCONT)
-
     def end(self):
-        if self not in self.lab.far_ends:
+        if not self._kill():
             return
-        self.lab.far_ends.remove(self)
-        self._signal(signal.SIGKILL)
-        self.process.wait(PATIENCE_S)
         for address in self._added:
             self.lab.run(self.part, "ip", "addr", "del", address, "dev", "eth0", check=False)
         assert "Traceback" not in self.log(), self.log()
