@@ -1,27 +1,11 @@
 /* What groups of servers need of one another, to be reached and when they fail, and who learns
  * which names: what is said about a wrong or a risky configuration, word for word. */
+#include "tests/unit/conf_groups.h"
 #include "tests/unit/conf_messages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define GROUPS(u)                                                                                  \
-	"upstreams:\n"                                                                             \
-	"  u: {" u "}\n"                                                                           \
-	"  v: {servers: tls://192.0.2.2}\n"                                                        \
-	"  w: {servers: udp://192.0.2.3}\n"                                                        \
-	"lists: {l: x}\n"                                                                          \
-	"egress: {p: {type: socks5, server: 192.0.2.9}, d: {type: direct, upstream: v}, x: "       \
-	"{type: "                                                                                  \
-	"reject}}\n"                                                                               \
-	"fakeip: {pool6: off, except: l}\n"                                                        \
-	"default: {upstream: v}\n"
-#define GROUP(keys) GROUPS("servers: tls://192.0.2.1, " keys)
-#define HEAD                                                                                       \
-	"fakeip: {pool6: off}\n"                                                                   \
-	"default: {upstream: v}\n"                                                                 \
-	"upstreams:\n"                                                                             \
-	"  v: {servers: tls://192.0.2.2}\n"
 #define WAYS                                                                                       \
 	"fakeip: {pool6: off}\n"                                                                   \
 	"lists: {l: x}\n"                                                                          \

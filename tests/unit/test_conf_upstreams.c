@@ -1,5 +1,6 @@
 /* Groups of servers and the cache: what becomes of URLs, and what is said about a wrong or a risky
  * configuration, word for word. */
+#include "tests/unit/conf_groups.h"
 #include "tests/unit/conf_messages.h"
 
 #include <stdio.h>
@@ -11,27 +12,9 @@
 	"https://HOST[:PORT][/PATH][@TLS-NAME]; IPv6 as [ADDRESS], link-local ones with "          \
 	"%INTERFACE\n"
 
-/* One group, up to the case, beside others that it may name. */
-#define GROUPS(u)                                                                                  \
-	"upstreams:\n"                                                                             \
-	"  u: {" u "}\n"                                                                           \
-	"  v: {servers: tls://192.0.2.2}\n"                                                        \
-	"  w: {servers: udp://192.0.2.3}\n"                                                        \
-	"lists: {l: x}\n"                                                                          \
-	"egress: {p: {type: socks5, server: 192.0.2.9}, d: {type: direct, upstream: v}, x: "       \
-	"{type: "                                                                                  \
-	"reject}}\n"                                                                               \
-	"fakeip: {pool6: off, except: l}\n"                                                        \
-	"default: {upstream: v}\n"
 #define URL(url)     GROUPS("servers: '" url "'")
 #define SERVER(keys) GROUPS("servers: {" keys "}")
-#define GROUP(keys)  GROUPS("servers: tls://192.0.2.1, " keys)
 #define PLAIN(keys)  GROUPS("servers: udp://192.0.2.1, " keys)
-#define HEAD                                                                                       \
-	"fakeip: {pool6: off}\n"                                                                   \
-	"default: {upstream: v}\n"                                                                 \
-	"upstreams:\n"                                                                             \
-	"  v: {servers: tls://192.0.2.2}\n"
 #define ONE                                                                                        \
 	"upstreams: {u: {servers: tls://192.0.2.1}}\n"                                             \
 	"default: {upstream: u}\n"                                                                 \
