@@ -1,7 +1,7 @@
 /* What checks have learned is verified from time to time: the name is asked again where the rule
  * with the check would ask, in the background, and forgotten when the check does not hold any more.
- * An upstream that is silent, or says that there is no address, unlearns nothing: it may be what
- * the name was sent elsewhere for. */
+ * That an upstream is silent, or says that there is no address, is no reason to: it may be what the
+ * name was sent elsewhere for. */
 #include "gateway/query/query_internal.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/container.h"
