@@ -7,7 +7,7 @@
 
 static void print_head(struct json_object *s)
 {
-	struct json_object *marks = screen_get(s, "marks");
+	struct json_object *marks = screen_get(s, "marks"), *lapses = screen_get(s, "lapses");
 	char text[32];
 
 	printf("tungate %s  %s for %s, pid %s, workers %s\n", screen_text(s, "version"),
@@ -15,6 +15,11 @@ static void print_head(struct json_object *s)
 		screen_text(s, "pid"), screen_text(s, "workers"));
 	printf("intercept  %s  marks: own %s  tun %s  tproxy %s\n", screen_text(s, "intercept"),
 		screen_text(marks, "own"), screen_text(marks, "tun"), screen_text(marks, "tproxy"));
+	if (screen_number(lapses, "times"))
+		printf("lapsed     %s times, %.1f s in all%s\n", screen_text(lapses, "times"),
+			(double)screen_number(lapses, "ms") / 1000,
+			json_object_get_boolean(screen_get(lapses, "now")) ? ", and is lapsed NOW"
+									   : "");
 }
 
 static void print_counters(struct json_object *s)

@@ -36,6 +36,10 @@ struct daemon_status {
 	struct cache_stats cache;
 	struct resolve_counters answers; /* what was removed from them, and kept out */
 	uint64_t leaks_stopped;
+	struct { /* of interception: queries passed us */
+		uint64_t times, ms;
+		bool now;
+	} lapses;
 	uint64_t loops_stopped, push_errors;
 	/* Answers and their sets, see struct query_counters; elements that the kernel had lost; old
 	 * flows that were forgotten. */

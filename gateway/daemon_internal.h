@@ -86,6 +86,9 @@ struct daemon {
 	 * began that has not ended well (0: it has); of the records when last seen, and when last
 	 * read. */
 	uint64_t lists_seen, lists_tried, records_seen, records_read;
+	/* How often interception lapsed, for how long, and since when (0: it has not); by the
+	 * heartbeat's thread. */
+	_Atomic uint64_t lapses, lapsed_ms, lapsed_since_ms;
 	uint64_t exhausted;	/* names so far that found no address, */
 	uint32_t exhausted_s;	/* and when that number last grew */
 	uint64_t refused;	/* the same of descriptors, */

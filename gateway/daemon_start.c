@@ -2,6 +2,7 @@
  * down what was set up (daemon.c). */
 #include "gateway/daemon_internal.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/count.h"
 #include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
 #include "gateway/learned/learned.h"
@@ -305,7 +306,11 @@ static bool pulse(void *arg)
 
 static void lapsed(void *arg, bool lapsed, int64_t ms, int error)
 {
-	(void)arg;
+	struct daemon *d = arg;
+
+	count_add(&d->lapses, lapsed);
+	count_add(&d->lapsed_ms, lapsed ? 0 : (uint64_t)ms);
+	atomic_store(&d->lapsed_since_ms, lapsed ? (uint64_t)(clock_ms() - ms) : 0);
 	if (!lapsed)
 		log_warn("interception is back; for %.1f s queries passed untouched",
 			(double)ms / 1000);

@@ -70,6 +70,17 @@ static void add_writer(const struct daemon *d, struct daemon_status *ret)
 	ret->pushes.dropped += forgotten.dropped;
 }
 
+static void add_lapses(const struct daemon *d, struct daemon_status *ret)
+{
+	uint64_t since_ms = count_get(&d->lapsed_since_ms);
+
+	ret->lapses.now = since_ms > 0;
+	ret->lapses.times = count_get(&d->lapses);
+	ret->lapses.ms = count_get(&d->lapsed_ms);
+	if (since_ms)
+		ret->lapses.ms += (uint64_t)clock_ms() - since_ms;
+}
+
 void daemon_status(struct daemon *d, struct daemon_status *ret)
 {
 	struct plumbing_marks marks = plumbing_marks(&d->config->gateway);
@@ -99,6 +110,7 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 	cache_stats(d->cache, &ret->cache);
 	resolve_counters(d->gen->groups, &ret->answers);
 	ret->leaks_stopped = count_get(&d->leaks);
+	add_lapses(d, ret);
 	writer_counter(d->writer, "stray", &ret->stray);
 	writer_counter(d->writer, "outside", &ret->outside);
 }

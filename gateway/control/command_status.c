@@ -58,6 +58,16 @@ static struct json_object *queries_json(const struct daemon_status *s)
 	return j;
 }
 
+static struct json_object *lapses_json(const struct daemon_status *s)
+{
+	struct json_object *j = json_object_new_object();
+
+	reply_add_number(j, "times", s->lapses.times);
+	reply_add_number(j, "ms", s->lapses.ms);
+	reply_add_bool(j, "now", s->lapses.now);
+	return j;
+}
+
 static struct json_object *fakeip_json(const struct daemon_status *s)
 {
 	const struct fakeip_stats *f = &s->fakeip;
@@ -264,6 +274,7 @@ void command_status(struct daemon *d, const struct control_request *q, struct co
 	reply_add_number(j, "workers", s.workers);
 	reply_add_text(j, "intercept", s.intercept);
 	json_object_object_add(j, "marks", marks_json(&s));
+	json_object_object_add(j, "lapses", lapses_json(&s));
 	json_object_object_add(j, "queries", queries_json(&s));
 	json_object_object_add(j, "fakeip", fakeip_json(&s));
 	json_object_object_add(j, "cache", cache_json(&s));

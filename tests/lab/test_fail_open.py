@@ -229,6 +229,8 @@ def test_a_gateway_that_hangs_lets_go_and_takes_up_again(gateway, lab, intercept
     took_s(lambda: new_way(lab), 2, "interception again")
     gw.wait_log("interception has lapsed")
     gw.wait_log("interception is back")
+    lapses = gw.status()["lapses"]
+    assert lapses["times"] >= 1 and lapses["ms"] > 0 and lapses["now"] is False
     assert "hello" in lab.curl("http://web.test/").stdout
 
 

@@ -75,6 +75,7 @@ void daemon_status(struct daemon *d, struct daemon_status *ret)
 			.evicted = 46},
 		.answers = {.rebind = 47, .forged = 48, .bogus = 49, .poisoned = 50},
 		.leaks_stopped = 51,
+		.lapses = {.times = 2, .ms = 4321, .now = true},
 		.loops_stopped = 7,
 		.push_errors = 8,
 		.stray = 9,

@@ -404,6 +404,7 @@ static void status_is_a_screen_or_json(void **state)
 	assert_string_equal(f->err, "");
 	assert_has(f->out, "exhausted 3\n");
 	assert_has(f->out, "failed 0  rerouted 2\n");
+	assert_has(f->out, "\nlapsed     2 times, 4.3 s in all, and is lapsed NOW\n");
 	assert_has(f->out, "\nrelay      tcp 20 flows, 4 live, 18446744073709551615 bytes out, "
 			   "5000000000 in; udp 30 flows, 5 live, 31 datagrams out, 32 in, "
 			   "33 dropped\n");

@@ -279,6 +279,8 @@ static void status_tells_all(void **state)
 	assert_int_equal(number_at(r, "result.fakeip.exhausted"), 3);
 	assert_int_equal(number_at(r, "result.loops_stopped"), 7);
 	assert_int_equal(number_at(r, "result.leaks_stopped"), 51);
+	assert_int_equal(number_at(r, "result.lapses.times"), 2);
+	assert_int_equal(number_at(r, "result.lapses.ms"), 4321);
 	assert_int_equal(number_at(r, "result.push_errors"), 8);
 	assert_int_equal(number_at(r, "result.stray"), 9);
 	assert_int_equal(number_at(r, "result.outside"), 10);
