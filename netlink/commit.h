@@ -26,7 +26,9 @@ enum commit_op {
 	 * it is if it stays for need_ms at least (a permanent one always does) and has the same
 	 * value; else it is renewed, or replaced. So a user's own element is never shortened. */
 	COMMIT_ADD,
-	COMMIT_RENEW,  /* is there, or was, and is ours: lives timeout_ms from now on */
+	/* Is there, or was, and is ours: lives timeout_ms from now on. In a user's set what
+	 * somebody has made live longer meanwhile is left as it is. */
+	COMMIT_RENEW,
 	COMMIT_MAP,    /* into a map, replacing what is there */
 	COMMIT_DELETE, /* not there: fine */
 };

@@ -28,8 +28,8 @@ void commit_write(struct commit *c);
 bool commit_check_descriptions(struct commit *c);
 /* The second look at a set, once a commit, when the kernel's refusal is not clear. */
 void commit_look_again(struct commit *c, struct commit_target *t);
-/* Reads what is there of the additions to targets of which that is likely, before they are tried.
- */
+/* Reads what is there, before it is tried, of additions to targets where that is likely, and of
+ * what is to be renewed in users' sets. */
 void commit_ask_first(struct commit *c);
 /* Of one target. full: what is not there is not tried. */
 void commit_ask(struct commit *c, struct commit_target *t, bool full);

@@ -135,9 +135,21 @@ bool commit_found(struct commit *c, struct commit_item *item)
 	return true;
 }
 
+/* It was ours, but somebody has made it live longer than we would: it is his. */
+static bool outlives(const struct commit_item *item, const struct element_found *found)
+{
+	uint64_t timeout_ms = item->e.timeout_ms;
+
+	return timeout_ms && timeout_ms != ELEMENT_NO_TIMEOUT && found->left_ms > timeout_ms;
+}
+
 static bool is_asked_about(const struct commit *c, const struct commit_item *item, bool full)
 {
-	if (item->settled || item->failure || item->way != ITEM_FRESH)
+	if (item->settled || item->failure)
+		return false;
+	if (item->op == COMMIT_RENEW)
+		return item->target->look && item->way == ITEM_RENEWS;
+	if (item->way != ITEM_FRESH)
 		return false;
 	if (item->op == COMMIT_ADD)
 		return full || item->target->n_absent < COMMIT_SURE_AFTER;
@@ -152,6 +164,9 @@ static void take_reply(struct commit_item *item, const struct element_found *fou
 	if (found && item->op == COMMIT_ADD) {
 		t->n_absent = 0;
 		(void)judge_found(item, found);
+	} else if (found && item->op == COMMIT_RENEW) {
+		if (outlives(item, found))
+			settle_found(item, found->left_ms);
 	} else if (found && item->op == COMMIT_MAP) {
 		item->way = ITEM_REPLACES;
 	} else if (!found && item->op == COMMIT_DELETE) {
@@ -183,9 +198,6 @@ void commit_ask(struct commit *c, struct commit_target *t, bool full)
 void commit_ask_first(struct commit *c)
 {
 	for (struct commit_target *t = c->targets; t; t = t->next) {
-		bool full = t->full_until_ms && clock_ms() < t->full_until_ms;
-
-		if (full || t->n_absent < COMMIT_SURE_AFTER || !c->features.destroy)
-			commit_ask(c, t, full);
+		commit_ask(c, t, t->full_until_ms && clock_ms() < t->full_until_ms);
 	}
 }

@@ -447,6 +447,46 @@ static void renewal(void **state)
 	}
 }
 
+static int renew(struct kind *k)
+{
+	int item;
+
+	commit_begin(commit);
+	item = put(&k->target, COMMIT_RENEW, k->key, k->value, LIFE_MS);
+	run();
+	assert_int_equal(result(item), 0);
+	return item;
+}
+
+/* Somebody's own addition of what was ours already is not made to end with ours. */
+static void renewal_of_what_became_anothers(void **state)
+{
+	struct kind k[8];
+	size_t n = kinds(k);
+
+	(void)state;
+	if (!found.renew)
+		skip(); /* an older kernel leaves what is there as it is */
+	for (size_t i = 0; i < n; i++) {
+		const struct commit_target *t = &k[i].target;
+		int item;
+
+		assert_int_equal(result(add(&k[i].target, k[i].key, k[i].value)), 0);
+		put_by_user(&k[i], "timeout 20s");
+		item = renew(&k[i]);
+		assert_int_equal(found_ms(item), 0);
+		assert_ours(t, k[i].key);
+		put_by_user(&k[i], "timeout 1h");
+		item = renew(&k[i]);
+		assert_in_range(found_ms(item), HOUR_MS - LIFE_MS, HOUR_MS);
+		assert_in_range(left(t, k[i].key), HOUR_MS - LIFE_MS, HOUR_MS);
+		put_by_user(&k[i], "");
+		item = renew(&k[i]);
+		assert_true(found_ms(item) == COMMIT_FOREVER);
+		assert_true(left(t, k[i].key) == ELEMENT_FOREVER);
+	}
+}
+
 static void other_values(void **state)
 {
 	struct commit_target marks = target("k", 4, 4), verdicts = target("v", 4, 0);
@@ -1086,20 +1126,22 @@ int main(void)
 		OLD(fresh), ASKED(fresh), TEST(permanent_by_user), OLD(permanent_by_user),
 		ASKED(permanent_by_user), TEST(shorter_by_user), OLD(shorter_by_user),
 		ASKED(shorter_by_user), TEST(longer_by_user), OLD(longer_by_user),
-		ASKED(longer_by_user), TEST(renewal), OLD(renewal), TEST(other_values),
-		OLD(other_values), ASKED(other_values), TEST(contradiction), OLD(contradiction),
-		ASKED(contradiction), TEST(merged), OLD(merged), TEST(last_addresses),
-		OLD(last_addresses), ASKED(last_addresses), TEST(ranges_of_users),
-		OLD(ranges_of_users), ASKED(ranges_of_users), TEST(one_of_sixteen),
-		OLD(one_of_sixteen), ASKED(one_of_sixteen), TEST(all_are_there), OLD(all_are_there),
-		ASKED(all_are_there), TEST(thousand_in_fifty), OLD(thousand_in_fifty),
-		ASKED(thousand_in_fifty), TEST(bounds), TEST(large_elements), TEST(full_set),
-		OLD(full_set), ASKED(full_set), TEST(full_set_renewed), OLD(full_set_renewed),
-		TEST(deleted_between_rounds), ASKED(deleted_between_rounds), TEST(another_kind),
-		ASKED(another_kind), TEST(another_size), TEST(no_timeouts), TEST(others_commit_too),
-		TEST(not_explained), OLD(not_explained), TEST(no_such_chain), OLD(no_such_chain),
-		ASKED(no_such_chain), TEST(long_chain), TEST(sequence_numbers_wrap), TEST(outgrown),
-		ASKED(outgrown), TEST(answers_lost), TEST(features)};
+		ASKED(longer_by_user), TEST(renewal), OLD(renewal),
+		TEST(renewal_of_what_became_anothers), OLD(renewal_of_what_became_anothers),
+		TEST(other_values), OLD(other_values), ASKED(other_values), TEST(contradiction),
+		OLD(contradiction), ASKED(contradiction), TEST(merged), OLD(merged),
+		TEST(last_addresses), OLD(last_addresses), ASKED(last_addresses),
+		TEST(ranges_of_users), OLD(ranges_of_users), ASKED(ranges_of_users),
+		TEST(one_of_sixteen), OLD(one_of_sixteen), ASKED(one_of_sixteen),
+		TEST(all_are_there), OLD(all_are_there), ASKED(all_are_there),
+		TEST(thousand_in_fifty), OLD(thousand_in_fifty), ASKED(thousand_in_fifty),
+		TEST(bounds), TEST(large_elements), TEST(full_set), OLD(full_set), ASKED(full_set),
+		TEST(full_set_renewed), OLD(full_set_renewed), TEST(deleted_between_rounds),
+		ASKED(deleted_between_rounds), TEST(another_kind), ASKED(another_kind),
+		TEST(another_size), TEST(no_timeouts), TEST(others_commit_too), TEST(not_explained),
+		OLD(not_explained), TEST(no_such_chain), OLD(no_such_chain), ASKED(no_such_chain),
+		TEST(long_chain), TEST(sequence_numbers_wrap), TEST(outgrown), ASKED(outgrown),
+		TEST(answers_lost), TEST(features)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
