@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "gateway/dns/message.h"
+#include "tests/unit/names.h"
 
 struct packet {
 	uint8_t b[70000];
@@ -131,15 +132,6 @@ static inline uint8_t *exact(const void *bytes, size_t size)
 	assert_non_null(copy);
 	memcpy(copy, bytes, size);
 	return copy;
-}
-
-static inline struct dns_name name_of(const char *text)
-{
-	struct dns_name name;
-
-	memset(&name, 0xff, sizeof name);
-	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	return name;
 }
 
 static inline unsigned get16(const uint8_t *p)

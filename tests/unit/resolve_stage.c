@@ -149,14 +149,6 @@ struct resolve_server_info server_info(const struct stage *s, size_t i)
 	return info[i];
 }
 
-struct dns_name name_of(const char *text)
-{
-	struct dns_name name;
-
-	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	return name;
-}
-
 static void address_seen(void *arg, const uint8_t *address, size_t size, uint32_t ttl_s)
 {
 	struct asker *a = arg;

@@ -5,6 +5,7 @@
 
 #include "gateway/resolve/resolve_internal.h"
 #include "tests/unit/hand_clock.h"
+#include "tests/unit/names.h"
 #include "tests/unit/resolve_upstream.h"
 
 #define SERVERS_MAX 6
@@ -60,7 +61,6 @@ void resolver_has_stopped(void *arg); /* for resolver_stop(), arg is the stage *
 /* Stops the resolver unless a test did (and has set it to NULL); no descriptor may be left. */
 void stage_close(struct stage *s);
 struct resolve_server_info server_info(const struct stage *s, size_t i);
-struct dns_name name_of(const char *text);
 void asker_done(struct resolve_request *rq, const uint8_t *msg, size_t len, int error);
 /* Keep what the asker was told to do; the answer is copied into it. */
 void ask_name(struct stage *s, struct asker *a, const struct dns_name *name, int64_t within_ms);

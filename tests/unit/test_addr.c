@@ -12,17 +12,9 @@
 #include <string.h>
 
 #include "gateway/base/addr.h"
+#include "tests/unit/addresses.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
-
-static struct ip_addr addr(const char *text)
-{
-	struct ip_addr a;
-
-	memset(&a, 0xee, sizeof a);
-	assert_int_equal(ip_addr_parse(text, &a), 0);
-	return a;
-}
 
 static void addresses_are_read_and_written(void **state)
 {
@@ -35,9 +27,9 @@ static void addresses_are_read_and_written(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(same); i++)
-		all[i] = addr(same[i]);
+		all[i] = address_of(same[i]);
 	for (size_t i = 0; i < COUNT(same); i++) {
-		a = addr(same[i]);
+		a = address_of(same[i]);
 		assert_string_equal(ip_addr_format(&a, text), same[i]);
 		assert_int_equal(ip_addr_size(&a), strchr(same[i], ':') ? 16 : 4);
 		b = ip_addr_of(a.b, ip_addr_size(&a));
@@ -54,8 +46,8 @@ static void addresses_are_read_and_written(void **state)
 
 static void mapped_addresses_are_what_they_mean(void **state)
 {
-	struct ip_addr mapped = addr("::ffff:192.0.2.7"), plain = addr("192.0.2.7");
-	struct ip_addr near = addr("::fffe:192.0.2.7");
+	struct ip_addr mapped = address_of("::ffff:192.0.2.7"), plain = address_of("192.0.2.7");
+	struct ip_addr near = address_of("::fffe:192.0.2.7");
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(53)};
 	struct ip_port p;
 
@@ -106,7 +98,7 @@ static void prefixes(void **state)
 
 static bool contains(const char *prefix, const char *address)
 {
-	struct ip_addr a = addr(address);
+	struct ip_addr a = address_of(address);
 	struct ip_prefix p;
 
 	assert_int_equal(ip_prefix_parse(prefix, &p), 0);
@@ -187,7 +179,7 @@ static void longest_text_fits(void **state)
 	char text[IP_TEXT_MAX];
 
 	(void)state;
-	p.addr = addr("fe80:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+	p.addr = address_of("fe80:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
 	assert_string_equal(ip_port_format(&p, text),
 		"[fe80:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535");
 }
@@ -221,19 +213,19 @@ static void kinds(void **state)
 	struct ip_addr a;
 
 	(void)state;
-	a = addr("127.255.0.1");
+	a = address_of("127.255.0.1");
 	assert_true(ip_addr_is_loopback(&a));
-	a = addr("128.0.0.1");
+	a = address_of("128.0.0.1");
 	assert_false(ip_addr_is_loopback(&a));
-	a = addr("::1");
+	a = address_of("::1");
 	assert_true(ip_addr_is_loopback(&a));
-	a = addr("::2");
+	a = address_of("::2");
 	assert_false(ip_addr_is_loopback(&a));
-	a = addr("febf::1");
+	a = address_of("febf::1");
 	assert_true(ip_addr_is_link_local(&a));
-	a = addr("fec0::1");
+	a = address_of("fec0::1");
 	assert_false(ip_addr_is_link_local(&a));
-	a = addr("169.254.1.1");
+	a = address_of("169.254.1.1");
 	assert_true(ip_addr_is_link_local(&a));
 }
 
@@ -247,11 +239,11 @@ static void private_addresses(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++) {
-		a = addr(yes[i]);
+		a = address_of(yes[i]);
 		assert_true(ip_addr_is_private(&a));
 	}
 	for (size_t i = 0; i < sizeof no / sizeof no[0]; i++) {
-		a = addr(no[i]);
+		a = address_of(no[i]);
 		assert_false(ip_addr_is_private(&a));
 	}
 }
@@ -265,7 +257,7 @@ static void pools_spread_over_buckets(void **state)
 	(void)state;
 	for (size_t k = 0; k < COUNT(nets); k++) {
 		unsigned in_bucket[256] = {0};
-		struct ip_addr a = addr(nets[k]);
+		struct ip_addr a = address_of(nets[k]);
 		size_t last = ip_addr_size(&a) - 1;
 
 		for (unsigned i = 0; i < 4096; i++) {

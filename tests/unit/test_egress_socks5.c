@@ -10,16 +10,9 @@
 #include <cmocka.h>
 
 #include "gateway/egress/socks5.h"
+#include "tests/unit/addresses.h"
 
 #define BYTES(text) ((const uint8_t *)(text))
-
-static struct ip_port at_of(const char *text)
-{
-	struct ip_port p;
-
-	assert_int_equal(ip_port_parse(text, 0, &p), 0);
-	return p;
-}
 
 static void greetings(void **state)
 {

@@ -20,16 +20,9 @@
 #include "gateway/match/image_internal.h"
 #include "tests/unit/image_copy.h"
 #include "tests/unit/folder.h"
+#include "tests/unit/names.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
-
-static struct dns_name name_of(const char *text)
-{
-	struct dns_name name;
-
-	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	return name;
-}
 
 static const struct {
 	unsigned source;

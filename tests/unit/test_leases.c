@@ -15,6 +15,7 @@
 
 #include "gateway/policy/leases.h"
 #include "tests/unit/folder.h"
+#include "tests/unit/names.h"
 
 #define NOW_S 1700000000
 
@@ -53,14 +54,6 @@ static struct leases *read_text(const char *text, const char *domain)
 
 	assert_int_equal(unlink(path), 0);
 	return l;
-}
-
-static struct dns_name name_of(const char *text)
-{
-	struct dns_name name;
-
-	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	return name;
 }
 
 /* The addresses of a name, IPv4 first. */

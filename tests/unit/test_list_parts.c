@@ -9,16 +9,9 @@
 #include <string.h>
 
 #include "gateway/lists/lists.h"
+#include "tests/unit/names.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
-
-static struct dns_name name_of(const char *text)
-{
-	struct dns_name name;
-
-	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	return name;
-}
 
 struct entry {
 	enum list_part part;

@@ -13,17 +13,10 @@
 #include <string.h>
 
 #include "gateway/match/matcher.h"
+#include "tests/unit/names.h"
 
 #define KEY	 0x0123456789abcdefULL
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
-
-static struct dns_name name_of(const char *text)
-{
-	struct dns_name name;
-
-	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	return name;
-}
 
 struct entry {
 	unsigned source;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "gateway/match/patterns_internal.h"
+#include "tests/unit/names.h"
 
 #define COUNT(a)    (sizeof(a) / sizeof(a)[0])
 #define SOURCES	    512
@@ -30,14 +31,6 @@
 #else
 #define SLOWED 1
 #endif
-
-static struct dns_name name_of(const char *text)
-{
-	struct dns_name name;
-
-	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
-	return name;
-}
 
 static struct patterns_builder *builder(void)
 {

@@ -18,6 +18,7 @@
 #include "gateway/match/matcher.h"
 #include "gateway/policy/policy_internal.h"
 #include "tests/unit/folder.h"
+#include "tests/unit/addresses.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 /* Strings that live as long as the block around them. */
@@ -54,14 +55,6 @@ static struct policy *build(const struct config *config)
 
 	assert_int_equal(try_build(config, &p), 0);
 	assert_string_equal(told, "");
-	return p;
-}
-
-static struct ip_prefix prefix(const char *text)
-{
-	struct ip_prefix p;
-
-	assert_int_equal(ip_prefix_parse(text, &p), 0);
 	return p;
 }
 
@@ -150,8 +143,8 @@ static void test_default(void **state)
 
 static void test_client_and_type(void **state)
 {
-	struct ip_prefix lan[] = {prefix("192.168.1.0/24"), prefix("fd00:1::/64")};
-	struct ip_prefix one[] = {prefix("10.0.0.5")};
+	struct ip_prefix lan[] = {prefix_of("192.168.1.0/24"), prefix_of("fd00:1::/64")};
+	struct ip_prefix one[] = {prefix_of("10.0.0.5")};
 	uint16_t types[] = {DNS_AAAA, DNS_HTTPS};
 	struct conf_rule rules[] = {
 		{.name = "both",
@@ -295,12 +288,13 @@ static uint64_t view_of(struct ip_prefix *clients, size_t n)
 
 static void test_views(void **state)
 {
-	struct ip_prefix ab[] = {prefix("10.0.0.0/8"), prefix("fd00::/8")};
-	struct ip_prefix ba[] = {prefix("fd00::/8"), prefix("10.0.0.0/8")};
-	struct ip_prefix twice[] = {prefix("10.1.0.0/16"), prefix("10.0.0.0/8"), prefix("fd00::/8"),
-		prefix("10.0.0.0/8"), prefix("10.2.0.1"), prefix("10.0.0.0")};
-	struct ip_prefix a[] = {prefix("10.0.0.0/8")};
-	struct ip_prefix narrower[] = {prefix("10.0.0.0/9")};
+	struct ip_prefix ab[] = {prefix_of("10.0.0.0/8"), prefix_of("fd00::/8")};
+	struct ip_prefix ba[] = {prefix_of("fd00::/8"), prefix_of("10.0.0.0/8")};
+	struct ip_prefix twice[] = {prefix_of("10.1.0.0/16"), prefix_of("10.0.0.0/8"),
+		prefix_of("fd00::/8"), prefix_of("10.0.0.0/8"), prefix_of("10.2.0.1"),
+		prefix_of("10.0.0.0")};
+	struct ip_prefix a[] = {prefix_of("10.0.0.0/8")};
+	struct ip_prefix narrower[] = {prefix_of("10.0.0.0/9")};
 
 	(void)state;
 	assert_int_equal(view_of(NULL, 0), 0);
@@ -445,7 +439,7 @@ static void test_never_fake_gives_way(void **state)
 
 static void test_nameless(void **state)
 {
-	struct ip_prefix lan[] = {prefix("192.168.1.0/24")};
+	struct ip_prefix lan[] = {prefix_of("192.168.1.0/24")};
 	struct conf_rule rules[] = {
 		{.name = "named", .domain = STRINGS("a.test"), .answer = CONF_ANSWER_FAKE},
 		{.name = "lan", .client = {.prefixes = {lan, 1}}, .answer = CONF_ANSWER_FAKE},
@@ -591,7 +585,7 @@ static void lists_fixture_init(struct lists_fixture *f)
 	f->ads_ref[0] = 1;
 	f->cn_ref[0] = 0;
 	f->cn_ref[1] = 1;
-	f->lan[0] = prefix("192.168.1.0/24");
+	f->lan[0] = prefix_of("192.168.1.0/24");
 	f->rules[0] = (struct conf_rule){.name = "guest",
 		.lists = f->ads_ref,
 		.n_lists = 1,
@@ -915,7 +909,7 @@ static const char *explain(
 
 static void test_explain_rules(void **state)
 {
-	struct ip_prefix lan[] = {prefix("192.168.1.0/24"), prefix("fd00::/8")};
+	struct ip_prefix lan[] = {prefix_of("192.168.1.0/24"), prefix_of("fd00::/8")};
 	uint16_t types[] = {DNS_AAAA, DNS_HTTPS};
 	struct conf_rule rules[] = {
 		{.name = "six",

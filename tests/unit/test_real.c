@@ -20,6 +20,7 @@
 #include "conf/conf.h"
 #include "gateway/carry/real_internal.h"
 #include "tests/unit/hand_clock.h"
+#include "tests/unit/addresses.h"
 
 static const char yaml[] =
 	"gateway: { lan: [lan0] }\n"
@@ -329,14 +330,6 @@ static int end(void **state)
 	return 0;
 }
 
-static struct ip_port at(const char *text)
-{
-	struct ip_port p;
-
-	assert_int_equal(ip_port_parse(text, 0, &p), 0);
-	return p;
-}
-
 static void turns_ms(int64_t ms)
 {
 	while (ms-- > 0) {
@@ -347,7 +340,7 @@ static void turns_ms(int64_t ms)
 
 static void told(const char *client, const char *address, const char *text)
 {
-	struct ip_port c = at(client), a = at(address);
+	struct ip_port c = at_of(client), a = at_of(address);
 	struct dns_name name;
 
 	assert_int_equal(dns_name_parse(text, strlen(text), &name), 0);
@@ -357,7 +350,7 @@ static void told(const char *client, const char *address, const char *text)
 /* A client's connection; its end of it. */
 static int come_from(const char *client, const char *to)
 {
-	struct ip_port c = at(client), t = at(to);
+	struct ip_port c = at_of(client), t = at_of(to);
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
@@ -375,7 +368,7 @@ static bool is_closed(int fd)
 
 static bool is_at(const struct egress_target *t, const char *text)
 {
-	struct ip_port p = at(text);
+	struct ip_port p = at_of(text);
 
 	return same(&t->at, &p) && !t->host[0];
 }
@@ -454,7 +447,7 @@ static void the_name_in_the_first_bytes(void **state)
 
 static void bytes_that_are_there_already(void **state)
 {
-	struct ip_port c = at(CLIENT), t = at(SERVER);
+	struct ip_port c = at_of(CLIENT), t = at_of(SERVER);
 	int fds[2];
 
 	(void)state;
@@ -618,7 +611,7 @@ static void nothing_is_sniffed(void **state)
 static void refused(void **state)
 {
 	static const char *const names[] = {"www.no.test", "www.nobody.test"};
-	struct ip_port self = at(SERVER);
+	struct ip_port self = at_of(SERVER);
 	int fd;
 
 	(void)state;
@@ -697,7 +690,7 @@ static void the_end(void **state)
 
 static void datagram(const char *client, const char *to, const void *data, size_t len)
 {
-	struct udp_datagram d = {.client = at(client), .to = at(to), .len = len};
+	struct udp_datagram d = {.client = at_of(client), .to = at_of(to), .len = len};
 	uint8_t *copy = malloc(len + 1);
 
 	memcpy(copy, data, len);
@@ -714,7 +707,7 @@ static void text_to(const char *client, const char *to, const char *text)
 
 static void assert_port_unreachable(const char *client, const char *to, const char *text)
 {
-	struct ip_port c = at(client), t = at(to);
+	struct ip_port c = at_of(client), t = at_of(to);
 	struct ip_addr source, target;
 	struct tun_packet p, quoted;
 
@@ -779,7 +772,7 @@ static void rejected_datagrams(void **state)
 		{"b.noquic.test", "203.0.113.24:53", true},
 		{"six.no.test", "[2001:db8::5]:53", false},
 	};
-	struct ip_port self = at("203.0.113.30:53");
+	struct ip_port self = at_of("203.0.113.30:53");
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof v / sizeof v[0]; i++) {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tests/unit/resolve_fake.h"
+#include "tests/unit/addresses.h"
 
 #define STALE_S 3600
 
@@ -55,14 +56,6 @@ static void refresh(struct stage *s, const char *text)
 
 	q.name = &name;
 	resolve_refresh(s->resolver, s->groups, &q);
-}
-
-static struct ip_prefix prefix(const char *text)
-{
-	struct ip_prefix p;
-
-	assert_int_equal(ip_prefix_parse(text, &p), 0);
-	return p;
 }
 
 static const struct conf_ttl one_second = {.min_s = 0, .max_s = 1};
@@ -337,7 +330,7 @@ static void test_views(void **state)
 	struct stage *s = open_cached(2);
 	struct dns_name name = name_of("a.test");
 	struct resolve_question q = {.name = &name, .type = DNS_A};
-	struct ip_prefix ignored = prefix("192.0.2.9/32");
+	struct ip_prefix ignored = prefix_of("192.0.2.9/32");
 	uint64_t view, again;
 	struct asker a;
 
@@ -367,7 +360,7 @@ static void test_views(void **state)
 	groups_renew(s);
 	assert_int_not_equal(resolve_view(s->groups, &q), again);
 	again = resolve_view(s->groups, &q);
-	s->config.fakeip.pool4 = prefix("203.0.113.0/24"); /* an answer may lie there now */
+	s->config.fakeip.pool4 = prefix_of("203.0.113.0/24"); /* an answer may lie there now */
 	groups_renew(s);
 	assert_int_not_equal(resolve_view(s->groups, &q), again);
 	again = resolve_view(s->groups, &q);
@@ -493,7 +486,7 @@ static void test_case_is_given_up(void **state)
 static void test_ignored_address(void **state)
 {
 	struct stage *s = open_cached(1);
-	struct ip_prefix ignored = prefix("198.51.100.0/24");
+	struct ip_prefix ignored = prefix_of("198.51.100.0/24");
 	struct asker a;
 
 	(void)state;
@@ -543,7 +536,7 @@ static void test_too_early(void **state)
 static void test_bogus_address(void **state)
 {
 	struct stage *s = open_cached(1);
-	struct ip_prefix bogus = prefix("198.51.100.0/24");
+	struct ip_prefix bogus = prefix_of("198.51.100.0/24");
 	struct asker a;
 
 	(void)state;

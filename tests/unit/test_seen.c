@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "gateway/carry/seen.h"
+#include "tests/unit/names.h"
 
 static struct seen *fresh(unsigned max)
 {
@@ -25,19 +26,11 @@ static struct ip_addr v4(unsigned i)
 	return ip_addr_v4((uint8_t[]){10, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i});
 }
 
-static struct dns_name name(const char *text)
-{
-	struct dns_name n;
-
-	assert_int_equal(dns_name_parse(text, strlen(text), &n), 0);
-	return n;
-}
-
 static void note(struct seen *s, unsigned client, unsigned address, const char *text,
 	uint32_t ttl_s, uint32_t now_s)
 {
 	struct ip_addr c = v4(client), a = v4(address);
-	struct dns_name n = name(text);
+	struct dns_name n = name_of(text);
 
 	seen_note(s, &c, &a, &n, ttl_s, now_s);
 }
@@ -50,7 +43,7 @@ static void expect(struct seen *s, unsigned client, unsigned address, uint32_t n
 
 	assert_int_equal(seen_find(s, &c, &a, now_s, got), n);
 	for (size_t i = 0; i < n; i++) {
-		struct dns_name wanted = name(texts[i]);
+		struct dns_name wanted = name_of(texts[i]);
 		static const uint8_t zero[8];
 
 		assert_true(dns_name_equal(&got[i], &wanted));
@@ -117,7 +110,7 @@ static void test_the_longest_names(void **state)
 	}
 	strcat(a, "a");
 	strcat(b, "b");
-	assert_int_equal(name(a).len, DNS_NAME_MAX);
+	assert_int_equal(name_of(a).len, DNS_NAME_MAX);
 	note(s, 1, 2, "short.test", 60, 0);
 	note(s, 1, 2, a, 60, 0);
 	EXPECT(s, 1, 2, 0, a);
@@ -136,7 +129,7 @@ static void test_both_families(void **state)
 	struct seen *s = fresh(100);
 	struct ip_addr client = ip_addr_v6((uint8_t[16]){0xfd, [15] = 1});
 	struct ip_addr address = ip_addr_v6((uint8_t[16]){0x20, 1, [15] = 1}), v4_address = v4(5);
-	struct dns_name n = name("six.test"), got[SEEN_NAMES];
+	struct dns_name n = name_of("six.test"), got[SEEN_NAMES];
 
 	(void)state;
 	seen_note(s, &client, &address, &n, 60, 0);

@@ -13,6 +13,7 @@
 #include <openssl/pem.h>
 
 #include "tls_stage.h"
+#include "tests/unit/addresses.h"
 
 static struct identity ca, other_ca, middle, good, below, expired, early, by_address, alone, liar;
 static char ca_file[] = "/tmp/test_tls_ca_XXXXXX";
@@ -115,14 +116,6 @@ static void expect(const struct tls_config *config, const struct server_plan *pl
 	tls_context_free(c);
 }
 
-static struct ip_addr address(const char *text)
-{
-	struct ip_addr a;
-
-	assert_int_equal(ip_addr_parse(text, &a), 0);
-	return a;
-}
-
 static void test_certificates(void **state)
 {
 	const struct tls_config named = {.name = "dns.test", .ca = ca_file, .alpn = "dot"};
@@ -156,13 +149,13 @@ static void test_certificates(void **state)
 static void test_addresses(void **state)
 {
 	const struct server_plan plan = {.own = &by_address};
-	struct tls_config config = {.ca = ca_file, .address = address("192.0.2.1")};
+	struct tls_config config = {.ca = ca_file, .address = address_of("192.0.2.1")};
 
 	(void)state;
 	expect(&config, &plan, 0, "");
-	config.address = address("2001:db8::1");
+	config.address = address_of("2001:db8::1");
 	expect(&config, &plan, 0, "");
-	config.address = address("192.0.2.2");
+	config.address = address_of("192.0.2.2");
 	expect(&config, &plan, -EKEYREJECTED, "certificate is not for this address");
 	expect(&config, &usual, -EKEYREJECTED, "certificate is not for this address");
 	config.name = "192.0.2.1"; /* behind '@' */
@@ -199,7 +192,7 @@ static void test_sni(void **state)
 {
 	(void)state;
 	expect_sni(&(struct tls_config){.name = "dns.test", .ca = ca_file}, "dns.test");
-	expect_sni(&(struct tls_config){.address = address("192.0.2.1"), .ca = ca_file}, "-");
+	expect_sni(&(struct tls_config){.address = address_of("192.0.2.1"), .ca = ca_file}, "-");
 	expect_sni(&(struct tls_config){.name = "192.0.2.1", .ca = ca_file}, "-");
 }
 

@@ -9,6 +9,7 @@
 
 #include "gateway/tun/packet.h"
 #include "tests/unit/tun_packets.h"
+#include "tests/unit/addresses.h"
 
 static uint8_t in[2000], out[2000];
 
@@ -112,14 +113,6 @@ static void udp_zero_sum(void **state)
 
 /* --- datagrams of our own --- */
 
-static struct ip_port port_of(const char *text)
-{
-	struct ip_port p;
-
-	assert_int_equal(ip_port_parse(text, 0, &p), 0);
-	return p;
-}
-
 static const char *const ends[2][2] = {
 	{"198.18.0.9:443", "10.1.1.1:4001"}, {"[2001:2::9]:443", "[fd01::1]:4001"}};
 
@@ -127,7 +120,7 @@ static void udp_from_anywhere(void **state)
 {
 	(void)state;
 	for (int v6 = 0; v6 < 2; v6++) {
-		struct ip_port from = port_of(ends[v6][0]), to = port_of(ends[v6][1]);
+		struct ip_port from = at_of(ends[v6][0]), to = at_of(ends[v6][1]);
 		size_t room = v6 ? TUN_UDP_HEADROOM_V6 : TUN_UDP_HEADROOM_V4;
 
 		for (size_t n = 0; n < 1400; n += 13) {
@@ -157,7 +150,7 @@ static void udp_from_anywhere(void **state)
 		}
 		assert_int_equal(tun_packet_udp_build(out, &from, &to, 65536 - room), 0);
 		assert_int_equal(tun_packet_udp_build(out, &from, &to, SIZE_MAX), 0);
-		to = port_of(ends[!v6][1]);
+		to = at_of(ends[!v6][1]);
 		assert_int_equal(tun_packet_udp_build(out, &from, &to, 5), 0);
 		from.addr.family = to.addr.family = IP_NONE;
 		assert_int_equal(tun_packet_udp_build(out, &from, &to, 5), 0);
@@ -175,7 +168,7 @@ static void packets_in_pieces(void **state)
 	for (unsigned k = 0; k < 2 * 2 * sizeof sizes / sizeof sizes[0]; k++) {
 		int v6 = k % 2;
 		size_t mtu = mtus[k / 2 % 2], n = sizes[k / 4], done = 0, got, sum = 0, len;
-		struct ip_port from = port_of(ends[v6][0]), to = port_of(ends[v6][1]);
+		struct ip_port from = at_of(ends[v6][0]), to = at_of(ends[v6][1]);
 		size_t ip = v6 ? 40 : 20;
 		struct tun_packet p;
 		bool last = false;

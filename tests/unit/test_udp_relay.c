@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "gateway/carry/udp.h"
+#include "tests/unit/addresses.h"
 
 #define TUN_FD	 77
 #define LAN	 5
@@ -232,17 +233,9 @@ static void pass(int64_t ms)
 	}
 }
 
-static struct ip_port at(const char *text)
-{
-	struct ip_port p;
-
-	assert_int_equal(ip_port_parse(text, 0, &p), 0);
-	return p;
-}
-
 static bool is_at(const struct ip_addr *a, const char *text)
 {
-	struct ip_port p = at(text);
+	struct ip_port p = at_of(text);
 
 	return ip_addr_equal(a, &p.addr);
 }
@@ -254,7 +247,7 @@ static struct tun_packet parsed;
 
 static struct tun_packet *datagram(const char *from, const char *to, const char *text)
 {
-	struct ip_port a = at(from), b = at(to);
+	struct ip_port a = at_of(from), b = at_of(to);
 	size_t n = strlen(text), len;
 
 	memcpy(packet + (a.addr.family == IP_V4 ? 28 : 48), text, n);
@@ -289,7 +282,7 @@ static struct egress_udp *say(const char *from, const char *to, uint32_t index, 
 
 static bool say_real_to(const char *from, const char *to, const char *text)
 {
-	struct udp_datagram d = {.client = at(from), .to = at(to)};
+	struct udp_datagram d = {.client = at_of(from), .to = at_of(to)};
 
 	d.payload = (uint8_t *)text;
 	d.len = strlen(text);
@@ -298,7 +291,7 @@ static bool say_real_to(const char *from, const char *to, const char *text)
 
 static int open_real(const char *from, const char *to, const char *name)
 {
-	struct udp_datagram d = {.client = at(from), .to = at(to)};
+	struct udp_datagram d = {.client = at_of(from), .to = at_of(to)};
 	struct udp_way w = {.egress = 4, .idle_ms = IDLE_MS};
 
 	return udp_relay_real_open(relay, &d, &w, name);
@@ -309,14 +302,14 @@ static void answer(struct egress_udp *e, const char *from, const char *text)
 	struct ip_port a = {.port = 53};
 
 	if (from)
-		a = at(from);
+		a = at_of(from);
 	e->config.received(e->config.arg, &a, (const uint8_t *)text, strlen(text));
 }
 
 /* The i-th that went out is this datagram. */
 static void assert_datagram(unsigned i, const char *from, const char *to, const char *text)
 {
-	struct ip_port a = at(from), b = at(to);
+	struct ip_port a = at_of(from), b = at_of(to);
 	struct ip_addr source, target;
 	struct tun_packet p;
 
@@ -338,7 +331,7 @@ static void assert_datagram(unsigned i, const char *from, const char *to, const 
 static void assert_icmp(
 	unsigned i, const char *from, const char *client, unsigned kind, unsigned code)
 {
-	struct ip_port a = at(from), b = at(client);
+	struct ip_port a = at_of(from), b = at_of(client);
 	struct ip_addr source, target;
 	const uint8_t *quote, *udp;
 	struct tun_packet p;
@@ -453,7 +446,7 @@ static void answers_go_where_the_client_is(void **state)
 	udp_relay_set_tun(relay, TUN_FD + 1);
 	answer(e, "203.0.113.7:53", "answer");
 	assert_int_equal(sent[1].tun_fd, TUN_FD + 1);
-	own = at("10.1.1.1:1").addr;
+	own = at_of("10.1.1.1:1").addr;
 	e = say("10.1.1.1:4003", FAKE, 1, "from here");
 	assert_true(e->target.client_is_host);
 	answer(e, "203.0.113.7:53", "answer");
