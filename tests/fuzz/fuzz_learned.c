@@ -1,6 +1,7 @@
 /* Arbitrary bytes as a file of learned names: no harm, never more than the capacity, all that is
  * taken can be looked up, and what is written anew is read again without a complaint, as the same
- * names. */
+ * names. Then one half of them is the file, and somebody makes the other one of it while names are
+ * learned. */
 #include "gateway/learned/learned.h"
 
 #include <fcntl.h>
@@ -71,21 +72,50 @@ static void write_and_read(struct learned *l, const char *path)
 	learned_unref(l);
 }
 
+static void put(const char *path, const uint8_t *data, size_t size)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write(fd, data, size) != (ssize_t)size || close(fd))
+		abort();
+}
+
+/* A name that is not written yet outlives every edit. */
+static void edit(const char *path, const uint8_t *data, size_t size)
+{
+	size_t half = size / 2;
+	struct learned *l;
+
+	put(path, data, half);
+	if (learned_open(path, &config, NOW_S, complain, (void *)path, &l))
+		return;
+	(void)learned_remove(l, &marker);
+	put(path, data + half, size - half);
+	(void)learned_tend(l, NOW_S, complain, (void *)path);
+	(void)learned_add(l, &marker, NULL, NOW_S);
+	(void)learned_tend(l, NOW_S, complain, (void *)path);
+	if (!look(l).marked)
+		abort();
+	(void)learned_remove(l, &marker);
+	if (look(l).marked)
+		abort();
+	learned_unref(l);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct learned *l;
 	char path[64];
-	int fd, err;
+	int err;
 
 	(void)snprintf(path, sizeof path, "/tmp/tungate-fuzz-learned-%d", (int)getpid());
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, data, size) != (ssize_t)size || close(fd))
-		abort();
+	put(path, data, size);
 	err = learned_open(path, &config, NOW_S, complain, path, &l);
 	if (learned_check(path, complain, path) != err)
 		abort();
 	if (!err)
 		write_and_read(l, path);
+	edit(path, data, size);
 	(void)unlink(path);
 	return 0;
 }
