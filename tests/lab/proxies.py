@@ -15,6 +15,7 @@ udp=        a function (proxy, association, host, port, payload, answer) for eac
 .associations   {the gateway's own (address, port): number} of those that have sent; .controls their connections
 """
 import contextlib
+import ctypes
 import itertools
 import os
 import queue
@@ -24,6 +25,8 @@ import struct
 import threading
 
 from lab import PATIENCE_S, read_exactly, split_address, wait_for
+
+_libc = ctypes.CDLL(None)
 
 
 def packed_address(host):
@@ -50,6 +53,13 @@ def reset(sock):
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def disconnect(sock):
+    """As reset(), of one that another thread may be waiting for: that is woken, and closes it. A descriptor that is closed
+    under a thread may be a pipe of a new child when it gets to waiting for it, and the child's end is not seen then."""
+    if sock.fileno() >= 0:
+        _libc.connect(sock.fileno(), struct.pack("=H14x", socket.AF_UNSPEC), 16)
 
 
 def is_open(sock):
@@ -176,7 +186,7 @@ class Proxy:
         with self._lock:
             socks, self._open = self._open, set()
         for sock in socks:
-            reset(sock)
+            disconnect(sock)
 
     def live_controls(self):
         return sum(is_open(sock) for sock in self.controls)

@@ -52,7 +52,12 @@ def nothing_loops(gw, lab):
     def is_still():
         now, last[0] = last[0], moved()
         return now == last[0]
-    wait_for(is_still, "nothing moves any more", 5)
+    with lab.watch("gw", "tungate0") as seen:
+        try:
+            wait_for(is_still, "nothing moves any more", 5)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {gw.status()['stray'] - strays} strays, {moved() - before} packets, of"
+                                 f" these {len(seen.packets())} now: {seen.packets()[-8:]}") from None
     if not getattr(gw, "flooded", False):
         assert moved() - before < 1000 and gw.status()["stray"] - strays < 100
     gw.flooded = False

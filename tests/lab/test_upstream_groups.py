@@ -385,7 +385,7 @@ def test_no_downgrade(gateway, lab, start, kind):
     for fault in ({"kind": "rcode", "rcode": "SERVFAIL"}, {"kind": "silence"}, {"kind": "reset"}):
         a.fault(**fault)
         with lab.watch("gw", "wan0") as wan:
-            for i in range(6):
+            for i in range(3):
                 assert rcode(lab.ask(f"{fault['kind']}{i}.secret.test")) == "SERVFAIL"
             packets = wan.packets()
         assert not [p for p in packets if p.target == B], packets
