@@ -26,7 +26,7 @@
 #include "gateway/tun/packet.h"
 
 /* A first packet that is lost comes again after one second, and after three. */
-#define LAB_WAIT_MS 5000
+#define LAB_WAIT_MS 30000
 
 struct net_place {
 	pid_t holder; /* keeps the namespace */

@@ -67,7 +67,7 @@ static void direct(unsigned egress, const char *fake, const char *real)
 static void set_table(void)
 {
 	lab_set_table(&lab, &config);
-	usleep(20000);
+	lab_until(works("nft get element inet tungate alive '{ ipv4, ipv6 }'"));
 }
 
 /* Connects and talks; the source that the server saw. */

@@ -101,7 +101,7 @@ static bool wan_receives(uint8_t *buf, struct tun_packet *p)
 {
 	struct pollfd pfd = {.fd = wan, .events = POLLIN};
 
-	for (int i = 0; i < 50 && poll(&pfd, 1, 2000) == 1; i++) {
+	for (int i = 0; i < 50 && poll(&pfd, 1, 30000) == 1; i++) {
 		ssize_t n = read(wan, buf, 2000);
 
 		if (n > 0 && tun_packet_parse(buf, (size_t)n, p) == 0 && p->target_port == 4000)
@@ -176,7 +176,7 @@ static void delivered(void **state)
 	assert_int_equal(setsockopt(pfd.fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on), 0);
 	assert_int_equal(bind(pfd.fd, (struct sockaddr *)&local, sizeof local), 0);
 	assert_int_equal(write(inject, packet, len), len);
-	assert_int_equal(poll(&pfd, 1, 2000), 1);
+	assert_int_equal(poll(&pfd, 1, 30000), 1);
 	assert_int_equal(recvmsg(pfd.fd, &msg, 0), 1);
 	assert_non_null(CMSG_FIRSTHDR(&msg));
 	memcpy(&info, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof info);

@@ -6,7 +6,7 @@
 
 #include <linux/netfilter.h>
 
-#define WITHIN_MS 2000 /* that anything takes at most; what it took is printed */
+#define WITHIN_MS 60000 /* however slow the machine is; what it took is printed */
 
 static struct lab lab;
 static struct monitor *monitor;
@@ -270,7 +270,8 @@ static void life_goes_on(void **state)
 	must("nft flush set inet u s");
 	wait_until_back(s, 4, 3, "flush");
 	assert_false(has("s", "192.0.2.1"));
-	assert_shows("nft get element inet u s '{ 192.0.2.2 }'", "timeout 1m38s");
+	assert_shows("nft get element inet u s '{ 192.0.2.2 }'", "timeout 1m");
+	assert_hides("nft get element inet u s '{ 192.0.2.2 }'", "timeout 1m4"); /* not 1m40s */
 }
 
 static void others_elements_are_left_alone(void **state)
@@ -295,9 +296,7 @@ static void others_elements_are_left_alone(void **state)
 	must("nft 'delete element inet u s { 192.0.2.1, 192.0.2.3 }'");
 	news();
 	assert_false(holds(s, "192.0.2.1"));
-	for (int i = 0; i < 1000 && !has("s", "192.0.2.3"); i++)
-		usleep(1000);
-	assert_true(has("s", "192.0.2.3"));
+	lab_until(has("s", "192.0.2.3"));
 	assert_false(has("s", "192.0.2.1"));
 	add(s, "192.0.2.1", 600);
 	assert_shows("nft get element inet u s '{ 192.0.2.1 }'", "timeout 10m");
@@ -369,7 +368,7 @@ static void missing_when_it_was_needed(void **state)
 	must("nft 'add set inet u n { type ipv4_addr; flags timeout; }; add map inet u m { type "
 	     "ipv4_addr : mark; flags timeout; }'");
 	news();
-	for (int i = 0; i < 1000 && !(holds(never, "192.0.2.1") && holds(gone, "192.0.2.1")); i++)
+	for (int i = 0; i < 60000 && !(holds(never, "192.0.2.1") && holds(gone, "192.0.2.1")); i++)
 		usleep(1000);
 	assert_true(has("n", "192.0.2.1"));
 	assert_shows("nft list map inet u m", ": 0x00000010");
@@ -386,7 +385,7 @@ static struct nl_set *want(struct nl_set *set, const char *addr, uint32_t timeou
 
 static void assert_held_soon(struct nl_set *set, const char *addr)
 {
-	for (int i = 0; i < 10000 && !holds(set, addr); i++)
+	for (int i = 0; i < 60000 && !holds(set, addr); i++)
 		usleep(1000);
 	assert_true(holds(set, addr));
 }
@@ -417,7 +416,7 @@ static void wanted(void **state)
 	/* What has less than it needs is renewed. */
 	add(s, "192.0.2.6", 30);
 	want(s, "192.0.2.6", 600);
-	for (int k = 0; k < 10000 && works("nft list set inet u s | grep -q 'timeout 30s'"); k++)
+	for (int k = 0; k < 60000 && works("nft list set inet u s | grep -q 'timeout 30s'"); k++)
 		usleep(1000);
 	assert_hides("nft list set inet u s", "timeout 30s");
 	must("nft 'add set inet u n { type ipv4_addr; flags timeout; }'");
@@ -459,7 +458,7 @@ static void news_were_lost(void **state)
 	assert_int_equal(held(s, 100), 100); /* as far as is known */
 	assert_int_equal(monitor_open(event, NULL, &monitor), 0);
 	writer_sets_lost(lab.writer);
-	for (int i = 0; i < 2000 && (held(s, 100) < 100 || held(still, 100) < 100); i++)
+	for (int i = 0; i < 60000 && (held(s, 100) < 100 || held(still, 100) < 100); i++)
 		usleep(1000);
 	assert_int_equal(elements("s"), 100);
 	assert_int_equal(elements("t"), 100);
@@ -493,13 +492,13 @@ static void templates_and_maps(void **state)
 	     "u "
 	     "m'");
 	news();
-	for (int i = 0; i < 1000 && !has("p", "192.0.2.1 . 443"); i++)
+	for (int i = 0; i < 60000 && !has("p", "192.0.2.1 . 443"); i++)
 		usleep(1000);
 	assert_true(has("p", "192.0.2.1 . 443"));
-	for (int i = 0; i < 1000 && !has("c", "192.168.1.7 . 192.0.2.1"); i++)
+	for (int i = 0; i < 60000 && !has("c", "192.168.1.7 . 192.0.2.1"); i++)
 		usleep(1000);
 	assert_true(has("c", "192.168.1.7 . 192.0.2.1"));
-	for (int i = 0; i < 1000 && !strstr(output("nft list map inet u m", NULL), "0x00000020");
+	for (int i = 0; i < 60000 && !strstr(output("nft list map inet u m", NULL), "0x00000020");
 		i++)
 		usleep(1000);
 	assert_shows("nft list map inet u m", ": 0x00000020");
@@ -548,7 +547,7 @@ static void a_verdict_without_its_chain(void **state)
 	assert_true(after.batches - before.batches < 10);
 	assert_int_equal(lab.n_told, 1);
 	must("nft add chain inet u x");
-	for (int i = 0; i < 1000 && submit(&job) != 0; i++)
+	for (int i = 0; i < 60000 && submit(&job) != 0; i++)
 		usleep(10000);
 	assert_true(holds(map, "192.0.2.1"));
 }
@@ -576,7 +575,7 @@ static void all_lanes(void **state)
 	must("nft delete set inet u i; ipset destroy i4");
 	assert_true(submit(&job) == 0 || job.result == -ENOENT);
 	news();
-	for (int i = 0; i < 3000 && submit(&job) == 0; i++)
+	for (int i = 0; i < 60000 && submit(&job) == 0; i++)
 		usleep(1000);
 	assert_int_equal(job.result, -ENOENT);
 }
@@ -591,9 +590,9 @@ static void ipset_flushed(void **state)
 		.is_ipset = true, .name = (char *)"i4", .key = (char *)"$addr . tcp:443"});
 	add_many(s, 1000);
 	must("ipset flush i4");
-	for (int i = 0; i < 4000 && !works("ipset test i4 10.0.3.231,tcp:443"); i++)
+	for (int i = 0; i < 60000 && !works("ipset test i4 10.0.3.231,tcp:443"); i++)
 		usleep(1000);
-	for (int i = 0; i < 1000 && held(s, 1000) < 1000; i++)
+	for (int i = 0; i < 60000 && held(s, 1000) < 1000; i++)
 		usleep(1000);
 	assert_int_equal(held(s, 1000), 1000);
 }

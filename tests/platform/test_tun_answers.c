@@ -67,7 +67,7 @@ static struct tun_packet next_packet(void)
 	for (int i = 0; i < 50 && p.target_port != 4000; i++) {
 		ssize_t n;
 
-		assert_int_equal(poll(&pfd, 1, 2000), 1);
+		assert_int_equal(poll(&pfd, 1, 30000), 1);
 		n = read(tun, in, sizeof in);
 		assert_true(n > 0);
 		if (tun_packet_parse(in, (size_t)n, &p) < 0)
@@ -84,7 +84,7 @@ static int error_of(int fd)
 	socklen_t len = sizeof(int);
 	int error = 0;
 
-	assert_int_equal(poll(&pfd, 1, 2000), 1);
+	assert_int_equal(poll(&pfd, 1, 30000), 1);
 	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len), 0);
 	return error;
 }
@@ -109,7 +109,7 @@ static void reply_arrives(void **state)
 			memset(out + tun_packet_udp_headroom(&p), 'a', n);
 			len = tun_packet_udp_reply(out, &p, n);
 			assert_int_equal(write(tun, out, len), len);
-			assert_int_equal(poll(&pfd, 1, 2000), 1);
+			assert_int_equal(poll(&pfd, 1, 30000), 1);
 			assert_int_equal(recv(fd, data, sizeof data, 0), n);
 			assert_true(n == 0 || (data[0] == 'a' && data[n - 1] == 'a'));
 		}

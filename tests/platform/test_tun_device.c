@@ -55,7 +55,7 @@ static void plain_packets(void **state)
 				   "ip addr add 10.9.0.1/24 dev tp0; ip link set tp0 up"),
 		0);
 	assert_int_equal(write(fd, echo, sizeof echo), sizeof echo);
-	assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 2000), 1);
+	assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 30000), 1);
 	n = read(fd, buf, sizeof buf);
 	assert_int_equal(n, 28);
 	assert_int_equal(buf[0], 0x45);

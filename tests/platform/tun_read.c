@@ -101,7 +101,7 @@ static void packet_done(struct loop_op *op, int32_t res, uint8_t *data, bool las
 
 static void turn_until(struct loop *l, const unsigned *what, unsigned value)
 {
-	for (int i = 0; i < 2000 && *what < value; i++)
+	for (int i = 0; i < 6000 && *what < value; i++)
 		CHECK(loop_turn(l, 10) == 0);
 	CHECK(*what == value);
 }
