@@ -135,7 +135,7 @@ bool commit_found(struct commit *c, struct commit_item *item)
 	return true;
 }
 
-/* It was ours, but somebody has made it live longer than we would: it is his. */
+/* It was ours, but somebody has made it live longer than we would. */
 static bool outlives(const struct commit_item *item, const struct element_found *found)
 {
 	uint64_t timeout_ms = item->e.timeout_ms;
@@ -166,7 +166,7 @@ static void take_reply(struct commit_item *item, const struct element_found *fou
 		(void)judge_found(item, found);
 	} else if (found && item->op == COMMIT_RENEW) {
 		if (outlives(item, found))
-			settle_found(item, found->left_ms);
+			commit_settle(item, 0);
 	} else if (found && item->op == COMMIT_MAP) {
 		item->way = ITEM_REPLACES;
 	} else if (!found && item->op == COMMIT_DELETE) {

@@ -19,6 +19,8 @@ struct monitor_set_event {
 		MONITOR_SET_WENT,
 		MONITOR_TABLE_WENT,   /* or came: set NULL; all that stood in it is another */
 		MONITOR_ELEMENT_WENT, /* deleted or flushed */
+		/* Or lives for another time now. Of a few only: a load of them is not told. */
+		MONITOR_ELEMENT_CAME,
 	} what;
 	uint8_t nfproto;
 	const char *table, *set; /* valid in the callback */

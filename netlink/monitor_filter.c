@@ -21,9 +21,11 @@
  * no more than a page of them at once. */
 #define STEPS_MAX (4096 / 52 + 1)
 #define STEP_CODE 10
+/* Additions by others, which may give an element of ours another time: so large is some twenty. */
+#define FEW_BYTES 2048
 
 struct program {
-	struct sock_filter code[MONITOR_OWN_MAX * 2 + 8 + STEPS_MAX * STEP_CODE];
+	struct sock_filter code[MONITOR_OWN_MAX * 2 + 12 + STEPS_MAX * STEP_CODE];
 	size_t n;
 };
 
@@ -85,6 +87,9 @@ static void write_nft(struct program *p, const uint32_t *own, size_t n, size_t s
 		       BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)));
 	put(p, unless_type(NFT_TYPE(NFT_MSG_NEWGEN), 1));
 	put(p, DROP);
+	put(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0));
+	put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, FEW_BYTES, 1, 0));
+	put(p, PASS);
 	put(p, (struct sock_filter)BPF_STMT(BPF_LDX | BPF_W | BPF_IMM, 0));
 	/* The kernel's check goes by lines: what a step loads must be stored above. */
 	put(p, (struct sock_filter)BPF_STMT(BPF_ST, 0));

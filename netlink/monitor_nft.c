@@ -108,6 +108,7 @@ static mnl_attr_cb_t reader_of(uint8_t message)
 	case NFT_MSG_NEWSET:
 	case NFT_MSG_DELSET:
 		return see_set;
+	case NFT_MSG_NEWSETELEM:
 	case NFT_MSG_DELSETELEM:
 		return see_elements;
 	default:
@@ -131,8 +132,10 @@ static void tell(struct teller *t, uint8_t message, const struct names *names)
 		if (names->set)
 			t->visit(t->arg, &t->event);
 		break;
+	case NFT_MSG_NEWSETELEM:
 	case NFT_MSG_DELSETELEM:
-		t->event.what = MONITOR_ELEMENT_WENT;
+		t->event.what =
+			message == NFT_MSG_NEWSETELEM ? MONITOR_ELEMENT_CAME : MONITOR_ELEMENT_WENT;
 		if (names->set && names->elements)
 			(void)mnl_attr_parse_nested(names->elements, tell_element, t);
 		break;
@@ -160,7 +163,7 @@ void monitor_nft_take(
 	if (g->nfgen_family == NFPROTO_INET && names.table && strcmp(names.table, TABLE_NAME) == 0)
 		return;
 	/* (A table may go with all that it holds.) */
-	if (message != NFT_MSG_NEWSET && message != NFT_MSG_DELSET && message != NFT_MSG_DELSETELEM)
+	if (reader == see_table)
 		news->nft_rules = true;
 	if (visit && names.table)
 		tell(&teller, message, &names);

@@ -310,12 +310,12 @@ static void put_again(struct kernel_set *set, const struct commit_item *item,
 {
 	int64_t until_ms = e->until_ms;
 
-	if (item->found_ms)
+	/* Who has put it in meanwhile, for longer, has not done so for us. */
+	if (item->in_range)
 		until_ms = item->found_ms == COMMIT_FOREVER ? SHADOW_FOREVER
 							    : now_ms + (int64_t)item->found_ms;
 	shadow_put(&set->shadow, e->key, item->target->key_size,
-		item->e.has_value ? e->value : NULL, until_ms, commit_is_foreign(item), mark,
-		now_ms, NULL);
+		item->e.has_value ? e->value : NULL, until_ms, item->in_range, mark, now_ms, NULL);
 }
 
 /* The form by which a rule of today puts such an element in. NULL: none does any more. */

@@ -438,9 +438,9 @@ void sets_event(struct sets *s, const struct monitor_set_event *event)
 	set = event_set(s, event);
 	if (!set)
 		return;
-	if (event->what != MONITOR_ELEMENT_WENT) {
+	if (event->what != MONITOR_ELEMENT_WENT && event->what != MONITOR_ELEMENT_CAME) {
 		lose(set);
-	} else if (may_have_covered(set, event)) {
+	} else if (event->what == MONITOR_ELEMENT_WENT && may_have_covered(set, event)) {
 		shadow_lose_all(&set->shadow);
 		sets_fill_soon(set);
 	} else if (shadow_lose(&set->shadow, event->key, event->key_size, clock_ms())) {

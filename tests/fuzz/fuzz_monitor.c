@@ -36,7 +36,8 @@ static void visit(void *arg, const struct monitor_set_event *e)
 	require((e->set == NULL) == (e->what == MONITOR_TABLE_WENT));
 	if (e->set)
 		require_within(m, e->set, strlen(e->set) + 1);
-	require((e->key_size > 0) == (e->what == MONITOR_ELEMENT_WENT));
+	require((e->key_size > 0) ==
+		(e->what == MONITOR_ELEMENT_WENT || e->what == MONITOR_ELEMENT_CAME));
 	if (e->key_size > 0)
 		require_within(m, e->key, e->key_size);
 }

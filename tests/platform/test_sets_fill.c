@@ -349,6 +349,38 @@ static void users_elements_come_back(void **state)
 	}
 }
 
+/* Another program's addition of what is ours gives it the set's own time, or another. */
+static void put_in_by_others_too(void **state)
+{
+	static const char *const kinds[] = {"timeout", "interval,timeout"};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct nl_set *s;
+		char command[256];
+
+		must("nft 'delete table inet u; add table inet u'");
+		(void)snprintf(command, sizeof command,
+			"nft 'add set inet u s { type ipv4_addr; flags %s; timeout 20s; }'",
+			kinds[i]);
+		must(command);
+		s = nft_set("s", NULL);
+		news();
+		add(s, "192.0.2.1", 600);
+		add(s, "192.0.2.2", 600);
+		must("nft 'add element inet u s { 192.0.2.1 }'");
+		must("nft 'add element inet u s { 192.0.2.2 timeout 7d }'");
+		wait_until_back(s, 2, 0, "what others put in, too");
+		assert_shows("nft get element inet u s '{ 192.0.2.1 }'", "expires 9m");
+		assert_shows("nft get element inet u s '{ 192.0.2.2 }'", "timeout 7d");
+		/* The answer holds, whoever takes it out. */
+		must("nft flush set inet u s");
+		wait_until_back(s, 2, 0, "what others put in, too, flushed");
+		assert_shows("nft get element inet u s '{ 192.0.2.1 }'", "expires 9m");
+		assert_shows("nft get element inet u s '{ 192.0.2.2 }'", "expires 9m");
+	}
+}
+
 /* An answer that had to leave without its set; the set comes when its client is long at work. */
 static void missing_when_it_was_needed(void **state)
 {
@@ -683,11 +715,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {TEST(flushed), TEST(made_anew),
 		TEST(one_element_deleted), TEST(life_goes_on), TEST(others_elements_are_left_alone),
 		TEST(what_was_there_comes_back), TEST(users_elements_come_back),
-		TEST(missing_when_it_was_needed), TEST(wanted), TEST(neighbours_are_no_range),
-		TEST(news_were_lost), TEST(templates_and_maps), TEST(values_of_rules_that_are_gone),
-		TEST(a_verdict_without_its_chain), TEST(all_lanes), TEST(ipset_flushed),
-		TEST(who_is_not_used_is_left_alone), TEST(places_are_used_again),
-		TEST(bitmap_refuses_what_is_outside)};
+		TEST(put_in_by_others_too), TEST(missing_when_it_was_needed), TEST(wanted),
+		TEST(neighbours_are_no_range), TEST(news_were_lost), TEST(templates_and_maps),
+		TEST(values_of_rules_that_are_gone), TEST(a_verdict_without_its_chain),
+		TEST(all_lanes), TEST(ipset_flushed), TEST(who_is_not_used_is_left_alone),
+		TEST(places_are_used_again), TEST(bitmap_refuses_what_is_outside)};
 
 	netns_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
