@@ -63,7 +63,11 @@ static bool describe(const struct daemon *d, const struct look *look, const char
 {
 	const char *told = d->problems[PROBLEM_LEARNED];
 
-	if (error != -EINVAL)
+	if (error == -EBUSY)
+		(void)snprintf(ret, size,
+			"%s: it is mounted by itself and cannot be replaced; mount its folder",
+			path);
+	else if (error != -EINVAL)
 		(void)snprintf(ret, size, "%s: %s", path, strerror(-error));
 	else if (is_about(look->wrong, path))
 		(void)snprintf(ret, size, "%s", look->wrong);

@@ -60,7 +60,8 @@ def configured(lab, target="far"):
             {"name": "far", "domain": ["far.example"], "answer": "block"},
             {"name": "refuse", "domain": ["refuse.example"], "answer": "block", "block": "refused"},
             rule("kept"), rule("killed"), rule("bounded", capacity=CAPACITY), rule("aged", max_age="2s"),
-            rule("verified", verify="1s"), rule("edited"), rule("crowd"), rule("deep", str(lab.dir / "new/deep.txt")),
+            rule("verified", verify="1s"), rule("edited"), rule("bound", capacity=1), rule("crowd"),
+            rule("deep", str(lab.dir / "new/deep.txt")),
             rule("one", str(lab.dir / "shared.txt")), rule("two", str(lab.dir / "shared.txt")),
             rule("room", str(lab.dir / "room/names.txt")), rule("fixed", str(lab.dir / "fixed/names.txt")),
             {"name": "rest", "answer": "real", "upstream": "home"}]}
@@ -361,6 +362,25 @@ def test_file_systems_that_are_full_or_read_only(gw, lab):
     assert set(names_in(room)) == set(names["room"])
     wait_for(lambda: not problem(gw, room) and not problem(gw, fixed), "there is no problem any more", 2)
     assert len(gw.log_lines("No space left")) <= 2 and len(gw.log_lines(str(room), "in order")) == 1
+
+
+@of("bound")
+def test_a_file_that_is_mounted_by_itself(gw, lab, path):
+    """As into a container: lines can be added, but it cannot be replaced, and the user is told what helps."""
+    outside = lab.dir / "outside.txt"
+    outside.write_text("full:mine.bound.test\n")
+    path.touch()
+    subprocess.run(["mount", "--bind", outside, path], check=True)
+    try:
+        wait_for(lambda: "mine.bound.test" in learned(gw), "the file is read", 5)
+        assert is_blocked(gw, "a.bound.test") and is_blocked(gw, "b.bound.test")
+        wait_for(lambda: [p for p in problem(gw, path) if "mount its folder" in p], "it is told", 5)
+        assert names_in(path) == ["mine.bound.test", "a.bound.test"]
+        assert is_blocked(gw, "b.bound.test", rdtype="TXT")
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+    wait_for(lambda: not problem(gw, path), "there is no problem any more", 8)
+    wait_for(lambda: names_in(path) == ["b.bound.test"], "what lived in memory is in the file", 5)
 
 
 # --- reload ---
