@@ -195,8 +195,8 @@ def test_ping(gw, lab, part, family):
     with web_of_any_name(lab) as upstream:
         moved(gw, upstream)
         target = fake(gw, f"ping-{part}-{family.name[-1].lower()}.carry.test", family, part)
-        done = lab.run(part, "ping", flag(family), "-c", "3", "-i", "0.05", "-W", "20", target)
-        assert "3 packets transmitted, 3 received" in done.stdout, done.stdout
+        for _ in range(3):  # one at a time: of several it does not wait for the last ones
+            assert " 1 received" in lab.run(part, "ping", flag(family), "-c", "1", "-W", "20", target).stdout
 
 
 @FAMILIES

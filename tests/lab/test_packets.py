@@ -83,8 +83,9 @@ def test_a_ping_to_a_proxied_name_is_unreachable(gw, lab, wire, family):
         wire.send(wire.ip(target) / echo_request(family, b"anybody?"))
         error = wire.answer(wire.is_error(HOST_UNREACHABLE, target))
         assert checksum_is_right(error)
-    done = lab.run("cl", "ping", flag(family), "-c", "2", "-i", "0.05", "-W", "2", target, check=False)
-    assert "+2 errors" in done.stdout, done.stdout
+    for _ in range(2):
+        done = lab.run("cl", "ping", flag(family), "-c", "1", "-W", "20", target, check=False)
+        assert "+1 errors" in done.stdout, done.stdout
 
 
 @FAMILIES
@@ -99,19 +100,22 @@ def test_a_local_reply(gw, wire, family, size):
 
 @FAMILIES
 def test_ping_believes_a_local_reply(gw, lab, family):
-    done = lab.run("cl", "ping", flag(family), "-c", "5", "-i", "0.02", "-W", "3", "-p", "a5", fake(gw, POLITE, family))
-    assert " 5 received" in done.stdout and "wrong" not in done.stdout, done.stdout
+    target = fake(gw, POLITE, family)
+    for _ in range(5):  # one at a time: of several it does not wait for the last ones
+        done = lab.run("cl", "ping", flag(family), "-c", "1", "-W", "20", "-p", "a5", target)
+        assert " 1 received" in done.stdout and "wrong" not in done.stdout, done.stdout
 
 
 @FAMILIES
 @pytest.mark.parametrize("name", [DIRECT, POLITE, PROXIED], ids=["direct", "local", "proxied"])
 def test_a_ping_in_fragments(gw, lab, wire, family, name):
     """4,000 bytes: answered whole, or refused at once."""
-    start = moment()
-    done = lab.run("cl", "ping", flag(family), "-c", "2", "-i", "0.05", "-W", "2", "-s", "4000", fake(gw, name, family),
-                   check=False)
-    assert " 2 received" in done.stdout or (name != DIRECT and "+2 errors" in done.stdout), done.stdout
-    assert "wrong" not in done.stdout and moment() - start < 2
+    target, start = fake(gw, name, family), moment()
+    for _ in range(2):
+        done = lab.run("cl", "ping", flag(family), "-c", "1", "-W", "20", "-s", "4000", target, check=False)
+        assert " 1 received" in done.stdout or (name != DIRECT and "+1 errors" in done.stdout), done.stdout
+        assert "wrong" not in done.stdout
+    assert moment() - start < 2
 
 
 @FAMILIES

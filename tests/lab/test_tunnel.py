@@ -57,8 +57,8 @@ def test_each_protocol_goes_by_it(gw, lab, part, family):
             for _ in range(3):
                 sock.send(b"x")
                 assert sock.recv(100).split()[0].decode() == ROUTER[family]
-        done = lab.run(part, "ping", flag(family), "-c", "3", "-i", "0.02", "-W", "20", target)
-        assert " 3 received" in done.stdout
+        for _ in range(3):
+            assert " 1 received" in lab.run(part, "ping", flag(family), "-c", "1", "-W", "20", target).stdout
         if part == "cl":
             with Wire(lab, family) as wire:
                 wire.send(wire.ip(target, **{"proto" if family == V4 else "nh": 253}) / Raw(b"whatever"))
