@@ -281,6 +281,20 @@ static bool gather(struct parked *p)
 	return p->job.n > 0;
 }
 
+/* What the sets lack of the job and of the rest is put in when the kernel lets it, without a job;
+ * nobody's old flows are forgotten then. */
+static void want_all(struct parked *p)
+{
+	struct query_engine *e = p->engine;
+
+	do {
+		for (unsigned i = 0; i < p->job.n; i++)
+			if (!writer_want(e->c.writer, &p->job.elements[i], &p->origin.client.addr))
+				later_add(p, p->rule, &p->job.elements[i]);
+		later_commit(e);
+	} while (gather(p));
+}
+
 static void submit(struct parked *p)
 {
 	struct query_engine *e = p->engine;
@@ -296,17 +310,20 @@ static void submit(struct parked *p)
 static void pushed(struct writer_job *job)
 {
 	struct parked *p = parked_of_job(job);
+	bool silent = job->result == -ETIMEDOUT, servfail = silent && answer_lacks(p);
 
 	p->pushing = false;
 	push_forget(p->engine, job, p->forget);
 	/* A silent kernel is waited for once, not for each job of the answer. */
-	if (p->replied && job->result != -ETIMEDOUT && gather(p)) {
+	if (silent)
+		want_all(p);
+	if (p->replied && !silent && gather(p)) {
 		submit(p); /* the answer has left, the rest of it follows */
 	} else if (p->replied) {
 		p->engine->n_late--;
 		query_end(p);
-	} else if (job->result == -ETIMEDOUT) {
-		push_failed(p, answer_lacks(p));
+	} else if (silent) {
+		push_failed(p, servfail);
 	} else if (job->result < 0 && job_lacks(p)) {
 		push_failed(p, true);
 	} else {
@@ -317,9 +334,7 @@ static void pushed(struct writer_job *job)
 }
 
 /* Each that the kernel holds up keeps its place among the parked: the writer has its job. So many
- * of them, and nobody waits any more until some are back: the other places are for questions. What
- * the sets lack is put in when the kernel lets it, without a job; nobody's old flows are forgotten
- * then. */
+ * of them, and nobody waits any more until some are back: the other places are for questions. */
 static bool is_stuck(struct parked *p)
 {
 	struct query_engine *e = p->engine;
@@ -328,12 +343,7 @@ static bool is_stuck(struct parked *p)
 	if (e->n_late < PUSH_LATE_MAX)
 		return false;
 	servfail = answer_lacks(p);
-	do {
-		for (unsigned i = 0; i < p->job.n; i++)
-			if (!writer_want(e->c.writer, &p->job.elements[i], &p->origin.client.addr))
-				later_add(p, p->rule, &p->job.elements[i]);
-		later_commit(e);
-	} while (gather(p));
+	want_all(p);
 	count_add(&e->counters.push_late, 1);
 	push_failed(p, servfail);
 	return true;

@@ -637,6 +637,7 @@ static void a_silent_kernel_is_waited_for_once(void **state)
 	answer_addresses(s, "www.set.test", 150, 60);
 	stage_written(s, -ETIMEDOUT);
 	assert_null(s->job);
+	assert_int_equal(s->n_wanted, 150);
 	assert_int_equal(look_reply(s).answers, 150);
 	/* A set that fails is another matter: the others' elements still go. */
 	assert_int_equal(hand_over(s, "10.1.1.1", true), QUERY_PARKED);

@@ -418,6 +418,8 @@ static void real_answers_are_told_before_they_leave(void **state)
 	answer_addresses(s, "www.prox.test", 1, 60);
 	stage_written(s, -ETIMEDOUT);
 	assert_int_equal(s->n_told, 3);
+	stage_written(s, 0); /* its address follows */
+	assert_int_equal(s->n_told, 3);
 	/* No answer, nothing told. */
 	ask_parked(s, "www.prox.test", DNS_A);
 	stage_answer(s, NULL, 0, -ETIMEDOUT);
