@@ -35,6 +35,7 @@ A test takes two fixtures of conftest.py:
 
 wait_for(condition, what) is the only way to wait: a poll with an end. No test sleeps for longer than 50 ms.
 moment() - moment() is how long something took; a limit that it is compared with need not allow for a loaded machine.
+The mark by_the_clock is for tests whose subject is time: conftest.py.
 Class Download is a curl that stands still in the middle until it is told to finish.
 Replies are read by addresses(), rdata(), rcode(), ede(). Class Upstream is a DNS server scripted in Python.
 The program comes from the environment: TUNGATE, by default build/tungate. By hand:
