@@ -314,12 +314,13 @@ static void lapsed(void *arg, bool lapsed, int64_t ms, int error)
 	if (!lapsed)
 		log_warn("interception is back; for %.1f s queries passed untouched",
 			(double)ms / 1000);
-	else if (error)
-		log_warn("interception has lapsed, queries pass untouched: the heartbeat over lo "
-			 "fails: %s",
-			error == -ENOENT ? "no rule took it" : strerror(-error));
 	else
-		log_warn("interception has lapsed, queries pass untouched: a worker hangs");
+		log_warn("interception has lapsed, queries pass untouched: %s%s",
+			error == 0 || error == -ETIME ? "" : "the heartbeat over lo fails: ",
+			error == 0	   ? "a worker hangs"
+			: error == -ETIME  ? "the gateway was stopped, or got no processor"
+			: error == -ENOENT ? "no rule took it"
+					   : strerror(-error));
 }
 
 static void set_changed(void *arg, const char *text)

@@ -46,6 +46,7 @@ static void tell(const struct heartbeat *h, bool lapsed, int64_t ms, int error)
 /* With the lock. */
 static void beat(struct heartbeat *h)
 {
+	bool late = clock_ms() - h->due_ms > HEARTBEAT_LIFE_MS / 2;
 	bool alive = h->config.pulse(h->config.arg);
 	int error = alive ? send_beat(h) : 0;
 	int64_t now_ms = clock_ms(), since_ms = now_ms - h->beaten_ms;
@@ -53,7 +54,7 @@ static void beat(struct heartbeat *h)
 	h->due_ms = now_ms + HEARTBEAT_EVERY_MS;
 	if (since_ms > HEARTBEAT_LIFE_MS && !h->lapsed) {
 		h->lapsed = true;
-		tell(h, true, since_ms - HEARTBEAT_LIFE_MS, error);
+		tell(h, true, since_ms - HEARTBEAT_LIFE_MS, late ? -ETIME : error);
 	}
 	if (!alive || error)
 		return;

@@ -17,7 +17,8 @@ struct heartbeat_config {
 	/* Whether the workers live. With each beat, in the thread of the heartbeat. */
 	bool (*pulse)(void *arg);
 	/* Interception lapsed, or is back after ms. error: why the packet was not answered
-	 * (-ENOENT: no rule took it); 0: no pulse. The same thread; NULL is fine. */
+	 * (-ENOENT: no rule took it); -ETIME: this thread itself did not run; 0: no pulse. The same
+	 * thread; NULL is fine. */
 	void (*lapsed)(void *arg, bool lapsed, int64_t ms, int error);
 	void *arg;
 };
