@@ -109,7 +109,7 @@ static int real_target(struct writer *w, unsigned number, const struct ip_addr *
 		if (index == TABLE_EGRESSES_MAX)
 			(void)snprintf(name, sizeof name, "carried%u", real->family);
 		else
-			table_real_set_name(name, number, real->family);
+			table_real_set_name(name, &w->table.egresses[number], real->family);
 		s = own_set_new(w, name, real->family);
 		if (!s)
 			return -ENOMEM;
@@ -148,8 +148,12 @@ void own_sets_forget(struct writer *w)
 		for (int v6 = 0; v6 < 2; v6++) {
 			struct own_set *s = atomic_load(&w->real[i][v6]);
 
-			if (s)
-				shadow_clear(&s->shadow);
+			if (!s)
+				continue;
+			shadow_clear(&s->shadow);
+			if (i < w->table.n_egresses)
+				table_real_set_name(
+					s->name, &w->table.egresses[i], v6 ? IP_V6 : IP_V4);
 		}
 }
 

@@ -43,6 +43,16 @@ bool table_egress_has_real(const struct table_egress *e)
 	return e->mask && e->real;
 }
 
+bool table_have_real(const struct table_egress *v, size_t n, const struct table_egress *mark)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (table_egress_has_real(&v[i]) && v[i].value == mark->value &&
+			v[i].mask == mark->mask)
+			return true;
+	}
+	return false;
+}
+
 static bool needs_marks(const struct table_config *c)
 {
 	for (size_t i = 0; i < c->n_egresses; i++) {

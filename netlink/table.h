@@ -8,7 +8,7 @@
  * - map nat4, nat6 (fake → real, timeout): direct egress, carried by the kernel.
  * - set egress<N>_4, egress<N>_6: fakes of a direct egress that the kernel must tell apart: it sets
  *   a mark, masquerades (or not) as configured, rejects UDP or QUIC.
- * - set real<N>_4, real<N>_6: real addresses whose traffic gets the mark of egress N.
+ * - set real_<mark>_<mask>_4, _6 (hexadecimal): real addresses whose traffic gets that mark.
  * - set carried4, carried6: real addresses whose traffic goes to the relay.
  * - counters taken_udp, taken_tcp (interception), relayed_udp, relayed_tcp (packets to real
  *   addresses that the relay got), stray (came from TUN and nobody took it), outside
@@ -21,6 +21,8 @@
 #include "gateway/base/addr.h"
 
 #define TABLE_NAME "tungate"
+/* Longest name of one of its sets: "real_ffffffff_ffffffff_4". */
+#define TABLE_SET_NAME_MAX 32
 
 struct table_egress { /* one of the configuration; all zero: none of this concerns the kernel */
 	uint32_t value, mask; /* of its mark; mask 0: none */

@@ -28,13 +28,14 @@ struct table_plan {
 /* NOLINTNEXTLINE(bugprone-macro-parentheses): f is declared here */
 #define EACH_FAMILY(p, f) for (struct table_family *f = (p)->families; f < (p)->families + 2; f++)
 
-/* Longest name of one of our sets: "egress255_4". */
-#define TABLE_SET_NAME_MAX 16
 const char *table_egress_set_name(char *buf, size_t n, uint8_t family);
-const char *table_real_set_name(char *buf, size_t n, uint8_t family);
+/* By its mark: what the set holds keeps its meaning when a reload gives egresses other numbers. */
+const char *table_real_set_name(char *buf, const struct table_egress *e, uint8_t family);
 /* The kernel must tell its fakes apart; its real addresses. */
 bool table_egress_has_set(const struct table_egress *e);
 bool table_egress_has_real(const struct table_egress *e);
+/* Whether one of these n has the real set of this mark. */
+bool table_have_real(const struct table_egress *v, size_t n, const struct table_egress *mark);
 
 /* What parts there are. */
 bool table_has_pool(const struct table_config *c);

@@ -101,12 +101,12 @@ static void mark_real_build(struct table_plan *p)
 	for (size_t i = 0; i < c->n_egresses; i++) {
 		const struct table_egress *e = &c->egresses[i];
 
-		if (!table_egress_has_real(e))
+		if (!table_egress_has_real(e) || table_have_real(c->egresses, i, e))
 			continue;
 		any = true;
 		EACH_FAMILY(p, f)
 		{
-			table_real_set_name(set, i, f->family);
+			table_real_set_name(set, e, f->family);
 			RULE(r, "marks_real", match_ct_new(r),
 				match_address_in(r, DESTINATION, f->family, set),
 				act_ct_mark(r, e->value, e->mask));

@@ -24,9 +24,9 @@ const char *table_egress_set_name(char *buf, size_t n, uint8_t family)
 	return buf;
 }
 
-const char *table_real_set_name(char *buf, size_t n, uint8_t family)
+const char *table_real_set_name(char *buf, const struct table_egress *e, uint8_t family)
 {
-	snprintf(buf, TABLE_SET_NAME_MAX, "real%u_%u", (unsigned)n & 0xfff, family);
+	snprintf(buf, TABLE_SET_NAME_MAX, "real_%x_%x_%u", e->value, e->mask, family);
 	return buf;
 }
 
@@ -152,8 +152,29 @@ static void egress_sets_build(struct table_plan *p, const struct table_family *f
 		filled_set_build(p, table_egress_set_name(name, i, f->family), f->family, 0,
 			had_pool && table_egress_has_set(was), has_pool && table_egress_has_set(is),
 			same && same_pool);
-		filled_set_build(p, table_real_set_name(name, i, f->family), f->family, 0,
-			table_egress_has_real(was), table_egress_has_real(is), same);
+	}
+}
+
+/* Of egresses with the same mark the first makes it, the first takes it away. */
+static void real_sets_build(struct table_plan *p, const struct table_family *f,
+	const struct table_state *old, const struct table_state *next)
+{
+	char name[TABLE_SET_NAME_MAX];
+
+	for (size_t i = 0; i < old->n_egresses; i++) {
+		const struct table_egress *was = &old->egresses[i];
+
+		if (table_egress_has_real(was) && !table_have_real(old->egresses, i, was) &&
+			!table_have_real(next->egresses, next->n_egresses, was))
+			delete_set(p, table_real_set_name(name, was, f->family));
+	}
+	for (size_t i = 0; i < next->n_egresses; i++) {
+		const struct table_egress *is = &next->egresses[i];
+
+		if (table_egress_has_real(is) && !table_have_real(next->egresses, i, is) &&
+			!table_have_real(old->egresses, old->n_egresses, is))
+			add_set(p, table_real_set_name(name, is, f->family), NFT_SET_TIMEOUT,
+				key_type(f->family), key_size(f->family));
 	}
 }
 
@@ -167,6 +188,7 @@ static void family_sets_build(struct table_plan *p, const struct table_family *f
 	filled_set_build(p, f->nat, f->family, NFT_SET_MAP, had, has, same);
 	filled_set_build(p, f->carried, f->family, 0, old->carried, next->carried, true);
 	egress_sets_build(p, f, same, had, old, next);
+	real_sets_build(p, f, old, next);
 	if (had_exempt)
 		delete_set(p, f->exempt);
 	if (f->has_exempt) {

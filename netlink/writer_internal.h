@@ -48,7 +48,7 @@ struct writer_call;
 
 struct own_set { /* of our table, made at its first use */
 	struct commit_target target;
-	char name[16];
+	char name[TABLE_SET_NAME_MAX];
 	struct shadow shadow;
 };
 

@@ -5,8 +5,10 @@
 #include "netlink/conntrack.h"
 #include "netlink/nflog.h"
 
-#define MARK 0x10
-#define MASK 0xf0
+#define MARK  0x10
+#define MASK  0xf0
+#define REAL4 "real_10_f0_4"
+#define REAL6 "real_10_f0_6"
 
 static struct net_lab net;
 static struct lab lab;
@@ -311,7 +313,7 @@ static void real_by_mark(const struct net_place *from, const char *host, const c
 	/* What began before keeps its way; what began with the element keeps it, too. */
 	assert_false(talks_by_second(fd[0], far[0]));
 	assert_true(talks_by_second(fd[1], far[1]));
-	must("nft list table inet tungate | grep -q 'set real1_4'");
+	must("nft list table inet tungate | grep -q 'set " REAL4 "'");
 	assert_false(talks_by_second(fd[0], far[0]));
 	assert_true(talks_by_second(fd[1], far[1]));
 	for (int i = 0; i < 2; i++) {
@@ -403,14 +405,14 @@ static void elements(void **state)
 	set_table();
 	assert_true(has("carried4", "192.0.2.2"));
 	assert_true(has("carried6", "2001:db8::2"));
-	assert_true(has("real1_4", "192.0.2.3"));
-	assert_true(has("real1_6", "2001:db8::3"));
+	assert_true(has(REAL4, "192.0.2.3"));
+	assert_true(has(REAL6, "2001:db8::3"));
 	assert_true(has("egress1_6", "fd00:198:18::9"));
 	assert_false(has("carried4", "192.0.2.3"));
 	egresses[1].value = 0x20;
 	set_table();
 	assert_true(has("carried4", "192.0.2.2"));
-	assert_false(has("real1_4", "192.0.2.3"));
+	assert_false(has(REAL4, "192.0.2.3"));
 	assert_false(has("egress1_6", "fd00:198:18::9"));
 	config.forget = true;
 	set_table();
@@ -420,7 +422,37 @@ static void elements(void **state)
 	set_table();
 	assert_int_equal(submit(WRITER_REAL_SET, 0, "192.0.2.2", NULL), 0);
 	assert_hides("nft list table inet tungate", "carried");
-	assert_hides("nft list table inet tungate", "real1");
+	assert_hides("nft list table inet tungate", "real_");
+}
+
+/* What clients were told holds on when a reload gives egresses other numbers. */
+static void other_numbers(void **state)
+{
+	(void)state;
+	egresses[1] = (struct table_egress){.value = MARK, .mask = MASK, .real = true};
+	set_table();
+	assert_int_equal(submit(WRITER_REAL_SET, 1, "192.0.2.3", NULL), 0);
+	egresses[2] = egresses[1];
+	egresses[1].value = 0x20;
+	set_table();
+	assert_true(has(REAL4, "192.0.2.3"));
+	assert_int_equal(submit(WRITER_REAL_SET, 1, "192.0.2.4", NULL), 0);
+	assert_int_equal(submit(WRITER_REAL_SET, 2, "192.0.2.5", NULL), 0);
+	assert_true(has("real_20_f0_4", "192.0.2.4"));
+	assert_false(has(REAL4, "192.0.2.4"));
+	assert_true(has(REAL4, "192.0.2.5"));
+	/* Two with one mark have one set, as long as one of them is left. */
+	egresses[1].value = MARK;
+	set_table();
+	assert_true(has(REAL4, "192.0.2.3"));
+	assert_int_equal(submit(WRITER_REAL_SET, 1, "192.0.2.6", NULL), 0);
+	egresses[2] = (struct table_egress){0};
+	set_table();
+	assert_true(has(REAL4, "192.0.2.6"));
+	assert_hides("nft list table inet tungate", "real_20");
+	egresses[1].real = false;
+	set_table();
+	assert_hides("nft list table inet tungate", "real_");
 }
 
 /* All there is, as nft lists it, can be loaded again. */
@@ -467,6 +499,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(real_addresses, setup, teardown),
 		cmocka_unit_test_setup_teardown(fakes_by_mark, setup, teardown),
 		cmocka_unit_test_setup_teardown(elements, setup, teardown),
+		cmocka_unit_test_setup_teardown(other_numbers, setup, teardown),
 		cmocka_unit_test_setup_teardown(listing, setup, teardown),
 	};
 
