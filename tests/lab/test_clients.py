@@ -223,6 +223,8 @@ table inet user {
 """
 
 
+# Twice in a dozen runs on a loaded machine, and never alone, a connection was reset while it was opened.
+@pytest.mark.by_the_clock
 @MODES
 @pytest.mark.parametrize("client", [KID_MAC, "if:lan1", "host:tablet"])
 def test_real_traffic_by_its_client(gateway, lab, intercept, client):
@@ -232,7 +234,7 @@ def test_real_traffic_by_its_client(gateway, lab, intercept, client):
     try:
         with greeter(lab, "10.99.0.10"), greeter(lab, "2001:db8:99::10"), \
                 Socks5(lab, far=lambda sock, host, port: sock.sendall(b"proxy\n")), \
-                Socks5(lab, far=lambda sock, host, port: sock.sendall(b"other\n") or sock.close(), port=1088):
+                Socks5(lab, far=lambda sock, host, port: sock.sendall(b"other\n"), port=1088):
             gateway({"fakeip": {"store": ""}, "gateway": {**LANS, "relay_mark": "0x400/0x400"},
                      "leases": {"files": [str(lab.dir / "leases")]},
                      "egress": {"proxy": {"type": "socks5", "server": "10.99.0.2:1080"},
