@@ -17,7 +17,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
 	LOOK_MS = 10000,
@@ -205,11 +204,10 @@ static bool take_requests(struct forgetter *f)
 static void rest(struct forgetter *f, int64_t ms)
 {
 	int64_t until_ms = clock_ms() + (ms > REST_MAX_MS ? REST_MAX_MS : ms);
-	struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
 
 	pthread_mutex_lock(&f->lock);
 	while (ms > 0 && !atomic_load(&f->stopping) && clock_ms() < until_ms)
-		(void)pthread_cond_timedwait(&f->asked, &f->lock, &until);
+		thread_wait_until(&f->asked, &f->lock, until_ms);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -240,15 +238,11 @@ static void start(struct forgetter *f)
 int forgetter_new(struct forgetter **ret)
 {
 	struct forgetter *f = calloc(1, sizeof *f);
-	pthread_condattr_t monotonic;
 
 	if (!f)
 		return -ENOMEM;
 	pthread_mutex_init(&f->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&f->asked, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	thread_condition_init(&f->asked);
 	*ret = f;
 	return 0;
 }

@@ -68,7 +68,6 @@ static void beat(struct heartbeat *h)
 static void *run(void *arg)
 {
 	struct heartbeat *h = arg;
-	struct timespec due;
 
 	pthread_mutex_lock(&h->lock);
 	while (!h->stopping) {
@@ -78,9 +77,7 @@ static void *run(void *arg)
 		}
 		if (clock_ms() >= h->due_ms)
 			beat(h);
-		due = (struct timespec){
-			.tv_sec = h->due_ms / 1000, .tv_nsec = h->due_ms % 1000 * 1000000};
-		(void)pthread_cond_timedwait(&h->woken, &h->lock, &due);
+		thread_wait_until(&h->woken, &h->lock, h->due_ms);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return NULL;
@@ -114,17 +111,13 @@ static void heartbeat_free(struct heartbeat *h)
 int heartbeat_start(const struct heartbeat_config *config, struct heartbeat **ret)
 {
 	struct heartbeat *h = calloc(1, sizeof *h);
-	pthread_condattr_t monotonic;
 	int error;
 
 	if (!h)
 		return -ENOMEM;
 	h->config = *config;
 	pthread_mutex_init(&h->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&h->woken, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	thread_condition_init(&h->woken);
 	error = open_socket(h);
 	if (!error)
 		error = thread_start(&h->thread, 0, run, h);

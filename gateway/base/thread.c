@@ -1,6 +1,7 @@
 #include "gateway/base/thread.h"
 
 #include <signal.h>
+#include <time.h>
 
 int thread_start(pthread_t *ret, size_t stack_bytes, void *(*run)(void *arg), void *arg)
 {
@@ -22,4 +23,22 @@ int thread_start(pthread_t *ret, size_t stack_bytes, void *(*run)(void *arg), vo
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	return -error;
+}
+
+void thread_condition_init(pthread_cond_t *ret)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(ret, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+void thread_wait_until(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t until_ms)
+{
+	const struct timespec until = {
+		.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+
+	(void)pthread_cond_timedwait(condition, lock, &until);
 }
