@@ -11,7 +11,6 @@
 #include "gateway/base/log.h"
 
 #define LOG_EVERY_MS 60000
-#define SETS_MAX     4096 /* see writer_set_get() */
 
 static int take_sets(struct generation *g, struct writer *writer)
 {
@@ -127,23 +126,10 @@ int generation_new(const struct generation_config *c, struct generation **ret)
 
 /* --- check --- */
 
-static bool same_text(const char *a, const char *b)
-{
-	return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-/* As the writer tells the kernel's sets apart. */
-static bool same_set(const struct conf_set *a, const struct conf_set *b)
-{
-	return a->is_ipset == b->is_ipset && a->nfproto == b->nfproto &&
-	       strcmp(a->name, b->name) == 0 && same_text(a->table, b->table) &&
-	       (!a->is_ipset || same_text(a->key, b->key));
-}
-
 static bool is_among(const struct conf_set *const *sets, size_t n, const struct conf_set *set)
 {
 	for (size_t i = 0; i < n; i++)
-		if (same_set(sets[i], set))
+		if (writer_set_is_same(sets[i], set))
 			return true;
 	return false;
 }
@@ -160,7 +146,7 @@ static const struct conf_rule *set_too_many(
 		for (size_t k = 0; k < rule->n_sets; k++) {
 			if (is_among(sets, n, &rule->sets[k]))
 				continue;
-			if (n == SETS_MAX)
+			if (n == WRITER_SETS_MAX)
 				return rule;
 			sets[n++] = &rule->sets[k];
 		}
@@ -170,7 +156,7 @@ static const struct conf_rule *set_too_many(
 
 static int check_sets(const struct generation_config *c)
 {
-	const struct conf_set **sets = calloc(SETS_MAX, sizeof *sets);
+	const struct conf_set **sets = calloc(WRITER_SETS_MAX, sizeof *sets);
 	const struct conf_rule *rule;
 
 	if (!sets)

@@ -174,14 +174,37 @@ static const char *table_of(const struct conf_set *conf)
 	return conf->key ? conf->key : "";
 }
 
-static struct kernel_set *find(
-	struct sets *s, bool is_ipset, uint8_t nfproto, const char *table, const char *name)
+struct set_name {
+	bool is_ipset;
+	uint8_t nfproto;
+	const char *table, *name;
+};
+
+static struct set_name name_of(const struct conf_set *conf)
+{
+	return (struct set_name){conf->is_ipset, conf->nfproto, table_of(conf), conf->name};
+}
+
+static bool same_name(const struct set_name *a, const struct set_name *b)
+{
+	return a->is_ipset == b->is_ipset && (a->is_ipset || a->nfproto == b->nfproto) &&
+	       strcmp(a->name, b->name) == 0 && strcmp(a->table, b->table) == 0;
+}
+
+bool writer_set_is_same(const struct conf_set *a, const struct conf_set *b)
+{
+	const struct set_name x = name_of(a), y = name_of(b);
+
+	return same_name(&x, &y);
+}
+
+static struct kernel_set *find(struct sets *s, const struct set_name *name)
 {
 	for (size_t i = 0; i < atomic_load(&s->n); i++) {
 		struct kernel_set *set = s->v[i];
+		const struct set_name its = {set->is_ipset, set->nfproto, set->table, set->name};
 
-		if (set->is_ipset == is_ipset && (is_ipset || set->nfproto == nfproto) &&
-			strcmp(set->name, name) == 0 && strcmp(set->table, table) == 0)
+		if (same_name(&its, name))
 			return set;
 	}
 	return NULL;
@@ -250,7 +273,7 @@ static int replace_unused(struct sets *s, struct kernel_set *set)
 {
 	struct kernel_set *old = NULL;
 
-	for (size_t i = 0; i < SETS_MAX && !old; i++)
+	for (size_t i = 0; i < WRITER_SETS_MAX && !old; i++)
 		if (!set_is_used(s->v[i]))
 			old = atomic_exchange(&s->v[i], set);
 	if (!old)
@@ -267,7 +290,7 @@ static int place(struct sets *s, struct kernel_set *set)
 {
 	size_t n = atomic_load(&s->n);
 
-	if (n == SETS_MAX)
+	if (n == WRITER_SETS_MAX)
 		return replace_unused(s, set);
 	s->v[n] = set;
 	atomic_store(&s->n, n + 1);
@@ -277,7 +300,8 @@ static int place(struct sets *s, struct kernel_set *set)
 int sets_get(struct sets *s, const struct conf_set *conf, struct nl_set **ret)
 {
 	char text[CONF_SET_TEXT_MAX];
-	struct kernel_set *set = find(s, conf->is_ipset, conf->nfproto, table_of(conf), conf->name);
+	const struct set_name name = name_of(conf);
+	struct kernel_set *set = find(s, &name);
 	struct nl_set *h;
 	int r;
 
@@ -405,11 +429,12 @@ static void table_event(struct sets *s, const struct monitor_set_event *event)
 /* A flush tells each element by itself. */
 static struct kernel_set *event_set(struct sets *s, const struct monitor_set_event *event)
 {
+	const struct set_name name = {false, event->nfproto, event->table, event->set};
 	struct kernel_set *last = s->last;
 
 	if (!last || last->nfproto != event->nfproto || strcmp(last->name, event->set) != 0 ||
 		strcmp(last->table, event->table) != 0)
-		last = find(s, false, event->nfproto, event->table, event->set);
+		last = find(s, &name);
 	if (last)
 		s->last = last;
 	return last;

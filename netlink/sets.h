@@ -16,7 +16,6 @@
 #include "netlink/shadow.h"
 #include "netlink/writer.h"
 
-#define SETS_MAX       4096
 #define SETS_NFT_LANES 2
 
 struct lane;
@@ -78,8 +77,8 @@ struct sets {
 	struct writer *w;
 	void (*changed)(void *arg, const char *text);
 	void *arg;
-	pthread_mutex_t lock;			/* states, forms, and whoever makes handles */
-	struct kernel_set *_Atomic v[SETS_MAX]; /* a lane looks at it anew in each turn */
+	pthread_mutex_t lock; /* states, forms, and whoever makes handles */
+	struct kernel_set *_Atomic v[WRITER_SETS_MAX]; /* a lane looks at it anew in each turn */
 	_Atomic size_t n;
 	uint64_t seed;		 /* of shadows */
 	size_t around;		 /* the first lane's, see sets_look_around() */

@@ -52,8 +52,12 @@ int writer_counter(struct writer *w, const char *name, uint64_t *ret_packets);
 /* The handle of a set with its template; the same for the same conf_set_format(). It is given back
  * as often as it was taken, and no job with it is out then. Reads the set's kind at once (a set
  * that is not there is told through set_changed and looked for again when it is used, at most once
- * a second, or when the monitor says so). -ENOSPC beyond 4096 sets in use. Main thread. */
+ * a second, or when the monitor says so). -ENOSPC beyond WRITER_SETS_MAX sets in use. Main
+ * thread. */
+#define WRITER_SETS_MAX 4096
 int writer_set_get(struct writer *w, const struct conf_set *set, struct nl_set **ret);
+/* Whether both name one set of the kernel, as far as we tell them apart. Any thread. */
+bool writer_set_is_same(const struct conf_set *a, const struct conf_set *b);
 /* One more user; one less: of a set that nobody uses nothing is told or put in again. Any thread,
  * before writer_stop(). */
 struct nl_set *writer_set_ref(struct nl_set *set);
